@@ -1,0 +1,173 @@
+//! Every bound of the server and the protocol, with its unit and its arithmetic.
+//!
+//! # Invariants
+//!
+//! * A queue, a frame, an id, a count or a wait that has no bound here has a bug.
+//! * Relations between bounds are asserted at compile time, at the end of this file.
+
+use std::time::Duration;
+
+/// Version of the protocol that this crate speaks.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// ALPN identifier of the protocol.
+pub const ALPN: &[u8] = b"tidings/1";
+
+// Names.
+
+/// Bytes of a peer id. AVOS allowed 64 characters; ids travel in every frame.
+pub const PEER_ID_BYTES_MAX: usize = 64;
+/// Bytes of a device id.
+pub const DEVICE_ID_BYTES_MAX: usize = 64;
+/// Bytes of an app id.
+pub const APP_ID_BYTES_MAX: usize = 64;
+/// Bytes of the text by which a client names itself and its version.
+pub const CLIENT_NAME_BYTES_MAX: usize = 64;
+/// Bytes of the number that an app gives a message of its own accord.
+pub const CLIENT_MSG_NO_BYTES_MAX: usize = 64;
+/// Bytes of a signature's nonce.
+pub const NONCE_BYTES_MAX: usize = 64;
+/// Bytes of a signature: 40 hexadecimal digits of HMAC-SHA1, with room for a longer digest.
+pub const SIGNATURE_BYTES_MAX: usize = 128;
+
+// Frames.
+
+/// Bytes of a message body: 5 KB, the limit of AVOS Cloud's realtime service.
+pub const BODY_BYTES_MAX: usize = 5 * 1024;
+/// Recipients of one send to peers; more people than this are a group.
+pub const RECIPIENTS_MAX: usize = 20;
+/// Peers one session may watch.
+pub const WATCHED_MAX: usize = 1_000;
+/// Bytes of a frame, length prefix not counted.
+///
+/// The largest is an Open with a full watch list: 1,000 ids of 65 bytes, and under 1 KiB beside
+/// them.
+pub const FRAME_BYTES_MAX: usize = 66 * 1024;
+/// Bytes of the text that goes with a reason.
+pub const REASON_TEXT_BYTES_MAX: usize = 200;
+
+// Sessions.
+
+/// Sessions (streams) of one connection.
+pub const SESSIONS_PER_CONNECTION_MAX: u32 = 16;
+/// Devices of a peer; opening one more forgets the one not seen for longest.
+pub const DEVICES_PER_PEER_MAX: usize = 16;
+/// Frames waiting in one outbox.
+pub const OUTBOX_FRAMES_MAX: usize = 256;
+/// Bytes waiting in one outbox. 20,000 sessions that all read nothing hold 5 GiB, which is why
+/// connections are bounded too.
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// Messages a feeder asks for at once: an eighth of an outbox, so that reading the next part
+/// overlaps with writing this one.
+pub const FEED_MESSAGES_MAX: usize = 32;
+/// Milliseconds within which a client opens the first session of its connection.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a write to a client may make no progress at all before its session is ended.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection that says nothing for this long is gone (RFC 9308, section 3.2, advises 30 s).
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// How often a client keeps its connection alive: two may be lost before the idle time is over.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+// Sending.
+
+/// Send numbers remembered for one sender; a client has fewer unanswered sends than this.
+pub const SENDS_REMEMBERED: usize = 256;
+/// Client instances remembered for one device.
+pub const INSTANCES_REMEMBERED: usize = 4;
+/// Bytes of entries that wait for their commit or its hand-out, all sessions together.
+///
+/// At 60,000 messages of 400 bytes a second this is 170 ms of work, so that what is accepted
+/// under overload is still answered within a quarter of a second.
+pub const COMMIT_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Entries that wait for their commit: the bytes above at 256 bytes an entry, and room for
+/// acknowledgements.
+pub const COMMIT_QUEUE_ENTRIES_MAX: usize = 64 * 1024;
+/// Commits that wait for their hand-out.
+pub const DISPATCH_QUEUE_COMMITS_MAX: usize = 64;
+
+// The log.
+
+/// Bytes at which a commit takes no further entry. sled keeps a leaf of up to 16 values in one
+/// page, and a page over a quarter of its 8 MiB segments would leave the log file: 16 x 96 KiB is
+/// 1.5 MiB, below the 2 MiB where that begins.
+pub const RECORD_BYTES_TARGET: usize = 64 * 1024;
+/// Bytes of a record of the log, or of any other value on disk.
+pub const RECORD_BYTES_MAX: usize = 96 * 1024;
+/// Bytes that make a commit start without waiting for company.
+pub const COMMIT_BYTES_EAGER: usize = 32 * 1024;
+/// The least time between the starts of two commits that are not full: 1,000 syncs a second.
+pub const COMMIT_INTERVAL: Duration = Duration::from_millis(1);
+/// How long acknowledgements alone wait for company.
+pub const ACK_COMPANY: Duration = Duration::from_millis(200);
+/// Bytes of a log segment on disk at which the next one begins.
+pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Bytes the whole log may take, unless set otherwise.
+pub const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// The least that `log_bytes_max` can be: the open segment, the one made ready, the one being
+/// indexed and the one the checkpoint needs.
+pub const LOG_BYTES_MIN: u64 = 8 * SEGMENT_BYTES_MAX;
+/// How long a message whose recipients have not acknowledged it stays in memory.
+pub const SETTLE_AFTER: Duration = Duration::from_secs(2);
+/// Bytes of such messages in memory, above which they settle without waiting.
+pub const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long one slice of settling may hold up a commit.
+pub const SETTLE_SLICE: Duration = Duration::from_millis(2);
+/// Peers kept in memory though nothing of theirs is going on.
+pub const PEERS_CACHED_MAX: usize = 100_000;
+/// A commit thread that makes no progress for this long ends the process.
+pub const STALL_MAX: Duration = Duration::from_secs(10);
+
+// The away window.
+
+/// Messages kept for a peer from the time that it is away.
+pub const WINDOW_MESSAGES: usize = 50;
+/// How long an unacknowledged message is kept.
+pub const WINDOW_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Messages kept for a peer that were sent before it was away.
+pub const INBOX_MESSAGES_MAX: usize = 10_000;
+/// How long after its last session ended without a Close a peer counts as away.
+pub const AWAY_AFTER: Duration = Duration::from_secs(60);
+/// How long history is kept.
+pub const HISTORY_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Messages of one page of history.
+pub const HISTORY_PAGE_MAX: usize = 1_000;
+
+// The endpoint.
+
+/// Connections at once, all addresses together.
+pub const CONNECTIONS_MAX: usize = 50_000;
+/// Connections at once from one address (a network behind one address may be large).
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 20_000;
+/// Handshakes at once; more than this must first prove their address.
+pub const HANDSHAKES_MAX: usize = 256;
+/// How long a handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a drain may take before the rest is cut.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time after which a client that was sent away comes back; each draws its own.
+pub const RECONNECT_JITTER: Duration = Duration::from_secs(3);
+
+// The client.
+
+/// Sends of one session that await their answer; the next one waits. Below
+/// [`SENDS_REMEMBERED`], so that a resend is always recognised.
+pub const CLIENT_SENDS_MAX: usize = 128;
+/// Messages and events that wait for the app; then the session stops reading.
+pub const CLIENT_INCOMING_MAX: usize = 256;
+/// Messages after which a client acknowledges without waiting for company.
+pub const CLIENT_ACK_MESSAGES: usize = 32;
+/// How long an acknowledgement waits for another frame to travel with.
+pub const CLIENT_ACK_DELAY: Duration = Duration::from_millis(20);
+/// A send unanswered for this long means that the connection is broken.
+pub const CLIENT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first wait before a reconnection; it doubles up to the next.
+pub const CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// The longest wait before a reconnection.
+pub const CLIENT_BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+const _: () = assert!(WATCHED_MAX * (PEER_ID_BYTES_MAX + 1) + 1024 < FRAME_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX + RECIPIENTS_MAX * (PEER_ID_BYTES_MAX + 1) < FRAME_BYTES_MAX);
+const _: () = assert!(CLIENT_SENDS_MAX < SENDS_REMEMBERED);
+const _: () = assert!(RECORD_BYTES_TARGET + 2 * BODY_BYTES_MAX < RECORD_BYTES_MAX);
+const _: () = assert!(FEED_MESSAGES_MAX * 2 <= OUTBOX_FRAMES_MAX);
