@@ -95,11 +95,7 @@ impl Reader {
 
     /// A device id; an empty text is none.
     pub(crate) fn device(&mut self) -> Result<Option<DeviceId>, DecodeError> {
-        if self.input.first() == Some(&0) {
-            self.input.advance(1);
-            return Ok(None);
-        }
-        self.id(DeviceId::new).map(Some)
+        self.id(|text| if text.is_empty() { Ok(None) } else { DeviceId::new(text).map(Some) })
     }
 
     fn id<T, E>(&mut self, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, DecodeError> {

@@ -123,11 +123,12 @@ impl Open {
             watch: fields.peers(WATCHED_MAX, Reason::TooManyRecipients)?,
             signature: match fields.u8()? {
                 0 => None,
-                _ => Some(Signature {
+                1 => Some(Signature {
                     nonce: fields.text(NONCE_BYTES_MAX)?,
                     timestamp: fields.u64()?,
                     signature: fields.text(SIGNATURE_BYTES_MAX)?,
                 }),
+                _ => return Err(DecodeError::new(Reason::BadFrame, "unknown kind of signature")),
             },
         })
     }
