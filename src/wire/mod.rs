@@ -96,13 +96,15 @@
 pub(crate) mod coding;
 mod decoder;
 mod frame;
+mod opening;
 
 pub use coding::{Text, VARINT_MAX};
 pub use decoder::{Decoder, RawFrame};
 pub use frame::{
-    Ack, ClientFrame, Close, Closed, Deliver, Dropped, Error, GoAway, Open, Opened, Ping, Pong,
-    Send, Sent, ServerFrame, Signature, Target, kind,
+    Ack, ClientFrame, Close, Closed, Deliver, Dropped, Error, GoAway, Ping, Pong, Send, Sent,
+    ServerFrame, Target, kind,
 };
+pub use opening::{Open, Opened, Signature};
 
 use crate::reason::Reason;
 

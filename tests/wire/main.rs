@@ -5,6 +5,8 @@
 //! * A file of `tests/golden/` is what some client out there speaks. It is never edited; a new
 //!   form of a frame is a new file.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod limits;
 mod properties;
 
