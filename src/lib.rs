@@ -14,3 +14,5 @@ pub mod limits;
 pub mod reason;
 
 pub mod wire;
+
+pub mod client;

@@ -165,9 +165,43 @@ pub const CLIENT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// The longest wait before a reconnection.
 pub const CLIENT_BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// How long a send is tried before it fails, unless set otherwise: six answer times.
+pub const CLIENT_SEND_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the first opening of a session is tried, unless set otherwise: three answer times.
+pub const CLIENT_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a client looks for sends that are out of time.
+pub const CLIENT_WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the end of a session may take to reach the server.
+pub const CLIENT_END_TIMEOUT: Duration = Duration::from_secs(3);
+/// Messages and events that wait for the app while sends await their answers.
+///
+/// Answers stand behind messages in the stream, so an app that awaits an answer and does not
+/// take messages meanwhile would wait for ever at [`CLIENT_INCOMING_MAX`]. What can stand before
+/// an answer is an outbox (256 frames) and what QUIC has in flight ([`CLIENT_STREAM_WINDOW`]
+/// each way, 3,400 frames of 150 bytes).
+pub const CLIENT_INCOMING_SENDING_MAX: usize = 8 * 1024;
+/// Bytes of transient messages and small requests that wait to be written.
+pub const CLIENT_CONTROL_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that a server may send on one stream ahead of the client's reading.
+pub const CLIENT_STREAM_WINDOW: u32 = 256 * 1024;
+/// Bytes that a server may send on all streams ahead of the client's reading.
+pub const CLIENT_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes that a client sends ahead of the server's acknowledgement: more than all the sends that
+/// one session can have in flight (128 of 5 KB).
+pub const CLIENT_SEND_WINDOW: u64 = 1024 * 1024;
+/// Bytes of datagrams that wait in each direction; the oldest give way.
+pub const CLIENT_DATAGRAM_BYTES_MAX: usize = 64 * 1024;
+/// The round trip that a client assumes first: a lost first packet is sent again after 300 ms.
+pub const CLIENT_INITIAL_RTT: Duration = Duration::from_millis(100);
+/// Packets after which a QUIC acknowledgement is due at once, so that most travel with data.
+pub const CLIENT_QUIC_ACK_PACKETS: u32 = 10;
+/// How long a QUIC acknowledgement may wait for company.
+pub const CLIENT_QUIC_ACK_DELAY: Duration = Duration::from_millis(25);
 
 const _: () = assert!(WATCHED_MAX * (PEER_ID_BYTES_MAX + 1) + 1024 < FRAME_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX + RECIPIENTS_MAX * (PEER_ID_BYTES_MAX + 1) < FRAME_BYTES_MAX);
 const _: () = assert!(CLIENT_SENDS_MAX < SENDS_REMEMBERED);
 const _: () = assert!(RECORD_BYTES_TARGET + 2 * BODY_BYTES_MAX < RECORD_BYTES_MAX);
 const _: () = assert!(FEED_MESSAGES_MAX * 2 <= OUTBOX_FRAMES_MAX);
+const _: () = assert!(CLIENT_SENDS_MAX * BODY_BYTES_MAX < CLIENT_SEND_WINDOW as usize);
+const _: () = assert!(CLIENT_INCOMING_MAX < CLIENT_INCOMING_SENDING_MAX);

@@ -1,0 +1,256 @@
+//! What can go wrong, one small error for each operation.
+//!
+//! # Invariants
+//!
+//! * A lost connection is not an error of a session: it pauses and comes back by itself.
+//! * Every error says by [`is_retryable`](SendError::is_retryable) whether the same call may
+//!   succeed later.
+
+use std::fmt;
+
+use crate::reason::Reason;
+use crate::wire;
+
+/// What the server said when it refused a request or ended a session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// The reason's number, which may be newer than this library.
+    pub number: u16,
+    /// More about it, for people; often empty.
+    pub text: wire::Text,
+}
+
+impl Refusal {
+    /// The reason, if this version knows its number.
+    pub fn reason(&self) -> Option<Reason> {
+        Reason::from_number(self.number)
+    }
+
+    /// Whether the same request may be granted later.
+    pub fn is_retryable(&self) -> bool {
+        use Reason::{Busy, Internal, OpenTimeout, Restarting, StorageFull, TooSlow};
+        use Reason::{TooManyConnections, TooManySessions};
+        match self.reason() {
+            None => true,
+            Some(Restarting | TooSlow | Busy | StorageFull | Internal | OpenTimeout) => true,
+            Some(reason) => matches!(reason, TooManySessions | TooManyConnections),
+        }
+    }
+
+    /// Whether opening the session again makes no sense.
+    pub(super) fn is_final(&self) -> bool {
+        use Reason::{BadId, BadSignature, BadVersion, Blocked, Kicked, NonceUsed, Normal};
+        use Reason::{Replaced, SignatureMissing, StaleSignature, Unsupported, WrongApp};
+        self.reason().is_some_and(|reason| {
+            matches!(
+                reason,
+                Normal
+                    | Replaced
+                    | Kicked
+                    | Blocked
+                    | BadVersion
+                    | WrongApp
+                    | BadId
+                    | SignatureMissing
+                    | BadSignature
+                    | StaleSignature
+                    | NonceUsed
+                    | Unsupported
+            )
+        })
+    }
+}
+
+impl From<wire::Error> for Refusal {
+    fn from(frame: wire::Error) -> Self {
+        Self { number: frame.reason, text: frame.text }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reason() {
+            Some(reason) => fmt::Display::fmt(&reason, f)?,
+            None => write!(f, "reason {}", self.number)?,
+        }
+        match self.text.as_str() {
+            "" => Ok(()),
+            text => write!(f, ": {text}"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Why there is no connection to the server.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address is not `host:port`, or the server's name is no name.
+    #[error("not an address of the form host:port: {0:?}")]
+    BadAddress(String),
+    /// The client's name or the app's id is too long.
+    #[error("the {what} of {bytes} bytes exceeds {bytes_max}")]
+    NameTooLong {
+        /// Which name.
+        what: &'static str,
+        /// Its length in bytes.
+        bytes: usize,
+        /// Bytes it may have.
+        bytes_max: usize,
+    },
+    /// The certificates to be trusted cannot be read, or there are none.
+    #[error("no certificates to trust: {0}")]
+    BadTrust(String),
+    /// The host's address is not known.
+    #[error("cannot find the address of {host}")]
+    Resolve {
+        /// The host and port asked for.
+        host: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No UDP socket could be opened.
+    #[error("cannot open a UDP socket")]
+    Socket(#[source] std::io::Error),
+    /// The server shows a certificate that is not trusted.
+    #[error("the server is not trusted")]
+    Untrusted(#[source] quinn::ConnectionError),
+    /// The server did not answer, or broke off the handshake.
+    #[error("cannot reach the server")]
+    Unreachable(#[source] quinn::ConnectionError),
+    /// The client was closed.
+    #[error("the client was closed")]
+    Closed,
+}
+
+impl ConnectError {
+    /// Whether another try may succeed without any change on this side.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Resolve { .. } | Self::Socket(_) | Self::Unreachable(_))
+    }
+}
+
+/// Why a session could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The server refuses the session.
+    #[error("the server refused the session: {0}")]
+    Refused(#[source] Refusal),
+    /// The session was not open within its time; the last failure is the source, if there was
+    /// one.
+    #[error("the session was not open in time")]
+    TimedOut(#[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+    /// This client has as many sessions as one connection may have.
+    #[error("too many sessions on this connection")]
+    TooManySessions,
+    /// The list of peers to watch exceeds its limit.
+    #[error("{count} peers to watch exceed {count_max}")]
+    TooManyWatched {
+        /// How many were given.
+        count: usize,
+        /// How many there may be.
+        count_max: usize,
+    },
+    /// The client was closed.
+    #[error("the client was closed")]
+    Closed,
+}
+
+impl OpenError {
+    /// Whether another try may succeed without any change on this side.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.is_retryable(),
+            Self::TimedOut(_) | Self::TooManySessions => true,
+            Self::TooManyWatched { .. } | Self::Closed => false,
+        }
+    }
+}
+
+/// Why a message was not acknowledged.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The server refused the message; it is not stored.
+    #[error("the server refused the message: {0}")]
+    Refused(#[source] Refusal),
+    /// No answer came in the send's time, or the session ended before. The message may be stored
+    /// or not; sending it again may store it twice.
+    #[error("no answer came; the message may have been stored")]
+    MaybeStored,
+    /// The message did not leave in the send's time. It is not stored.
+    #[error("the message could not be sent in time")]
+    TimedOut,
+    /// The session has ended for good. The message is not stored.
+    #[error("the session has ended")]
+    Ended,
+    /// A transient message cannot be sent while there is no connection.
+    #[error("there is no connection at the moment")]
+    Paused,
+    /// Too many transient messages wait to be written.
+    #[error("too many transient messages wait to be written")]
+    Full,
+    /// The message has no recipient.
+    #[error("the message has no recipient")]
+    NoRecipient,
+    /// The message has more recipients than one send may have.
+    #[error("{count} recipients exceed {count_max}")]
+    TooManyRecipients {
+        /// How many were given.
+        count: usize,
+        /// How many there may be.
+        count_max: usize,
+    },
+    /// The body, or the app's own number of the message, is too long.
+    #[error("the {what} of {bytes} bytes exceeds {bytes_max}")]
+    TooLong {
+        /// Which field.
+        what: &'static str,
+        /// Its length in bytes.
+        bytes: usize,
+        /// Bytes it may have.
+        bytes_max: usize,
+    },
+}
+
+impl SendError {
+    /// Whether sending the message again may succeed and cannot store it twice.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.is_retryable(),
+            Self::TimedOut | Self::Paused | Self::Full => true,
+            _ => false,
+        }
+    }
+}
+
+/// Why a ping or a close was not answered.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The server refused it.
+    #[error("the server refused the request: {0}")]
+    Refused(#[source] Refusal),
+    /// No answer came in time.
+    #[error("no answer came in time")]
+    TimedOut,
+    /// There is no connection at the moment.
+    #[error("there is no connection at the moment")]
+    Paused,
+    /// The session has ended already.
+    #[error("the session has ended")]
+    Ended,
+}
+
+impl RequestError {
+    /// Whether another try may succeed.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.is_retryable(),
+            Self::TimedOut | Self::Paused => true,
+            Self::Ended => false,
+        }
+    }
+}

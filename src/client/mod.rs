@@ -1,0 +1,187 @@
+//! The client library: peers that talk over one connection to one server.
+//!
+//! A [`Client`] is one QUIC connection that comes back by itself. A [`Session`] is one peer
+//! opened on one device; a connection carries up to 16. What the peer is sent arrives at the
+//! session's [`Incoming`].
+//!
+//! ```no_run
+//! use tidings::client::{Client, ConnectOptions, Event, OpenOptions, Outgoing};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect(ConnectOptions::new("chat.example.org:7400")).await?;
+//! let (session, mut incoming) = client.open(OpenOptions::new("ann".parse()?)).await?;
+//!
+//! let sent = session.send(Outgoing::to("bob".parse::<tidings::id::PeerId>()?, "hello")).await?;
+//! println!("on the server's disk as {}, number {}", sent.id, sent.sequence);
+//!
+//! while let Some(event) = incoming.next().await {
+//!     if let Event::Message(message) = event {
+//!         println!("{}: {:?}", message.from, message.body);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it promises
+//!
+//! * A send that returned [`Sent`] is on the server's stable storage. One that was not answered
+//!   is sent again over each new connection, and stored once.
+//! * Every message comes out of [`Incoming`] once, in the order of its conversation. Repeats are
+//!   dropped here, and [counted](Session::counts).
+//! * A lost connection is no error: [`Event::Paused`], then [`Event::Resumed`]. Between them the
+//!   client tries again with growing, random waits.
+//! * A message is acknowledged when the app asks for the next one, together with other frames
+//!   where that is possible. What the app had not had comes again after a restart; an app that
+//!   keeps its [`Cursor`] with what it made of the messages has them exactly once.
+//!
+//! # How it ends
+//!
+//! [`Session::close`] logs the device out: it gets nothing more. [`Session::end`], and dropping
+//! the last handle of a session, end it without that, and what comes meanwhile waits for the
+//! device. All tasks end with the last handle.
+//!
+//! # How it works
+//!
+//! A session is one task with two futures, a reader and a writer, over a state that its handles
+//! share. Handles put frames into the state; the writer takes all there are into one write.
+//! There is no task for the connection: a session that needs one makes it, and the others of the
+//! client wait for that.
+
+mod connection;
+mod device_file;
+mod driver;
+mod error;
+mod event;
+mod incoming;
+mod options;
+mod pace;
+mod session;
+mod state;
+mod trust;
+mod window;
+
+pub use device_file::{DeviceFile, DeviceState};
+pub use error::{ConnectError, OpenError, Refusal, RequestError, SendError};
+pub use event::{Cursor, Event, Message, Opening, Pause};
+pub use incoming::Incoming;
+pub use options::{ConnectOptions, OpenOptions, Outgoing, Recipients};
+pub use session::{Counts, Sending, Sent, Session};
+pub use trust::{Fingerprint, FingerprintError, Trust};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use connection::Link;
+
+/// One connection to one server, which comes back by itself. A cheap handle: clones are the same
+/// connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    link: Arc<Link>,
+}
+
+impl Client {
+    /// Connects to a server.
+    ///
+    /// This first connection is tried once, so that a wrong address or certificate is noticed.
+    /// Later ones are tried until they succeed.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] says what is wrong, and whether trying again may help.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future abandons the connection.
+    ///
+    /// ```no_run
+    /// use tidings::client::{Client, ConnectOptions, Trust};
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let fingerprint = "d2b5…64 digits, as the server prints them…".parse()?;
+    /// let options =
+    ///     ConnectOptions::new("127.0.0.1:7400").trust(Trust::Fingerprint(fingerprint));
+    /// let client = Client::connect(options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn connect(options: ConnectOptions) -> Result<Self, ConnectError> {
+        let link = Link::new(options)?;
+        link.connected(None).await?;
+        Ok(Self { link: Arc::new(link) })
+    }
+
+    /// Another connection to the same server with the same options, over the same UDP socket.
+    ///
+    /// For programs that hold many connections, such as gateways and load generators: a socket
+    /// costs a task and its buffers.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::connect`].
+    pub async fn connect_beside(&self) -> Result<Self, ConnectError> {
+        let link = self.link.beside();
+        link.connected(None).await?;
+        Ok(Self { link: Arc::new(link) })
+    }
+
+    /// Opens a session: a peer on a device.
+    ///
+    /// A lost connection or a restarting server while opening is not an error: the opening is
+    /// tried again until the time set by [`OpenOptions::open_timeout`] is over.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says why the session cannot be opened.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the session if it was opened.
+    ///
+    /// ```no_run
+    /// # use tidings::client::{Client, OpenError, OpenOptions};
+    /// # use tidings::id::PeerId;
+    /// # async fn run(client: Client, ann: PeerId) -> Result<(), OpenError> {
+    /// let (session, incoming) = client.open(OpenOptions::new(ann)).await?;
+    /// println!("keep {} for the next time", session.device());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn open(&self, options: OpenOptions) -> Result<(Session, Incoming), OpenError> {
+        driver::open(Arc::clone(&self.link), options).await
+    }
+
+    /// Goes on over a fresh UDP socket, for example after the network has changed. The
+    /// connection survives; one that was lost is tried again at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Socket`] when the system gives no socket; the old one stays in use then.
+    pub fn rebind(&self) -> Result<(), ConnectError> {
+        self.link.rebind()
+    }
+
+    /// The local address of the UDP socket.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Socket`] when the system does not tell it.
+    pub fn local_addr(&self) -> Result<std::net::SocketAddr, ConnectError> {
+        self.link.local_addr()
+    }
+
+    /// The round trip time of the connection as QUIC estimates it; `None` without a connection.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.link.round_trip()
+    }
+
+    /// Closes the connection and all its sessions, without logging out, and waits until the
+    /// server has been told.
+    ///
+    /// Sends that were not answered fail as [`SendError::MaybeStored`]. To let everything arrive
+    /// first, [end](Session::end) the sessions.
+    pub async fn close(self) {
+        self.link.close().await;
+    }
+}

@@ -1,0 +1,272 @@
+//! What an app may choose: for a connection, for a session, for a message.
+//!
+//! # Invariants
+//!
+//! * Options are plain values; they are checked where they are used.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::client::{Cursor, Trust};
+use crate::id::{DeviceFlag, DeviceId, GroupId, PeerId};
+use crate::limits::{CLIENT_OPEN_TIMEOUT, CLIENT_SEND_TIMEOUT};
+use crate::wire::{Signature, Target, Text};
+
+/// How to reach and trust a server.
+///
+/// ```
+/// use tidings::client::{ConnectOptions, Trust};
+///
+/// let options = ConnectOptions::new("chat.example.org:7400")
+///     .trust(Trust::System)
+///     .client("my-app/1.0");
+/// ```
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    pub(super) server: String,
+    pub(super) server_name: Option<String>,
+    pub(super) trust: Trust,
+    pub(super) app: String,
+    pub(super) client: String,
+}
+
+impl ConnectOptions {
+    /// Connects to `server`, which is `host:port`; the host is a name or an address (an IPv6
+    /// address stands in brackets). A name is looked up again for each connection.
+    pub fn new(server: impl Into<String>) -> Self {
+        Self {
+            server: server.into(),
+            server_name: None,
+            trust: Trust::System,
+            app: String::new(),
+            client: concat!("tidings-rust/", env!("CARGO_PKG_VERSION")).into(),
+        }
+    }
+
+    /// The name that the server's certificate must bear; the host of the address if not given.
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// Which server certificates to trust; those that the system trusts if not given.
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    /// The app that the server must serve; whichever it serves if not given.
+    pub fn app(mut self, app: impl Into<String>) -> Self {
+        self.app = app.into();
+        self
+    }
+
+    /// The name and version by which people who look at the server see this client.
+    pub fn client(mut self, name: impl Into<String>) -> Self {
+        self.client = name.into();
+        self
+    }
+}
+
+pub(super) type Signer = Arc<dyn Fn() -> Signature + Send + Sync>;
+
+/// Who opens a session, and how.
+///
+/// ```
+/// use tidings::client::OpenOptions;
+/// use tidings::id::{DeviceFlag, DeviceId};
+///
+/// # fn main() -> Result<(), tidings::id::IdError> {
+/// let options = OpenOptions::new("ann".parse()?)
+///     .device(DeviceId::new("ann's laptop")?)
+///     .flag(DeviceFlag::Pc);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct OpenOptions {
+    pub(super) peer: PeerId,
+    pub(super) device: Option<DeviceId>,
+    pub(super) flag: DeviceFlag,
+    pub(super) manual_ack: bool,
+    pub(super) cursor: Cursor,
+    pub(super) watch: Vec<PeerId>,
+    pub(super) signer: Option<Signer>,
+    pub(super) send_timeout: Duration,
+    pub(super) open_timeout: Duration,
+}
+
+impl OpenOptions {
+    /// Opens a session of `peer` on a new device, whose id the server chooses.
+    pub fn new(peer: PeerId) -> Self {
+        Self {
+            peer,
+            device: None,
+            flag: DeviceFlag::default(),
+            manual_ack: false,
+            cursor: Cursor::default(),
+            watch: Vec::new(),
+            signer: None,
+            send_timeout: CLIENT_SEND_TIMEOUT,
+            open_timeout: CLIENT_OPEN_TIMEOUT,
+        }
+    }
+
+    /// The device's id: the one that [`Session::device`](super::Session::device) told the last
+    /// time.
+    pub fn device(mut self, device: DeviceId) -> Self {
+        self.device = Some(device);
+        self
+    }
+
+    /// What the device is.
+    pub fn flag(mut self, flag: DeviceFlag) -> Self {
+        self.flag = flag;
+        self
+    }
+
+    /// Acknowledges nothing by itself: the app calls [`Session::ack`](super::Session::ack).
+    ///
+    /// Otherwise a message counts as had when the app asks
+    /// [`Incoming::next`](super::Incoming::next) for the one after it.
+    pub fn manual_ack(mut self, manual: bool) -> Self {
+        self.manual_ack = manual;
+        self
+    }
+
+    /// Goes on behind the last message that the app has had, as
+    /// [`Session::cursor`](super::Session::cursor) told the last time.
+    pub fn resume(mut self, cursor: Cursor) -> Self {
+        self.cursor = cursor;
+        self
+    }
+
+    /// Peers to be watched; [`Opening::online`](super::Opening::online) tells which are online.
+    pub fn watch(mut self, peers: impl Into<Vec<PeerId>>) -> Self {
+        self.watch = peers.into();
+        self
+    }
+
+    /// How to get a fresh signature for each opening, where the server wants one.
+    pub fn signer(mut self, sign: impl Fn() -> Signature + Send + Sync + 'static) -> Self {
+        self.signer = Some(Arc::new(sign));
+        self
+    }
+
+    /// How long a send is tried, over any number of connections, before it fails.
+    pub fn send_timeout(mut self, timeout: Duration) -> Self {
+        self.send_timeout = timeout;
+        self
+    }
+
+    /// How long the first opening is tried before it fails. A session that was open once tries
+    /// for as long as it is kept.
+    pub fn open_timeout(mut self, timeout: Duration) -> Self {
+        self.open_timeout = timeout;
+        self
+    }
+}
+
+impl fmt::Debug for OpenOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenOptions")
+            .field("peer", &self.peer)
+            .field("device", &self.device)
+            .field("flag", &self.flag)
+            .field("manual_ack", &self.manual_ack)
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whom a message is for. Made from one peer, several peers, or a group.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recipients(pub(super) Target);
+
+impl From<PeerId> for Recipients {
+    fn from(peer: PeerId) -> Self {
+        Self(Target::Peers(vec![peer]))
+    }
+}
+
+impl From<&PeerId> for Recipients {
+    fn from(peer: &PeerId) -> Self {
+        peer.clone().into()
+    }
+}
+
+impl From<Vec<PeerId>> for Recipients {
+    fn from(peers: Vec<PeerId>) -> Self {
+        Self(Target::Peers(peers))
+    }
+}
+
+impl<const N: usize> From<[PeerId; N]> for Recipients {
+    fn from(peers: [PeerId; N]) -> Self {
+        Self(Target::Peers(peers.into()))
+    }
+}
+
+impl From<GroupId> for Recipients {
+    fn from(group: GroupId) -> Self {
+        Self(Target::Group(group))
+    }
+}
+
+/// A message to be sent.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidings::client::Outgoing;
+/// use tidings::id::PeerId;
+///
+/// # fn main() -> Result<(), tidings::id::IdError> {
+/// let bob: PeerId = "bob".parse()?;
+/// let message = Outgoing::to(bob, "lunch?").ttl(Duration::from_secs(3600)).receipt();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outgoing {
+    pub(super) target: Target,
+    pub(super) body: Bytes,
+    pub(super) receipt: bool,
+    pub(super) ttl_ms: u64,
+    pub(super) client_msg_no: Text,
+}
+
+impl Outgoing {
+    /// A message that says `body` to a peer, to several, or to a group.
+    pub fn to(recipients: impl Into<Recipients>, body: impl Into<Bytes>) -> Self {
+        Self {
+            target: recipients.into().0,
+            body: body.into(),
+            receipt: false,
+            ttl_ms: 0,
+            client_msg_no: Text::default(),
+        }
+    }
+
+    /// Asks to hear of its delivery.
+    pub fn receipt(mut self) -> Self {
+        self.receipt = true;
+        self
+    }
+
+    /// How long it is worth delivering, in whole milliseconds and at least one; for ever if not
+    /// given.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        self.ttl_ms = ttl_ms.clamp(1, crate::wire::VARINT_MAX);
+        self
+    }
+
+    /// The app's own number for it, which its recipients and the app's back end see.
+    pub fn client_msg_no(mut self, number: impl Into<Text>) -> Self {
+        self.client_msg_no = number.into();
+        self
+    }
+}
