@@ -104,9 +104,9 @@ pub const ACK_COMPANY: Duration = Duration::from_millis(200);
 pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Bytes the whole log may take, unless set otherwise.
 pub const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
-/// The least that `log_bytes_max` can be: the open segment, the one made ready, the one being
-/// indexed and the one the checkpoint needs.
-pub const LOG_BYTES_MIN: u64 = 8 * SEGMENT_BYTES_MAX;
+/// The least that `log_bytes_max` can be, in segments: the open one, the one made ready, the one
+/// being indexed, the one the checkpoint needs, and as much again for history to give way.
+pub const LOG_SEGMENTS_MIN: u64 = 8;
 /// How long a message whose recipients have not acknowledged it stays in memory.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(2);
 /// Bytes of such messages in memory, above which they settle without waiting.
@@ -147,6 +147,21 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time after which a client that was sent away comes back; each draws its own.
 pub const RECONNECT_JITTER: Duration = Duration::from_secs(3);
+
+// What settings may be.
+
+/// Shards of the router: more than the threads of any box it runs on.
+pub const SHARDS_MAX: usize = 1024;
+/// Connections: one address has 65,536 ports, and a connection takes at least 30 KB.
+pub const CONNECTIONS_SETTING_MAX: usize = 1_000_000;
+/// Handshakes at once: each holds up to 64 KiB of what came before it was accepted.
+pub const HANDSHAKES_SETTING_MAX: usize = 65_536;
+/// Bytes of a segment: eight records at the least.
+pub const SEGMENT_BYTES_SETTING_MIN: u64 = 1024 * 1024;
+/// Bytes of a segment: one of 512 MiB already holds 300 MiB of memory while it is open.
+pub const SEGMENT_BYTES_SETTING_MAX: u64 = 1024 * 1024 * 1024;
+/// How long a drain may be set to take.
+pub const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
 // The client.
 
