@@ -5,11 +5,17 @@
 //! * A method either returns at once or says what it waits for.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::client::state::{EndGuard, Shared};
 use crate::client::{Cursor, DeviceState, Outgoing, RequestError, SendError};
 use crate::id::{DeviceId, MessageId, PeerId};
+use crate::limits::CLIENT_ANSWER_TIMEOUT;
 
 /// A message is on the server's stable storage.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,14 +41,30 @@ pub struct Counts {
 
 /// A peer opened on a device. A cheap handle: clones are the same session.
 #[derive(Clone, Debug)]
-pub struct Session {}
+pub struct Session {
+    shared: Arc<Shared>,
+    device: DeviceId,
+    send_timeout: Duration,
+    _guard: Arc<EndGuard>,
+}
 
 /// The answer to a send that has been queued. Dropping it does not take the message back.
 #[derive(Debug)]
 #[must_use = "the message is durable only when this says so"]
-pub struct Sending {}
+pub struct Sending {
+    answer: oneshot::Receiver<Result<Sent, SendError>>,
+}
 
 impl Session {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        device: DeviceId,
+        send_timeout: Duration,
+        guard: Arc<EndGuard>,
+    ) -> Self {
+        Self { shared, device, send_timeout, _guard: guard }
+    }
+
     /// Sends a message and waits until it is on the server's stable storage.
     ///
     /// While the connection is lost this waits, and the message is sent again over the next
@@ -83,7 +105,19 @@ impl Session {
     ///
     /// If the future is dropped, the message is not sent.
     pub async fn start_send(&self, message: Outgoing) -> Result<Sending, SendError> {
-        todo!()
+        let started = Instant::now();
+        let permit = match self.shared.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let turn = tokio::time::timeout(self.send_timeout, self.shared.permits.acquire());
+                turn.await.map_err(|_| SendError::TimedOut)?.map_err(|_| SendError::Ended)?
+            }
+        };
+        let (sender, answer) = oneshot::channel();
+        self.shared.push_send(message, started, sender)?;
+        // It comes back with the answer.
+        permit.forget();
+        Ok(Sending { answer })
     }
 
     /// Sends a message to those who are online now. It is never stored and not answered.
@@ -95,16 +129,17 @@ impl Session {
     /// [`SendError::Paused`] while there is no connection, [`SendError::Full`] when too many
     /// wait already, and what is wrong with the message itself.
     pub fn send_transient(&self, message: Outgoing) -> Result<(), SendError> {
-        todo!()
+        self.shared.send_transient(message)
     }
 
-    /// Says that the app has had every message up to this one. For sessions with
-    /// [`manual_ack`](crate::client::OpenOptions::manual_ack); others do it by themselves.
+    /// Says that the app has had every message up to this one. Sessions without
+    /// [`manual_ack`](crate::client::OpenOptions::manual_ack) do it by themselves when the app
+    /// asks for the next message; this is for the last one before the end, then.
     ///
     /// It is sent lazily: with the next frame, after 32 calls, or after 20 ms. A cursor of
     /// another epoch, or one behind an earlier call, does nothing.
     pub fn ack(&self, cursor: Cursor) {
-        todo!()
+        self.shared.ack(cursor);
     }
 
     /// Asks whether the server is there, and says how long the answer took.
@@ -113,7 +148,9 @@ impl Session {
     ///
     /// [`RequestError`] says why there is no answer.
     pub async fn ping(&self) -> Result<Duration, RequestError> {
-        todo!()
+        let started = Instant::now();
+        reply(CLIENT_ANSWER_TIMEOUT, self.shared.ping()?).await?;
+        Ok(started.elapsed())
     }
 
     /// Logs the device out: what was queued is sent, then the device gets nothing more until it
@@ -123,23 +160,24 @@ impl Session {
     ///
     /// [`RequestError`] says why the device may not be logged out.
     pub async fn close(&self) -> Result<(), RequestError> {
-        todo!()
+        reply(self.send_timeout, self.shared.close()).await
     }
 
     /// Ends the session without logging out, and waits (3 s at most) until what was queued has
     /// reached the server, acknowledgements too. What comes for the device waits for it.
     pub async fn end(&self) {
-        todo!()
+        self.shared.end();
+        self.shared.done.cancelled().await;
     }
 
     /// The peer.
-    pub fn peer(&self) -> &PeerId {
-        todo!()
+    pub fn peer(&self) -> PeerId {
+        self.shared.peer()
     }
 
     /// The device's id, chosen by the server if none was given: keep it and open with it again.
-    pub fn device(&self) -> DeviceId {
-        todo!()
+    pub fn device(&self) -> &DeviceId {
+        &self.device
     }
 
     /// The log that ids belong to at the moment.
@@ -149,25 +187,38 @@ impl Session {
 
     /// How far the app has come: the last message that it has had.
     pub fn cursor(&self) -> Cursor {
-        todo!()
+        self.shared.cursor()
     }
 
     /// The device's id and the cursor together, as a
     /// [`DeviceFile`](crate::client::DeviceFile) keeps them.
     pub fn state(&self) -> DeviceState {
-        DeviceState { device: self.device(), cursor: self.cursor() }
+        DeviceState { device: self.device.clone(), cursor: self.cursor() }
     }
 
     /// What the session has counted.
     pub fn counts(&self) -> Counts {
-        todo!()
+        self.shared.counts()
+    }
+}
+
+/// The reply to a request, if it comes in time.
+async fn reply(
+    timeout: Duration,
+    answer: oneshot::Receiver<Result<(), RequestError>>,
+) -> Result<(), RequestError> {
+    match tokio::time::timeout(timeout, answer).await {
+        Ok(answer) => answer.unwrap_or(Err(RequestError::Ended)),
+        Err(_) => Err(RequestError::TimedOut),
     }
 }
 
 impl Future for Sending {
     type Output = Result<Sent, SendError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        todo!()
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // The driver settles every send, so a lost sender means that its runtime is gone.
+        let answer = Pin::new(&mut self.answer).poll(cx);
+        answer.map(|answer| answer.unwrap_or(Err(SendError::MaybeStored)))
     }
 }
