@@ -54,10 +54,13 @@ mod driver;
 mod error;
 mod event;
 mod incoming;
+mod inward;
 mod options;
+mod outward;
 mod pace;
 mod session;
 mod state;
+mod stream;
 mod trust;
 mod window;
 

@@ -1,0 +1,239 @@
+//! What arrives: messages and events on their way to the app, and answers.
+//!
+//! # Invariants
+//!
+//! * The app gets a message once: `seen` rises with each message queued, within one epoch.
+//! * The queue for the app is bounded. What does not fit is not read.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::client::state::{Closing, Shared, State};
+use crate::client::window::number_of;
+use crate::client::{Cursor, Event, Message, Refusal, RequestError, SendError, Sent};
+use crate::id::MessageId;
+use crate::limits::{CLIENT_INCOMING_MAX, CLIENT_INCOMING_SENDING_MAX, FRAME_BYTES_MAX};
+use crate::reason::Reason;
+use crate::wire::{self, Decoder, ServerFrame};
+
+/// Nothing will come any more.
+#[derive(Debug)]
+pub(super) struct SessionEnded;
+
+/// What a frame means for the session.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// The session goes on.
+    Done,
+    /// The app has more to take.
+    Queued,
+    /// The device is logged out.
+    Closed,
+    /// The server asks to come back later.
+    SentAway { reason: Reason, wait: Duration },
+    /// The server ended the session.
+    Refused(Refusal),
+}
+
+impl Shared {
+    /// Says what the app has had, and takes what it gets next. `Err` when nothing will come.
+    pub(super) fn pop(&self, had: Option<Cursor>) -> Result<Option<Event>, SessionEnded> {
+        let mut state = self.lock();
+        let wake_writer = had.is_some_and(|cursor| !state.manual_ack && state.had(cursor));
+        let event = state.queue.pop_front();
+        let wake_reader = state.stalled && state.queue.len() < CLIENT_INCOMING_MAX / 2;
+        let ended = state.ended;
+        drop(state);
+        if wake_writer {
+            self.writer.notify_one();
+        }
+        if wake_reader {
+            self.room.notify_one();
+        }
+        if event.is_none() && ended { Err(SessionEnded) } else { Ok(event) }
+    }
+
+    /// Waits until there may be something to [`Self::pop`].
+    pub(super) async fn queued(&self) {
+        self.app.notified().await;
+    }
+
+    /// Nobody takes messages any more: they stay with the server.
+    pub(super) fn drop_incoming(&self) {
+        let mut state = self.lock();
+        state.incoming_gone = true;
+        state.queue = VecDeque::new();
+        drop(state);
+        self.room.notify_one();
+    }
+
+    /// Waits until the app has taken enough for another message.
+    pub(super) async fn wait_for_room(&self) {
+        loop {
+            {
+                let mut state = self.lock();
+                if state.has_room() {
+                    if std::mem::take(&mut state.stalled) {
+                        state.reading_since = Instant::now();
+                    }
+                    return;
+                }
+                state.stalled = true;
+            }
+            self.wake_app();
+            self.room.notified().await;
+        }
+    }
+
+    pub(super) fn wake_app(&self) {
+        self.app.notify_one();
+    }
+
+    /// Takes a frame of the stream.
+    pub(super) fn take(&self, frame: ServerFrame) -> Taken {
+        match frame {
+            ServerFrame::Deliver(frame) => return self.take_message(frame),
+            ServerFrame::Sent(frame) => {
+                let sent = Sent { id: frame.id, sequence: frame.sequence, at_ms: frame.at_ms };
+                self.take_answer(frame.request, Ok(sent));
+            }
+            ServerFrame::Dropped(frame) => return self.take_dropped(frame),
+            ServerFrame::Pong(frame) => self.take_reply(frame.request, Ok(())),
+            ServerFrame::Closed(_) => {
+                for reply in self.lock().closers.drain(..) {
+                    let _ = reply.send(Ok(()));
+                }
+                return Taken::Closed;
+            }
+            ServerFrame::GoAway(frame) => {
+                let wait = Duration::from_millis(frame.wait_ms);
+                return Taken::SentAway { reason: frame.reason, wait };
+            }
+            ServerFrame::Error(frame) => return self.take_error(frame),
+            // A second Opened has no meaning.
+            ServerFrame::Opened(_) => {}
+        }
+        Taken::Done
+    }
+
+    fn take_message(&self, frame: wire::Deliver) -> Taken {
+        let mut state = self.lock();
+        let (id, epoch) = (frame.id, state.epoch);
+        if frame.transient {
+            return state.queue_message(Event::Message(Message::new(frame, epoch)));
+        }
+        if self.is_repeat(&mut state, id) {
+            state.counts.repeats += 1;
+            return Taken::Done;
+        }
+        state.queue_message(Event::Message(Message::new(frame, epoch)))
+    }
+
+    fn take_dropped(&self, frame: wire::Dropped) -> Taken {
+        let mut state = self.lock();
+        // One below what was seen is about messages that the app has or gets.
+        if self.is_repeat(&mut state, frame.id) {
+            return Taken::Done;
+        }
+        let cursor = Cursor { epoch: state.epoch, id: frame.id };
+        state.queue_message(Event::Dropped { count: frame.count, cursor })
+    }
+
+    fn is_repeat(&self, state: &mut State, id: MessageId) -> bool {
+        if state.ack.delivered(id, Instant::now()) {
+            self.writer.notify_one();
+        }
+        let repeat = id <= state.seen;
+        // What nobody takes is not seen: a session that takes it may come.
+        if !repeat && !state.incoming_gone {
+            state.seen = id;
+        }
+        repeat
+    }
+
+    fn take_answer(&self, request: u64, result: Result<Sent, SendError>) {
+        let Some(number) = number_of(request) else { return };
+        let (pending, more) = {
+            let mut state = self.lock();
+            (state.window.answer(number), state.window.has_next())
+        };
+        if more {
+            self.writer.notify_one();
+        }
+        if let Some(pending) = pending {
+            self.settle(pending, result);
+        }
+    }
+
+    fn take_reply(&self, request: u64, result: Result<(), RequestError>) {
+        let mut state = self.lock();
+        if let Some(index) = state.requests.iter().position(|(number, _)| *number == request) {
+            let (_, reply) = state.requests.swap_remove(index);
+            let _ = reply.send(result);
+        }
+    }
+
+    fn take_error(&self, frame: wire::Error) -> Taken {
+        let request = frame.request;
+        let refusal = Refusal::from(frame);
+        if request == 0 {
+            return Taken::Refused(refusal);
+        }
+        if number_of(request).is_some() {
+            let forgotten = refusal.reason() == Some(Reason::TooOld);
+            let error =
+                if forgotten { SendError::MaybeStored } else { SendError::Refused(refusal) };
+            self.take_answer(request, Err(error));
+            return Taken::Done;
+        }
+        let mut state = self.lock();
+        if state.closing == Closing::Written(request) {
+            state.closing = Closing::No;
+            for reply in state.closers.drain(..) {
+                let _ = reply.send(Err(RequestError::Refused(refusal.clone())));
+            }
+            return Taken::Done;
+        }
+        drop(state);
+        tracing::debug!(%refusal, request, "request refused");
+        self.take_reply(request, Err(RequestError::Refused(refusal)));
+        Taken::Done
+    }
+
+    /// Takes a datagram for this session. It is lost if the app has too much to take already.
+    pub(super) fn take_datagram(&self, datagram: Bytes) {
+        let mut decoder = Decoder::new(FRAME_BYTES_MAX);
+        decoder.push(datagram);
+        let Ok(Some(raw)) = decoder.next_frame() else { return };
+        let Ok(ServerFrame::Deliver(frame)) = ServerFrame::decode(raw) else { return };
+        let mut state = self.lock();
+        if !frame.transient || !state.has_room() {
+            return;
+        }
+        let epoch = state.epoch;
+        state.queue_message(Event::Message(Message::new(frame, epoch)));
+        drop(state);
+        self.wake_app();
+    }
+}
+
+impl State {
+    fn has_room(&self) -> bool {
+        // Answers stand behind messages in the stream: an app that awaits one must not wait for
+        // ever because it takes no messages meanwhile.
+        let sending = !self.window.is_empty();
+        let max = if sending { CLIENT_INCOMING_SENDING_MAX } else { CLIENT_INCOMING_MAX };
+        self.queue.len() < max || self.incoming_gone || self.ending
+    }
+
+    fn queue_message(&mut self, event: Event) -> Taken {
+        if self.incoming_gone || self.ending {
+            return Taken::Done;
+        }
+        self.queue.push_back(event);
+        Taken::Queued
+    }
+}

@@ -1,0 +1,232 @@
+//! What leaves: sends, requests, acknowledgements, and the times of their answers.
+//!
+//! # Invariants
+//!
+//! * All there is to say goes into one write.
+//! * An acknowledgement never leaves alone when something else is about to leave.
+//! * Every send that was queued is settled once: by an answer, by its time, or by the end.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::client::state::{Answer, Closing, Pending, Shared, State};
+use crate::client::window::{GivenUp, request_of};
+use crate::client::{Cursor, Outgoing, RequestError, SendError, Sent};
+use crate::limits::{CLIENT_CONTROL_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX};
+use crate::wire::{self, ClientFrame, Target};
+
+/// What the writer does next.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Bytes were put into the buffer.
+    Write,
+    /// Nothing to do until this time, or until woken.
+    Wait(Option<Instant>),
+    /// Everything is written and the session is to end.
+    Finish,
+}
+
+impl Shared {
+    /// Queues a send that holds a permit and whose time began at `started`.
+    pub(super) fn push_send(
+        &self,
+        message: Outgoing,
+        started: Instant,
+        answer: Answer,
+    ) -> Result<(), SendError> {
+        let mut state = self.lock();
+        if state.ended || state.ending || state.closing != Closing::No {
+            return Err(SendError::Ended);
+        }
+        state.check(&message)?;
+        let first = state.window.is_empty();
+        state.window.push(Pending { frame: send_frame(message).into(), answer }, started);
+        let stalled = state.stalled;
+        drop(state);
+        self.writer.notify_one();
+        if first {
+            self.sends.notify_one();
+        }
+        if stalled {
+            self.room.notify_one();
+        }
+        Ok(())
+    }
+
+    pub(super) fn send_transient(&self, message: Outgoing) -> Result<(), SendError> {
+        let mut state = self.lock();
+        if state.ended || state.ending || state.closing != Closing::No {
+            return Err(SendError::Ended);
+        }
+        if !state.open {
+            return Err(SendError::Paused);
+        }
+        state.check(&message)?;
+        let request = state.request();
+        let frame = wire::Send { request, transient: true, ..send_frame(message) };
+        let before = state.control.len();
+        ClientFrame::Send(frame).encode(&mut state.control);
+        let frame = &state.control[before..];
+        if state.route.as_ref().is_some_and(|route| route.send(frame)) {
+            state.control.truncate(before);
+            return Ok(());
+        }
+        if state.control.len() > CLIENT_CONTROL_BYTES_MAX {
+            state.control.truncate(before);
+            return Err(SendError::Full);
+        }
+        drop(state);
+        self.writer.notify_one();
+        Ok(())
+    }
+
+    /// The app has had everything up to a message.
+    pub(super) fn ack(&self, cursor: Cursor) {
+        if self.lock().had(cursor) {
+            self.writer.notify_one();
+        }
+    }
+
+    pub(super) fn ping(&self) -> Result<oneshot::Receiver<Result<(), RequestError>>, RequestError> {
+        let (reply, answer) = oneshot::channel();
+        let mut state = self.lock();
+        if state.ended {
+            return Err(RequestError::Ended);
+        }
+        if !state.open || state.control.len() > CLIENT_CONTROL_BYTES_MAX {
+            return Err(RequestError::Paused);
+        }
+        let request = state.request();
+        state.requests.retain(|(_, reply)| !reply.is_closed());
+        state.requests.push((request, reply));
+        ClientFrame::Ping(wire::Ping { request }).encode(&mut state.control);
+        drop(state);
+        self.writer.notify_one();
+        Ok(answer)
+    }
+
+    pub(super) fn close(&self) -> oneshot::Receiver<Result<(), RequestError>> {
+        let (reply, answer) = oneshot::channel();
+        let mut state = self.lock();
+        if state.ended {
+            let _ = reply.send(Err(RequestError::Ended));
+            return answer;
+        }
+        state.closers.push(reply);
+        if state.closing == Closing::No {
+            state.closing = Closing::Wanted;
+        }
+        drop(state);
+        self.writer.notify_one();
+        answer
+    }
+
+    /// Fails the sends whose time is over. Says how long the oldest one on this stream has waited
+    /// for an answer that could be read, or `None` if no send is left.
+    pub(super) fn expire(&self, send_timeout: Duration) -> Option<Duration> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        while let Some(gone) = state.window.expired(now, send_timeout) {
+            self.settle_given_up(gone, SendError::TimedOut);
+        }
+        if state.window.is_empty() {
+            return None;
+        }
+        let readable = state.open && !state.stalled;
+        let since = state.window.unanswered_since().filter(|_| readable);
+        Some(since.map_or(Duration::ZERO, |since| now - since.max(state.reading_since)))
+    }
+
+    /// Puts all there is to say into `out`.
+    pub(super) fn compose(&self, out: &mut BytesMut) -> Work {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let state = &mut *state;
+        let ending = state.ending;
+        let due = state.ack.is_due(now) || ending || state.closing == Closing::Wanted;
+        if (due || state.window.has_next() || !state.control.is_empty())
+            && let Some(id) = state.ack.take()
+        {
+            ClientFrame::Ack(wire::Ack { id }).encode(out);
+        }
+        out.extend_from_slice(&state.control);
+        state.control.clear();
+        while let Some(next) = state.window.next(now) {
+            state.counts.resends += u64::from(next.again);
+            if let ClientFrame::Send(frame) = &mut next.item.frame {
+                frame.request = request_of(next.number);
+                frame.number = next.number;
+                frame.answered = next.answered;
+            }
+            next.item.frame.encode(out);
+        }
+        if state.closing == Closing::Wanted && state.window.all_written() {
+            let request = state.request();
+            state.closing = Closing::Written(request);
+            ClientFrame::Close(wire::Close { request }).encode(out);
+        }
+        if !out.is_empty() {
+            return Work::Write;
+        }
+        let finishes = ending && state.window.all_written() && state.closing == Closing::No;
+        if finishes { Work::Finish } else { Work::Wait(state.ack.look_at()) }
+    }
+
+    /// Whether every send has its answer.
+    pub(super) fn all_answered(&self) -> bool {
+        self.lock().window.is_empty()
+    }
+
+    pub(super) fn settle(&self, pending: Pending, result: Result<Sent, SendError>) {
+        self.permits.add_permits(1);
+        // Whoever sent it may have gone.
+        let _ = pending.answer.send(result);
+    }
+
+    pub(super) fn settle_given_up(&self, gone: GivenUp<Pending>, not_stored: SendError) {
+        let error = if gone.maybe_stored { SendError::MaybeStored } else { not_stored };
+        self.settle(gone.item, Err(error));
+    }
+}
+
+impl State {
+    fn check(&self, message: &Outgoing) -> Result<(), SendError> {
+        if let Target::Peers(peers) = &message.target {
+            let (count, count_max) = (peers.len(), self.recipients_max);
+            if count == 0 {
+                return Err(SendError::NoRecipient);
+            }
+            if count > count_max {
+                return Err(SendError::TooManyRecipients { count, count_max });
+            }
+        }
+        let number = message.client_msg_no.as_bytes().len();
+        check_length("body", message.body.len(), self.body_bytes_max)?;
+        check_length("client_msg_no", number, CLIENT_MSG_NO_BYTES_MAX)
+    }
+
+    pub(super) fn had(&mut self, cursor: Cursor) -> bool {
+        cursor.epoch == self.epoch && self.ack.had(cursor.id, Instant::now())
+    }
+}
+
+fn send_frame(message: Outgoing) -> wire::Send {
+    wire::Send {
+        request: 0,
+        transient: false,
+        receipt: message.receipt,
+        number: 0,
+        answered: 0,
+        ttl_ms: message.ttl_ms,
+        client_msg_no: message.client_msg_no,
+        target: message.target,
+        body: message.body,
+    }
+}
+
+fn check_length(what: &'static str, bytes: usize, bytes_max: usize) -> Result<(), SendError> {
+    if bytes > bytes_max { Err(SendError::TooLong { what, bytes, bytes_max }) } else { Ok(()) }
+}

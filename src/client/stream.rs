@@ -1,0 +1,261 @@
+//! One stream of a session: how it is read and written, and why it ended.
+//!
+//! # Invariants
+//!
+//! * The reader and the writer are two futures; neither waits for the other.
+//! * A future that writes is dropped only together with its stream.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt};
+use tokio::time::Instant;
+
+use crate::client::connection::Live;
+use crate::client::inward::Taken;
+use crate::client::outward::Work;
+use crate::client::state::Shared;
+use crate::client::{ConnectError, OpenError, Pause, Refusal};
+use crate::limits::{CLIENT_END_TIMEOUT, CLIENT_WATCH_INTERVAL};
+use crate::reason::Reason;
+use crate::wire::{DecodeError, Decoder, Opened, ServerFrame, Text};
+
+/// An open session.
+pub(super) struct Stream {
+    pub(super) live: Live,
+    pub(super) send: SendStream,
+    pub(super) recv: RecvStream,
+    pub(super) decoder: Decoder,
+    /// What the server said when it was opened.
+    pub(super) opened: Opened,
+}
+
+/// Why the session is not open (any more).
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There is no connection.
+    Connect(ConnectError),
+    /// The stream or its connection was lost.
+    Lost,
+    /// The server did not answer in time.
+    Unanswered,
+    /// The server ended the session.
+    Refused(Refusal),
+    /// The server asked to come back at this time.
+    SentAway(Reason, Instant),
+    /// The server does not speak the protocol.
+    Malformed(DecodeError),
+    /// The session was ended on this side.
+    Done,
+}
+
+impl Failure {
+    pub(super) fn pause(&self) -> Pause {
+        match self {
+            Self::Connect(_) | Self::Lost | Self::Done => Pause::Lost,
+            Self::Unanswered => Pause::Unanswered,
+            Self::Refused(refusal) => Pause::Ended(refusal.clone()),
+            Self::SentAway(reason, _) => Pause::SentAway(*reason),
+            Self::Malformed(error) => Pause::Malformed(*error),
+        }
+    }
+
+    /// What the first opening fails with when its time is over.
+    pub(super) fn timed_out(self) -> OpenError {
+        let source: Box<dyn std::error::Error + Send + Sync> = match self {
+            Self::Refused(refusal) => return OpenError::Refused(refusal),
+            Self::Connect(error) => error.into(),
+            Self::Malformed(error) => error.into(),
+            Self::SentAway(reason, _) => reason.into(),
+            Self::Lost | Self::Unanswered | Self::Done => return OpenError::TimedOut(None),
+        };
+        OpenError::TimedOut(Some(source))
+    }
+
+    /// What the code means with which a stream or a connection was closed.
+    fn closed_with(code: VarInt) -> Self {
+        match u16::try_from(code.into_inner()) {
+            Ok(number) if number != Reason::Normal as u16 => {
+                Self::Refused(Refusal { number, text: Text::default() })
+            }
+            _ => Self::Lost,
+        }
+    }
+}
+
+impl From<ConnectionError> for Failure {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::ApplicationClosed(close) => Self::closed_with(close.error_code),
+            _ => Self::Lost,
+        }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::ConnectionLost(error) => error.into(),
+            ReadError::Reset(code) => Self::closed_with(code),
+            _ => Self::Lost,
+        }
+    }
+}
+
+impl From<DecodeError> for Failure {
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+/// Reads the answer to Open.
+pub(super) async fn read_opened(
+    recv: &mut RecvStream,
+    decoder: &mut Decoder,
+) -> Result<Opened, Failure> {
+    let frame = loop {
+        if let Some(frame) = next_frame(decoder)? {
+            break frame;
+        }
+        match recv.read_chunk(usize::MAX, true).await? {
+            Some(chunk) => decoder.push(chunk.bytes),
+            None => return Err(Failure::Lost),
+        }
+    };
+    match frame {
+        ServerFrame::Opened(opened) => Ok(opened),
+        ServerFrame::Error(error) => Err(Failure::Refused(error.into())),
+        ServerFrame::GoAway(frame) => {
+            let wait = Duration::from_millis(frame.wait_ms);
+            Err(Failure::SentAway(frame.reason, Instant::now() + wait))
+        }
+        _ => Err(DecodeError::new(Reason::NotOpen, "a session begins with Opened").into()),
+    }
+}
+
+/// The next frame of a kind that this version knows.
+fn next_frame(decoder: &mut Decoder) -> Result<Option<ServerFrame>, DecodeError> {
+    while let Some(raw) = decoder.next_frame()? {
+        match ServerFrame::decode(raw) {
+            Ok(frame) => return Ok(Some(frame)),
+            // The server may be newer.
+            Err(error) if error.reason == Reason::UnknownKind => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Reads and writes until the session ends or pauses.
+pub(super) async fn run_stream(shared: &Shared, stream: Stream) -> Failure {
+    let Stream { live, mut send, mut recv, mut decoder, .. } = stream;
+    let datagrams = async {
+        live.hand_out_datagrams().await;
+        std::future::pending::<Failure>().await
+    };
+    let end = async {
+        shared.stop.cancelled().await;
+        tokio::time::sleep(CLIENT_END_TIMEOUT).await;
+    };
+    tokio::select! {
+        failure = read(shared, &mut recv, &mut decoder) => failure,
+        failure = write(shared, &mut send) => failure,
+        failure = datagrams => failure,
+        () = shared.unanswered.notified() => Failure::Unanswered,
+        () = end => Failure::Done,
+    }
+}
+
+async fn read(shared: &Shared, recv: &mut RecvStream, decoder: &mut Decoder) -> Failure {
+    let mut away = None;
+    let mut chunks: [Bytes; READ_CHUNKS_MAX] = Default::default();
+    // What came together with Opened has not been taken yet.
+    let mut count = 0;
+    loop {
+        if let Err(failure) = take_chunks(shared, decoder, &mut chunks[..count], &mut away) {
+            return failure;
+        }
+        shared.wait_for_room().await;
+        let read = recv.read_chunks(&mut chunks);
+        let read = match away {
+            // The server finishes what it has; then it is time to go.
+            Some((reason, until)) => match tokio::time::timeout_at(until, read).await {
+                Ok(Ok(Some(more))) => Ok(Some(more)),
+                _ => return Failure::SentAway(reason, until),
+            },
+            None => read.await,
+        };
+        count = match read {
+            Ok(Some(count)) => count,
+            Ok(None) => return Failure::Lost,
+            Err(error) => return error.into(),
+        };
+    }
+}
+
+/// Takes the frames in the decoder and then those in `chunks`.
+fn take_chunks(
+    shared: &Shared,
+    decoder: &mut Decoder,
+    chunks: &mut [Bytes],
+    away: &mut Option<(Reason, Instant)>,
+) -> Result<(), Failure> {
+    let mut queued = false;
+    let mut chunks = chunks.iter_mut();
+    let taken = loop {
+        match next_frame(decoder) {
+            Ok(Some(frame)) => match shared.take(frame) {
+                Taken::Done => {}
+                Taken::Queued => queued = true,
+                Taken::Closed => break Err(Failure::Done),
+                Taken::SentAway { reason, wait } => *away = Some((reason, Instant::now() + wait)),
+                Taken::Refused(refusal) => break Err(Failure::Refused(refusal)),
+            },
+            Ok(None) => match chunks.next() {
+                Some(chunk) => decoder.push(std::mem::take(chunk)),
+                None => break Ok(()),
+            },
+            Err(error) => break Err(error.into()),
+        }
+    };
+    if queued {
+        shared.wake_app();
+    }
+    taken
+}
+
+async fn write(shared: &Shared, send: &mut SendStream) -> Failure {
+    let mut buffer = BytesMut::new();
+    loop {
+        match shared.compose(&mut buffer) {
+            Work::Write => {
+                if send.write_chunk(buffer.split().freeze()).await.is_err() {
+                    // The reader may still find out why.
+                    tokio::time::sleep(CLIENT_WATCH_INTERVAL).await;
+                    return Failure::Lost;
+                }
+            }
+            Work::Wait(None) => shared.writer.notified().await,
+            Work::Wait(Some(at)) => {
+                // Woken or in time, there may be something to say.
+                let _ = tokio::time::timeout_at(at, shared.writer.notified()).await;
+            }
+            Work::Finish => return finish(shared, send).await,
+        }
+    }
+}
+
+/// Ends the stream and waits until the server has all of it.
+async fn finish(shared: &Shared, send: &mut SendStream) -> Failure {
+    // A stream that is gone needs no end.
+    let _ = send.finish();
+    let _ = send.stopped().await;
+    if !shared.all_answered() {
+        // The reader goes on until the server ends the stream too.
+        std::future::pending::<()>().await;
+    }
+    Failure::Done
+}
+
+/// Pieces of the stream taken with one lock of the connection.
+const READ_CHUNKS_MAX: usize = 16;
