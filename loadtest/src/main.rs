@@ -1,1 +1,105 @@
-fn main() {}
+//! The load generator of Tidings: an honest client over real QUIC that proves what it measures.
+//!
+//! ```text
+//! options > scenario > { chat, rate, offline, idle } > fleet > session > peer > frames
+//!                    > server, measure (process, metrics) > report
+//! ```
+//!
+//! # Invariants
+//!
+//! * It uses nothing of the server but the wire protocol and the figures that it writes.
+//! * Exit code 0 means that every promise was kept, 1 that one was not or that nothing was
+//!   measured, 2 that the command line is wrong.
+
+mod chat;
+mod fleet;
+mod frames;
+mod idle;
+mod link;
+mod measure;
+mod metrics;
+mod offline;
+mod options;
+mod peer;
+mod process;
+mod progress;
+mod proof;
+mod rate;
+mod record;
+mod relay;
+mod report;
+mod run;
+mod scenario;
+mod server;
+mod session;
+mod tls;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::options::{Command, Options, Scenario};
+use crate::report::{Report, Rounds};
+
+/// Worker threads of the generator, and of the relay: as many as the figures were agreed for.
+const WORKERS: usize = 2;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the runtime: {error}")),
+    };
+    let outcome = match options.command {
+        Command::Scenario(scenario) => runtime.block_on(run(&scenario, false)),
+        Command::Floor(floor) => runtime.block_on(run(&floor.scenario.into(), true)),
+        Command::Relay(relay) => {
+            let pace = Duration::from_micros(relay.pace_us);
+            runtime.block_on(relay::run(relay.peers, pace)).map(|()| true)
+        }
+    };
+    // The relay's reading of its standard input must not hold it up.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => fail(&why),
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprintln!("loadtest: {why}");
+    ExitCode::FAILURE
+}
+
+/// Runs all rounds; says whether every promise was kept.
+async fn run(scenario: &Scenario, on_floor: bool) -> Result<bool, String> {
+    let common = scenario.common();
+    let with_floor = common.with_floor && !on_floor && !matches!(scenario, Scenario::Offline(_));
+    let (mut rounds, mut floor_rounds) = (Vec::new(), Vec::new());
+    for _ in 0..common.rounds {
+        if with_floor {
+            floor_rounds.push(show(scenario::run(scenario, true).await?));
+        }
+        rounds.push(show(scenario::run(scenario, on_floor).await?));
+    }
+    let good = rounds.iter().chain(&floor_rounds).all(Report::is_good);
+    let rounds = Rounds::new(rounds, floor_rounds);
+    if let Some(comparison) = &rounds.comparison {
+        println!("medians of {} rounds\n{}", common.rounds, comparison.table());
+    }
+    if let Some(file) = &common.json {
+        let json = serde_json::to_string_pretty(&rounds).map_err(|error| error.to_string())?;
+        std::fs::write(file, json + "\n")
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
+    Ok(good)
+}
+
+fn show(report: Report) -> Report {
+    println!("{}", report.table());
+    report
+}

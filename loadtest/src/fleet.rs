@@ -1,0 +1,189 @@
+//! Many sessions at once, over a few sockets.
+//!
+//! # Invariants
+//!
+//! * At most [`OPENING_MAX`] sessions are being opened at a time.
+//! * The first session that cannot be opened ends the run: a smaller fleet proves something else.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use quinn::Endpoint;
+use tidings::limits::CLIENT_ACK_DELAY;
+use tokio::task::JoinSet;
+
+use crate::link;
+use crate::peer::Work;
+use crate::progress::Progress;
+use crate::run::{Phase, Run};
+use crate::server::Server;
+use crate::session::Session;
+
+/// Sessions being opened at a time.
+const OPENING_MAX: u32 = 64;
+/// How often the progress of a wait is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long what is under way may make no progress before it counts as lost.
+const STUCK: Duration = Duration::from_secs(10);
+
+/// The sessions of one run and the sockets that carry them.
+pub(crate) struct Fleet {
+    pub(crate) run: Arc<Run>,
+    endpoints: Arc<[Endpoint]>,
+    server: SocketAddr,
+}
+
+impl Fleet {
+    /// A fleet without sessions, over `sockets` sockets.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no sockets.
+    pub(crate) fn new(run: Run, server: &Server, sockets: usize) -> Result<Self, String> {
+        let endpoints: Result<Vec<_>, _> =
+            (0..sockets).map(|_| link::client(server.address, server.fingerprint)).collect();
+        let run = Arc::new(run);
+        let ticking = run.clone();
+        std::thread::Builder::new()
+            .name("ticker".into())
+            .spawn(move || ticking.tick(CLIENT_ACK_DELAY))
+            .map_err(|error| format!("cannot start the ticker: {error}"))?;
+        Ok(Self { run, endpoints: endpoints?.into(), server: server.address })
+    }
+
+    /// Opens the sessions of the peers `indices` and lets them run; says how long it took.
+    ///
+    /// With `end_within` each session must end by itself within that time, and the next one is
+    /// only opened then.
+    ///
+    /// # Errors
+    ///
+    /// Why the first that failed could not be opened.
+    pub(crate) async fn open(
+        &self,
+        indices: std::ops::Range<u32>,
+        work: impl Fn(u32) -> Work + Send + Sync + 'static,
+        end_within: Option<Duration>,
+        progress: &Progress,
+    ) -> Result<Duration, String> {
+        progress.begin("opening", u64::from(indices.end - indices.start));
+        let started = Instant::now();
+        let next = Arc::new(AtomicU32::new(indices.start));
+        let work = Arc::new(work);
+        let mut openers: JoinSet<Result<(), String>> = JoinSet::new();
+        for _ in 0..OPENING_MAX.min(indices.end - indices.start) {
+            let (next, work) = (next.clone(), work.clone());
+            let (run, endpoints, server) = (self.run.clone(), self.endpoints.clone(), self.server);
+            let end = indices.end;
+            openers.spawn(async move {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= end {
+                        return Ok(());
+                    }
+                    let endpoint = &endpoints[index as usize % endpoints.len()];
+                    let work = work(index);
+                    let session = Session::open(run.clone(), endpoint, server, index, work).await?;
+                    match end_within {
+                        Some(limit) => session.run(limit).await,
+                        None => drop(tokio::spawn(session.run(Duration::MAX))),
+                    }
+                }
+            });
+        }
+        loop {
+            match tokio::time::timeout(LOOK, openers.join_next()).await {
+                Ok(Some(opener)) => opener.map_err(|error| error.to_string())??,
+                Ok(None) => return Ok(started.elapsed()),
+                Err(_) => {
+                    let begun = next.load(Ordering::Relaxed).min(indices.end) - indices.start;
+                    progress.reach(u64::from(begun));
+                }
+            }
+        }
+    }
+
+    /// Waits until a moment of the run's clock.
+    pub(crate) async fn wait_until(&self, ns: u64, progress: &Progress) -> Result<(), String> {
+        let moment = self.run.at(ns);
+        let started = Instant::now();
+        loop {
+            let left = moment.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            progress.reach(started.elapsed().as_millis() as u64);
+            self.check_alive()?;
+            tokio::time::sleep(left.min(LOOK)).await;
+        }
+    }
+
+    fn check_alive(&self) -> Result<(), String> {
+        if self.run.open.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
+        Err(format!("every session is gone: {}", self.run.troubles().join("; ")))
+    }
+
+    /// Awaits every answer and every delivery, then the last sign of life of every session.
+    pub(crate) async fn settle(&self, progress: &Progress) {
+        self.run.enter(Phase::Quiet);
+        progress.begin("settling", 0);
+        let counts = || self.run.records.counts();
+        self.until_steady(|| {
+            let counts = counts();
+            let missing = counts.acked.saturating_sub(counts.delivered + counts.duplicated);
+            let begun = counts.sent.max(self.run.asked.load(Ordering::Relaxed));
+            let unanswered = begun - counts.acked - counts.refused;
+            (unanswered + missing, counts.sent + counts.acked + counts.delivered)
+        })
+        .await;
+        self.fence(progress).await;
+    }
+
+    /// Awaits a last sign of life of every session.
+    pub(crate) async fn fence(&self, progress: &Progress) {
+        self.run.enter(Phase::Fence);
+        progress.begin("fencing", 0);
+        self.until_steady(|| {
+            let fenced = self.run.fenced.load(Ordering::Relaxed);
+            (self.run.open.load(Ordering::Relaxed).saturating_sub(fenced), fenced)
+        })
+        .await;
+    }
+
+    /// Waits until nothing is left of something, or nothing has come for a while.
+    ///
+    /// `look` says what is left and a number that rises when something comes.
+    pub(crate) async fn until_steady(&self, look: impl Fn() -> (u64, u64)) {
+        let mut last = (look().1, Instant::now());
+        loop {
+            let (left, came) = look();
+            if left == 0 || last.1.elapsed() > STUCK {
+                return;
+            }
+            if came != last.0 {
+                last = (came, Instant::now());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Ends every session and closes the sockets.
+    pub(crate) async fn end(self) {
+        self.run.enter(Phase::End);
+        self.run.stop_ticking();
+        self.until_steady(|| {
+            let open = self.run.open.load(Ordering::Relaxed);
+            (open, u64::MAX - open)
+        })
+        .await;
+        for endpoint in self.endpoints.iter() {
+            endpoint.close(0u8.into(), b"");
+            // The server is about to end, too, and may not answer.
+            let _ = tokio::time::timeout(Duration::from_secs(3), endpoint.wait_idle()).await;
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! Fast paths for the three frames that a load test is made of: Send, Sent and Deliver.
+//!
+//! # Invariants
+//!
+//! * What is written here is byte for byte what `tidings::wire` writes, and what is read here is
+//!   what it reads: tests compare them. All other frames go through `tidings::wire`.
+//! * Reading never panics.
+
+use bytes::{BufMut, BytesMut};
+use tidings::wire::kind;
+
+/// Bytes of the [`Stamp`] at the front of every body.
+pub(crate) const STAMP_BYTES: usize = 20;
+/// Bytes of a peer's name.
+pub(crate) const NAME_BYTES: usize = 16;
+/// Peers that can be named.
+pub(crate) const PEERS_MAX: u32 = 10_000_000;
+
+const NAME_DIGITS: usize = 7;
+const FLAG_TRANSIENT: u8 = 1;
+
+/// The names of the peers of one run: a tag of the run and the peer's index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    prefix: [u8; NAME_BYTES - NAME_DIGITS],
+}
+
+impl Names {
+    /// Names that no other run uses.
+    pub(crate) fn random() -> Self {
+        let mut prefix = [0; NAME_BYTES - NAME_DIGITS];
+        let text = format!("lt{:06x}-", fastrand::u32(..0x100_0000));
+        prefix.copy_from_slice(text.as_bytes());
+        Self { prefix }
+    }
+
+    /// The name of the peer with this index, below [`PEERS_MAX`].
+    pub(crate) fn name(&self, index: u32) -> [u8; NAME_BYTES] {
+        let mut name = [b'0'; NAME_BYTES];
+        name[..self.prefix.len()].copy_from_slice(&self.prefix);
+        let mut rest = index;
+        for digit in name[self.prefix.len()..].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        name
+    }
+}
+
+/// The index in a peer's name.
+pub(crate) fn index_in(name: &[u8]) -> Option<u32> {
+    if name.len() != NAME_BYTES {
+        return None;
+    }
+    name[NAME_BYTES - NAME_DIGITS..].iter().try_fold(0, |index, digit| {
+        digit.is_ascii_digit().then(|| index * 10 + u32::from(digit - b'0'))
+    })
+}
+
+/// What every message carries, so that its delivery proves something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Stamp {
+    /// Index of the sender.
+    pub(crate) sender: u32,
+    /// The sender's number for it.
+    pub(crate) number: u64,
+    /// When it should have been sent, in nanoseconds of the generator's clock.
+    pub(crate) intended_ns: u64,
+}
+
+impl Stamp {
+    /// The stamp at the front of a body.
+    pub(crate) fn of(body: &[u8]) -> Option<Self> {
+        let mut fields = Fields(body);
+        let sender = u32::from_be_bytes(fields.take(4)?.try_into().ok()?);
+        Some(Self { sender, number: fields.u64()?, intended_ns: fields.u64()? })
+    }
+}
+
+/// Appends a Send of a body of `payload` bytes to the peer named `to`.
+///
+/// The request number is the send number.
+pub(crate) fn put_send(
+    out: &mut BytesMut,
+    stamp: &Stamp,
+    answered: u64,
+    to: &[u8; NAME_BYTES],
+    payload: usize,
+) {
+    let start = out.len();
+    out.reserve(payload + NAME_BYTES + 48);
+    out.put_slice(&[0, 0, kind::SEND]);
+    put_varint(out, stamp.number);
+    out.put_u8(0); // flags
+    put_varint(out, stamp.number);
+    put_varint(out, answered);
+    out.put_slice(&[0, 0, 0, 1, NAME_BYTES as u8]); // ttl, client_msg_no, peers: one, its length
+    out.put_slice(to);
+    put_varint(out, payload as u64);
+    out.put_u32(stamp.sender);
+    out.put_u64(stamp.number);
+    out.put_u64(stamp.intended_ns);
+    out.put_bytes(0, payload.saturating_sub(STAMP_BYTES));
+    put_len(out, start);
+}
+
+/// Appends a Sent.
+pub(crate) fn put_sent(out: &mut BytesMut, request: u64, id: u64, sequence: u64, at_ms: u64) {
+    let start = out.len();
+    out.reserve(48);
+    out.put_slice(&[0, 0, kind::SENT]);
+    put_varint(out, request);
+    out.put_u64(id);
+    put_varint(out, sequence);
+    out.put_u64(at_ms);
+    put_len(out, start);
+}
+
+/// Appends a Deliver of a message between two peers.
+pub(crate) fn put_deliver(
+    out: &mut BytesMut,
+    id: u64,
+    sequence: u64,
+    at_ms: u64,
+    from: &[u8],
+    send: &SendView<'_>,
+) {
+    let start = out.len();
+    out.reserve(send.body.len() + from.len() + send.to.len() + 64);
+    out.put_slice(&[0, 0, kind::DELIVER, 0]);
+    out.put_u64(id);
+    put_varint(out, sequence);
+    out.put_u64(at_ms);
+    out.put_bytes(0, 17); // A conversation of peers: a relay does not work out which.
+    put_varint(out, from.len() as u64);
+    out.put_slice(from);
+    out.put_u8(1);
+    put_varint(out, send.to.len() as u64);
+    out.put_slice(send.to);
+    out.put_u8(0); // client_msg_no
+    put_varint(out, send.body.len() as u64);
+    out.put_slice(send.body);
+    put_len(out, start);
+}
+
+fn put_len(out: &mut BytesMut, start: usize) {
+    let len = (out.len() - start - 2) as u16 | 0x4000;
+    out[start..start + 2].copy_from_slice(&len.to_be_bytes());
+}
+
+fn put_varint(out: &mut BytesMut, value: u64) {
+    match value {
+        0..=0x3f => out.put_u8(value as u8),
+        0x40..=0x3fff => out.put_u16(value as u16 | 0x4000),
+        0x4000..=0x3fff_ffff => out.put_u32(value as u32 | 0x8000_0000),
+        _ => out.put_u64(value | 0xc000_0000_0000_0000),
+    }
+}
+
+/// What a relay needs of a Send to one peer.
+#[derive(Debug)]
+pub(crate) struct SendView<'a> {
+    pub(crate) request: u64,
+    pub(crate) to: &'a [u8],
+    pub(crate) body: &'a [u8],
+}
+
+impl<'a> SendView<'a> {
+    /// Reads the fields of a persistent Send to one peer.
+    pub(crate) fn read(fields: &'a [u8]) -> Option<Self> {
+        let mut fields = Fields(fields);
+        let request = fields.varint()?;
+        let flags = fields.u8()?;
+        let (_number, _answered, _ttl) = (fields.varint()?, fields.varint()?, fields.varint()?);
+        let _client_msg_no = fields.run()?;
+        let one_peer = fields.u8()? == 0 && fields.varint()? == 1;
+        let view = Self { request, to: fields.run()?, body: fields.run()? };
+        (one_peer && flags & FLAG_TRANSIENT == 0).then_some(view)
+    }
+}
+
+/// What the generator needs of a Sent.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct SentView {
+    pub(crate) request: u64,
+    pub(crate) id: u64,
+}
+
+impl SentView {
+    /// Reads the fields of a Sent.
+    pub(crate) fn read(fields: &[u8]) -> Option<Self> {
+        let mut fields = Fields(fields);
+        Some(Self { request: fields.varint()?, id: fields.u64()? })
+    }
+}
+
+/// What the generator needs of a Deliver.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct DeliverView<'a> {
+    pub(crate) id: u64,
+    pub(crate) sequence: u64,
+    pub(crate) from: &'a [u8],
+    pub(crate) to: &'a [u8],
+    pub(crate) body: &'a [u8],
+}
+
+impl<'a> DeliverView<'a> {
+    /// Reads the fields of a Deliver of a message to one peer.
+    pub(crate) fn read(fields: &'a [u8]) -> Option<Self> {
+        let mut fields = Fields(fields);
+        let _flags = fields.u8()?;
+        let id = fields.u64()?;
+        let sequence = fields.varint()?;
+        let _at_ms = fields.u64()?;
+        let conversation_bytes = if fields.u8()? == 0 { 16 } else { 12 };
+        fields.take(conversation_bytes)?;
+        let from = fields.run()?;
+        let one_peer = fields.varint()? == 1;
+        let to = fields.run()?;
+        let _client_msg_no = fields.run()?;
+        let body = fields.run()?;
+        one_peer.then_some(Self { id, sequence, from, to, body })
+    }
+}
+
+/// Fields read off the front of a slice.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take(8)?.try_into().ok().map(u64::from_be_bytes)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let first = self.u8()?;
+        let rest = self.take((1 << (first >> 6)) - 1)?;
+        Some(rest.iter().fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte)))
+    }
+
+    fn run(&mut self) -> Option<&'a [u8]> {
+        let len = self.varint()?;
+        self.take(usize::try_from(len).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidings::id::{ConversationId, MessageId, PeerId};
+    use tidings::wire::{ClientFrame, Decoder, Deliver, Send, Sent, ServerFrame, Target, Text};
+
+    use super::*;
+
+    fn peer(name: &[u8]) -> PeerId {
+        PeerId::new(std::str::from_utf8(name).unwrap()).unwrap()
+    }
+
+    fn fields(frame: &BytesMut) -> Bytes {
+        let mut decoder = Decoder::new(tidings::limits::FRAME_BYTES_MAX);
+        decoder.push(frame.clone().freeze());
+        decoder.next_frame().unwrap().unwrap().fields
+    }
+
+    fn sent_frame(number: u64, payload: usize) -> (BytesMut, ClientFrame) {
+        let names = Names { prefix: *b"lt0a0b0c-" };
+        let stamp = Stamp { sender: 3, number, intended_ns: 0x0102_0304_0506_0708 };
+        let mut fast = BytesMut::new();
+        put_send(&mut fast, &stamp, number / 2, &names.name(1_234_567), payload);
+        let mut body = vec![0, 0, 0, 3];
+        body.extend_from_slice(&number.to_be_bytes());
+        body.extend_from_slice(&stamp.intended_ns.to_be_bytes());
+        body.resize(payload, 0);
+        let frame = Send {
+            request: number,
+            transient: false,
+            receipt: false,
+            number,
+            answered: number / 2,
+            ttl_ms: 0,
+            client_msg_no: Text::default(),
+            target: Target::Peers(vec![peer(b"lt0a0b0c-1234567")]),
+            body: body.into(),
+        };
+        (fast, frame.into())
+    }
+
+    #[test]
+    fn a_send_is_what_the_wire_codec_writes() {
+        for number in [1, 0x3f, 0x40, 0x3fff, 0x4000, 0x3fff_ffff, 0x4000_0000, 1 << 40] {
+            for payload in [STAMP_BYTES, 63, 64, 256, 5 * 1024] {
+                let (fast, frame) = sent_frame(number, payload);
+                let mut slow = BytesMut::new();
+                frame.encode(&mut slow);
+                assert_eq!(fast, slow, "number {number}, payload {payload}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_relay_reads_what_a_client_sends() {
+        let (fast, _) = sent_frame(77, 256);
+        let fields = fields(&fast);
+        let view = SendView::read(&fields).unwrap();
+        assert_eq!((view.request, index_in(view.to), view.body.len()), (77, Some(1_234_567), 256));
+        let stamp = Stamp::of(view.body).unwrap();
+        assert_eq!((stamp.sender, stamp.number), (3, 77));
+        for len in 0..fields.len() {
+            assert!(SendView::read(&fields[..len]).is_none());
+        }
+    }
+
+    #[test]
+    fn a_sent_is_what_the_wire_codec_writes_and_reads() {
+        let mut fast = BytesMut::new();
+        put_sent(&mut fast, 300, 1 << 50, 70_000, 1_700_000_000_000);
+        let sent = Sent {
+            request: 300,
+            id: MessageId(1 << 50),
+            sequence: 70_000,
+            at_ms: 1_700_000_000_000,
+        };
+        let mut slow = BytesMut::new();
+        ServerFrame::from(sent).encode(&mut slow);
+        assert_eq!(fast, slow);
+        let view = SentView::read(&fields(&slow));
+        assert_eq!(view, Some(SentView { request: 300, id: 1 << 50 }));
+    }
+
+    #[test]
+    fn a_deliver_is_what_the_wire_codec_writes_and_reads() {
+        let (send, _) = sent_frame(9, 100);
+        let send = fields(&send);
+        let send = SendView::read(&send).unwrap();
+        let mut fast = BytesMut::new();
+        put_deliver(&mut fast, 5, 6, 7, b"lt0a0b0c-0000003", &send);
+        let frame = Deliver {
+            transient: false,
+            receipt: false,
+            waited: false,
+            id: MessageId(5),
+            sequence: 6,
+            at_ms: 7,
+            conversation: ConversationId::Peers([0; 16]),
+            from: peer(b"lt0a0b0c-0000003"),
+            to: vec![peer(b"lt0a0b0c-1234567")],
+            client_msg_no: Text::default(),
+            body: Bytes::copy_from_slice(send.body),
+        };
+        let mut slow = BytesMut::new();
+        ServerFrame::from(frame).encode(&mut slow);
+        assert_eq!(fast, slow);
+        let fields = fields(&slow);
+        let view = DeliverView::read(&fields).unwrap();
+        assert_eq!((view.id, view.sequence, index_in(view.from)), (5, 6, Some(3)));
+        assert_eq!((view.to, view.body), (send.to, send.body));
+        for len in 0..fields.len() {
+            assert!(DeliverView::read(&fields[..len]).is_none());
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The command line.
+//!
+//! # Invariants
+//!
+//! * Every scenario has the same common flags; `floor` takes a scenario and its flags.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::frames::{PEERS_MAX, STAMP_BYTES};
+use crate::tls::Fingerprint;
+
+/// The load generator of Tidings: an honest client over real QUIC.
+///
+/// Every message carries its sender, number and time, so that a run proves its result: exit code 1
+/// when anything acknowledged was neither delivered nor told as dropped, came out of order in its
+/// conversation, or reached an app twice.
+#[derive(Debug, Parser)]
+#[command(version, about, long_about)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to run.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Scenario(Scenario),
+    /// The same load on a raw QUIC relay without a log, storage or routing: what the transport costs
+    ///
+    /// Example: loadtest floor chat --sessions 200 --window 16
+    Floor(Floor),
+    /// The relay that `floor` starts
+    #[command(hide = true)]
+    Relay(Relay),
+}
+
+/// A load on the server.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Scenario {
+    /// Closed loop: each session keeps a window of sends to random peers in flight
+    Chat(Chat),
+    /// Open loop: so many messages a second in all, latency counted from the intended send time
+    Rate(Rate),
+    /// Stores messages for absent peers, then lets them all open and drain
+    Offline(Offline),
+    /// Opens sessions, one connection each, and holds them
+    Idle(Idle),
+}
+
+/// A load on the relay.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Floor {
+    #[command(subcommand)]
+    pub(crate) scenario: FloorScenario,
+}
+
+/// A load that makes sense on a relay.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum FloorScenario {
+    /// Closed loop: each session keeps a window of sends to random peers in flight
+    Chat(Chat),
+    /// Open loop: so many messages a second in all, latency counted from the intended send time
+    Rate(Rate),
+    /// Opens sessions, one connection each, and holds them
+    Idle(Idle),
+}
+
+impl From<FloorScenario> for Scenario {
+    fn from(scenario: FloorScenario) -> Self {
+        match scenario {
+            FloorScenario::Chat(chat) => Self::Chat(chat),
+            FloorScenario::Rate(rate) => Self::Rate(rate),
+            FloorScenario::Idle(idle) => Self::Idle(idle),
+        }
+    }
+}
+
+/// The relay's own options.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Relay {
+    /// Peers that may open a session
+    #[arg(long)]
+    pub(crate) peers: u32,
+    /// Microseconds from one hand-out to the next
+    #[arg(long)]
+    pub(crate) pace_us: u64,
+}
+
+/// `chat`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Chat {
+    /// Sessions, one connection each
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..PEERS_MAX as i64))]
+    pub(crate) sessions: u32,
+    /// Sends that each session keeps in flight
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub(crate) window: u16,
+    #[command(flatten)]
+    pub(crate) body: Body,
+    #[command(flatten)]
+    pub(crate) timing: Timing,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `rate`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Rate {
+    /// Sessions, one connection each
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..PEERS_MAX as i64))]
+    pub(crate) sessions: u32,
+    /// Messages a second, all sessions together
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    #[command(flatten)]
+    pub(crate) body: Body,
+    #[command(flatten)]
+    pub(crate) timing: Timing,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `offline`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Offline {
+    /// Absent peers
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..PEERS_MAX as i64 / 2))]
+    pub(crate) peers: u32,
+    /// Messages stored for each of them
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) messages: u32,
+    #[command(flatten)]
+    pub(crate) body: Body,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `idle`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Idle {
+    /// Sessions, one connection each
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..PEERS_MAX as i64))]
+    pub(crate) sessions: u32,
+    /// How long they are held, in seconds
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What is sent.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Body {
+    /// Bytes of a message body; the proof takes the first 20
+    #[arg(long, default_value_t = 256, value_parser = parse_payload)]
+    pub(crate) payload: usize,
+}
+
+/// When it is measured.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Timing {
+    /// How long to measure, in seconds
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+    /// How long to run before measuring, in seconds
+    #[arg(long, default_value_t = 3)]
+    pub(crate) warmup: u32,
+}
+
+/// Flags of every scenario.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Common {
+    /// `spawn` starts the release server on a free port with a fresh data folder; or HOST:PORT
+    #[arg(long, default_value = "spawn", value_parser = parse_server, help_heading = "Server")]
+    pub(crate) server: ServerChoice,
+    /// SHA-256 of the certificate of the server at HOST:PORT, in hexadecimal
+    #[arg(long, value_name = "HEX", help_heading = "Server")]
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Process of the server at HOST:PORT, for its CPU time and memory
+    #[arg(long, help_heading = "Server")]
+    pub(crate) pid: Option<u32>,
+    /// Where the server at HOST:PORT writes its figures
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub(crate) metrics_file: Option<PathBuf>,
+    /// The server to start [default: `tidings` beside this program]
+    #[arg(long, value_name = "PATH", help_heading = "Server")]
+    pub(crate) tidings: Option<PathBuf>,
+    /// Where the fresh data folder is made; not on a tmpfs [default: below the build folder]
+    #[arg(long, value_name = "DIR", help_heading = "Server")]
+    pub(crate) data: Option<PathBuf>,
+    /// Leaves the data folder behind
+    #[arg(long, help_heading = "Server")]
+    pub(crate) keep: bool,
+    /// Bytes the server's log may take, such as 4GiB
+    #[arg(long, value_name = "SIZE", help_heading = "Server")]
+    pub(crate) log_bytes_max: Option<String>,
+    /// A further argument for `tidings serve`; may be given several times
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true, help_heading = "Server")]
+    pub(crate) serve_arg: Vec<String>,
+    /// Microseconds between the hand-outs of the relay that is the floor
+    #[arg(long, default_value_t = 500, value_name = "US", help_heading = "Floor")]
+    pub(crate) pace_us: u64,
+    /// Runs the floor before each round, and compares medians (not for `offline`)
+    #[arg(long, help_heading = "Floor")]
+    pub(crate) with_floor: bool,
+    /// How often to run; medians are compared
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// UDP sockets of the generator, shared by its connections
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) sockets: u16,
+    /// Writes the result here as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl Common {
+    /// What `tidings serve` is given beside the generator's own arguments.
+    pub(crate) fn server_arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        if let Some(size) = &self.log_bytes_max {
+            arguments.extend(["--log-bytes-max".to_owned(), size.clone()]);
+        }
+        arguments.extend(self.serve_arg.iter().cloned());
+        arguments
+    }
+}
+
+/// Where the server is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ServerChoice {
+    /// A child process of the generator.
+    Spawn,
+    /// It runs already.
+    At(SocketAddr),
+}
+
+fn parse_server(text: &str) -> Result<ServerChoice, String> {
+    if text == "spawn" {
+        return Ok(ServerChoice::Spawn);
+    }
+    let mut found = text.to_socket_addrs().map_err(|error| format!("{text}: {error}"))?;
+    found.next().map(ServerChoice::At).ok_or_else(|| format!("{text} has no address"))
+}
+
+fn parse_payload(text: &str) -> Result<usize, String> {
+    let bytes: usize = text.parse().map_err(|_| format!("{text} is no number of bytes"))?;
+    let most = tidings::limits::BODY_BYTES_MAX;
+    match (STAMP_BYTES..=most).contains(&bytes) {
+        true => Ok(bytes),
+        false => Err(format!("a body has {STAMP_BYTES} to {most} bytes")),
+    }
+}
+
+impl Scenario {
+    /// The flags that every scenario has.
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::Chat(chat) => &chat.common,
+            Self::Rate(rate) => &rate.common,
+            Self::Offline(offline) => &offline.common,
+            Self::Idle(idle) => &idle.common,
+        }
+    }
+
+    /// Peers that take part.
+    pub(crate) fn peers(&self) -> u32 {
+        match self {
+            Self::Chat(chat) => chat.sessions,
+            Self::Rate(rate) => rate.sessions,
+            Self::Offline(offline) => offline.peers + crate::offline::SENDERS,
+            Self::Idle(idle) => idle.sessions,
+        }
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Chat(_) => "chat",
+            Self::Rate(_) => "rate",
+            Self::Offline(_) => "offline",
+            Self::Idle(_) => "idle",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn the_floor_takes_a_scenario_and_its_flags() {
+        let line = "loadtest floor chat --sessions 200 --window 16 --pace-us 250";
+        let options = Options::try_parse_from(line.split(' ')).unwrap();
+        let Command::Floor(Floor { scenario: FloorScenario::Chat(chat) }) = options.command else {
+            panic!("not a chat");
+        };
+        assert_eq!((chat.sessions, chat.window, chat.common.pace_us), (200, 16, 250));
+        assert!(Options::try_parse_from("loadtest floor offline".split(' ')).is_err());
+    }
+
+    #[test]
+    fn a_body_must_hold_its_stamp_and_fit_a_frame() {
+        assert_eq!(parse_payload("20"), Ok(20));
+        assert!(parse_payload("19").is_err());
+        assert!(parse_payload("5121").is_err());
+    }
+}

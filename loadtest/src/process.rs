@@ -1,0 +1,110 @@
+//! What the kernel says of a process and of the machine, read from `/proc`.
+//!
+//! # Invariants
+//!
+//! * Reading needs no rights over the process; what cannot be read is `None`.
+
+use std::fs;
+use std::path::Path;
+
+/// Microseconds of one clock tick of `/proc`: Linux shows 100 ticks a second everywhere.
+const TICK_US: u64 = 10_000;
+
+/// CPU time that a process has used, in microseconds, ended threads included.
+pub(crate) fn cpu_us(pid: u32) -> Option<u64> {
+    stat_cpu_us(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// CPU time used by the threads of a process whose names begin with `name`, in microseconds.
+pub(crate) fn threads_cpu_us(pid: u32, name: &str) -> Option<u64> {
+    let mut total = None;
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let Ok(stat) = fs::read_to_string(thread.path().join("stat")) else { continue };
+        if stat_name(&stat).is_some_and(|own| own.starts_with(name)) {
+            total = Some(total.unwrap_or(0) + stat_cpu_us(&stat)?);
+        }
+    }
+    total
+}
+
+/// Resident memory of a process in KiB.
+pub(crate) fn rss_kib(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+fn stat_name(stat: &str) -> Option<&str> {
+    stat.get(stat.find('(')? + 1..stat.rfind(')')?)
+}
+
+/// User and system time of a line of `stat`.
+fn stat_cpu_us(stat: &str) -> Option<u64> {
+    // A name may hold spaces and brackets, so fields are counted from its end.
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some((user + system) * TICK_US)
+}
+
+/// The type of the file system that holds an existing `path`, as the kernel names it.
+pub(crate) fn filesystem(path: &Path) -> Option<String> {
+    let path = path.canonicalize().ok()?;
+    filesystem_in(&fs::read_to_string("/proc/mounts").ok()?, &path)
+}
+
+fn filesystem_in(mounts: &str, path: &Path) -> Option<String> {
+    let mut found: Option<(usize, &str)> = None;
+    for line in mounts.lines() {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (Some(folder), Some(kind)) = (fields.next(), fields.next()) else { continue };
+        let folder = folder.replace("\\040", " ");
+        // The last of several mounts on one folder is the one that is seen.
+        if path.starts_with(&folder) && found.is_none_or(|(len, _)| folder.len() >= len) {
+            found = Some((folder.len(), kind));
+        }
+    }
+    found.map(|(_, kind)| kind.to_owned())
+}
+
+/// The machine in a few words: its processors, its kernel, and how busy it is.
+pub(crate) fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let load = read("/proc/loadavg");
+    let load = load.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" ");
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{cores} processors, Linux {}, load {load}", kernel.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_read_past_any_name() {
+        let stat = "42 (a) b (c) S 1 42 42 0 -1 4194304 100 0 0 0 150 25 0 0 20 0 5 0 100 1 2";
+        assert_eq!(stat_cpu_us(stat), Some(1_750_000));
+        assert_eq!(stat_name(stat), Some("a) b (c"));
+        assert_eq!(stat_cpu_us("42 (x"), None);
+    }
+
+    #[test]
+    fn the_innermost_mount_is_the_file_system() {
+        let mounts =
+            "/dev/vda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/vdb /tmp/a\\040b xfs rw\n";
+        let of = |path: &str| filesystem_in(mounts, Path::new(path));
+        assert_eq!(of("/home/x").as_deref(), Some("ext4"));
+        assert_eq!(of("/tmp/x").as_deref(), Some("tmpfs"));
+        assert_eq!(of("/tmp/a b/c").as_deref(), Some("xfs"));
+        assert_eq!(of("/tmpfoo").as_deref(), Some("ext4"));
+    }
+
+    #[test]
+    fn this_process_can_be_read() {
+        let own = std::process::id();
+        assert!(cpu_us(own).is_some());
+        assert!(rss_kib(own).is_some_and(|kib| kib > 100));
+        assert_eq!(threads_cpu_us(own, "no-such-thread"), None);
+    }
+}

@@ -1,0 +1,342 @@
+//! The result of a run: its JSON, its table, and whether it kept the promise.
+//!
+//! # Invariants
+//!
+//! * A figure that was not measured is `null`, never 0.
+//! * `sent`, `acked` and `delivered` count the messages that should have been sent within the
+//!   measured time; `lost`, `duplicated` and `out_of_order` count those of the whole run.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::record::Times;
+
+/// Times in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Millis {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    p999: f64,
+    max: f64,
+}
+
+impl Millis {
+    /// The quantiles of a histogram; `None` when it is empty.
+    pub(crate) fn of(times: &Times) -> Option<Self> {
+        Some(Self {
+            p50: times.quantile_ms(0.5)?,
+            p90: times.quantile_ms(0.9)?,
+            p99: times.quantile_ms(0.99)?,
+            p999: times.quantile_ms(0.999)?,
+            max: times.quantile_ms(1.0)?,
+        })
+    }
+}
+
+/// How long syncs took, in milliseconds; as exact as the server's buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct SyncMs {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
+}
+
+/// The result of one run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Report {
+    pub(crate) scenario: String,
+    pub(crate) sessions: u32,
+    pub(crate) payload: usize,
+    pub(crate) seconds: f64,
+    pub(crate) sent: u64,
+    pub(crate) acked: u64,
+    pub(crate) delivered: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) duplicated_on_wire: u64,
+    pub(crate) out_of_order: u64,
+    pub(crate) dropped: u64,
+    pub(crate) messages_per_second: f64,
+    pub(crate) latency_ms: Option<Millis>,
+    pub(crate) ack_ms: Option<Millis>,
+    pub(crate) server_cpu_us_per_message: Option<f64>,
+    pub(crate) log_cpu_us_per_message: Option<f64>,
+    pub(crate) server_rss_mib: Option<f64>,
+    pub(crate) rss_kib_per_session: Option<f64>,
+    pub(crate) connects_per_second: Option<f64>,
+    pub(crate) cpu_us_per_session_second: Option<f64>,
+    pub(crate) commits: Option<u64>,
+    pub(crate) sync_ms: Option<SyncMs>,
+    pub(crate) filesystem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) store_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) drain_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) open_to_last_ms: Option<Millis>,
+    /// Sends that the server refused.
+    pub(crate) refused: u64,
+    /// Messages at the wrong peer, or not from who they say.
+    pub(crate) misdelivered: u64,
+    /// Sessions that ended before they should.
+    pub(crate) broken_sessions: u64,
+    /// Peers that did not get exactly the newest of what was stored for them.
+    pub(crate) wrong_windows: u64,
+    pub(crate) syncs: Option<u64>,
+    /// The most that the log took on disk.
+    pub(crate) log_bytes: Option<u64>,
+    /// Files of the log that are never synced; there must be none.
+    pub(crate) blob_files: Option<u64>,
+    /// The generator's own CPU time.
+    pub(crate) generator_cpu_us_per_message: Option<f64>,
+    pub(crate) troubles: Vec<String>,
+    pub(crate) machine: String,
+    pub(crate) command: String,
+}
+
+impl Report {
+    /// Whether everything is as promised.
+    pub(crate) fn is_good(&self) -> bool {
+        let wrong = self.lost
+            + self.duplicated
+            + self.out_of_order
+            + self.misdelivered
+            + self.broken_sessions
+            + self.wrong_windows
+            + self.blob_files.unwrap_or(0);
+        wrong == 0
+    }
+
+    /// What a person reads.
+    pub(crate) fn table(&self) -> String {
+        let mut rows = Rows::default();
+        rows.add("scenario", &self.scenario);
+        rows.add("machine", &self.machine);
+        rows.add("sessions", self.sessions);
+        rows.add("seconds", format_args!("{:.1}", self.seconds));
+        let counts = (self.sent, self.acked, self.delivered, self.dropped);
+        rows.add(
+            "messages",
+            format_args!(
+                "{} sent, {} acked, {} delivered, {} dropped",
+                counts.0, counts.1, counts.2, counts.3
+            ),
+        );
+        rows.add("proof", self.proof());
+        rows.add("messages/s", format_args!("{:.0}", self.messages_per_second));
+        rows.number("stored/s", self.store_per_second, "");
+        rows.number("drained/s", self.drain_per_second, "");
+        rows.times("latency", self.latency_ms);
+        rows.times("acknowledged", self.ack_ms);
+        rows.times("open to last", self.open_to_last_ms);
+        if let Some(sync) = self.sync_ms {
+            let SyncMs { p50, p99, max } = sync;
+            rows.add("sync", format_args!("p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms"));
+        }
+        rows.number("server CPU", self.server_cpu_us_per_message, " us a message");
+        rows.number("log CPU", self.log_cpu_us_per_message, " us a message");
+        rows.number("generator CPU", self.generator_cpu_us_per_message, " us a message");
+        rows.number("session CPU", self.cpu_us_per_session_second, " us a session and second");
+        rows.number("server memory", self.server_rss_mib, " MiB at most");
+        rows.number("session memory", self.rss_kib_per_session, " KiB");
+        rows.number("connects/s", self.connects_per_second, "");
+        rows.count("commits", self.commits);
+        rows.count("log bytes", self.log_bytes);
+        if let Some(filesystem) = &self.filesystem {
+            rows.add("file system", filesystem);
+        }
+        self.troubles.iter().for_each(|trouble| rows.add("trouble", trouble));
+        rows.0
+    }
+
+    fn proof(&self) -> String {
+        let mut proof = format!(
+            "{} lost, {} duplicated ({} on the wire), {} out of order",
+            self.lost, self.duplicated, self.duplicated_on_wire, self.out_of_order
+        );
+        let more = [
+            (self.misdelivered, "misdelivered"),
+            (self.refused, "refused"),
+            (self.broken_sessions, "sessions broken"),
+            (self.wrong_windows, "wrong windows"),
+            (self.blob_files.unwrap_or(0), "files never synced"),
+        ];
+        for (count, what) in more.iter().filter(|(count, _)| *count > 0) {
+            let _ = write!(proof, ", {count} {what}");
+        }
+        proof
+    }
+}
+
+/// Lines of a name and a value.
+#[derive(Default)]
+struct Rows(String);
+
+impl Rows {
+    fn add(&mut self, name: &str, value: impl std::fmt::Display) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{name:>16}  {value}");
+    }
+
+    fn number(&mut self, name: &str, value: Option<f64>, unit: &str) {
+        if let Some(value) = value {
+            let digits = if value < 100.0 { 2 } else { 0 };
+            self.add(name, format_args!("{value:.digits$}{unit}"));
+        }
+    }
+
+    fn count(&mut self, name: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.add(name, value);
+        }
+    }
+
+    fn times(&mut self, name: &str, times: Option<Millis>) {
+        if let Some(Millis { p50, p90, p99, p999, max }) = times {
+            self.add(
+                name,
+                format_args!(
+                    "p50 {p50:.2} ms, p90 {p90:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms, max \
+                     {max:.2} ms"
+                ),
+            );
+        }
+    }
+}
+
+/// Several rounds of one scenario, with those of the floor between them.
+///
+/// The fields at the top level are those of the round with the median of messages per second.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rounds {
+    #[serde(flatten)]
+    pub(crate) median: Report,
+    pub(crate) rounds: Vec<Report>,
+    pub(crate) floor_rounds: Vec<Report>,
+    pub(crate) comparison: Option<Comparison>,
+}
+
+/// The medians of a scenario and of the floor, and ours in parts of the floor's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Comparison {
+    pub(crate) messages_per_second: f64,
+    pub(crate) floor_messages_per_second: f64,
+    pub(crate) messages_per_second_ratio: f64,
+    pub(crate) server_cpu_us_per_message: Option<f64>,
+    pub(crate) floor_server_cpu_us_per_message: Option<f64>,
+    pub(crate) server_cpu_ratio: Option<f64>,
+}
+
+impl Rounds {
+    /// The rounds put together; `rounds` has one at least.
+    pub(crate) fn new(mut rounds: Vec<Report>, floor_rounds: Vec<Report>) -> Self {
+        let by_speed: Vec<f64> = rounds.iter().map(|round| round.messages_per_second).collect();
+        let middle = median(&by_speed).unwrap_or_default();
+        let at = by_speed.iter().position(|speed| *speed == middle);
+        let median = rounds[at.unwrap_or(0)].clone();
+        let comparison = Comparison::of(&rounds, &floor_rounds);
+        if rounds.len() == 1 {
+            rounds.clear();
+        }
+        Self { median, rounds, floor_rounds, comparison }
+    }
+}
+
+impl Comparison {
+    fn of(ours: &[Report], floor: &[Report]) -> Option<Self> {
+        let speed = |rounds: &[Report]| {
+            median(&rounds.iter().map(|round| round.messages_per_second).collect::<Vec<_>>())
+        };
+        let cpu = |rounds: &[Report]| {
+            let figures = rounds.iter().filter_map(|round| round.server_cpu_us_per_message);
+            median(&figures.collect::<Vec<_>>())
+        };
+        let (our_speed, floor_speed) = (speed(ours)?, speed(floor)?);
+        let (our_cpu, floor_cpu) = (cpu(ours), cpu(floor));
+        Some(Self {
+            messages_per_second: our_speed,
+            floor_messages_per_second: floor_speed,
+            messages_per_second_ratio: our_speed / floor_speed,
+            server_cpu_us_per_message: our_cpu,
+            floor_server_cpu_us_per_message: floor_cpu,
+            server_cpu_ratio: our_cpu.zip(floor_cpu).map(|(ours, floor)| ours / floor),
+        })
+    }
+
+    /// What a person reads.
+    pub(crate) fn table(&self) -> String {
+        let mut rows = Rows::default();
+        let Self { messages_per_second: ours, floor_messages_per_second: floor, .. } = self;
+        let ratio = self.messages_per_second_ratio;
+        rows.add("messages/s", format_args!("{ours:.0} of the floor's {floor:.0}: {ratio:.3}"));
+        if let (Some(ours), Some(floor), Some(ratio)) = (
+            self.server_cpu_us_per_message,
+            self.floor_server_cpu_us_per_message,
+            self.server_cpu_ratio,
+        ) {
+            rows.add(
+                "server CPU",
+                format_args!("{ours:.2} us a message to the floor's {floor:.2} us: {ratio:.3}"),
+            );
+        }
+        rows.0
+    }
+}
+
+/// The middle value, the lower of two; `None` of nothing.
+fn median(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().checked_sub(1)? / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(messages_per_second: f64, cpu: Option<f64>) -> Report {
+        Report { messages_per_second, server_cpu_us_per_message: cpu, ..Report::default() }
+    }
+
+    #[test]
+    fn the_percentiles_are_those_of_the_histogram() {
+        let mut times = Times::default();
+        (1..=1_000).for_each(|us| times.add_ns(us * 1_000));
+        let millis = Millis::of(&times).unwrap();
+        let all = [millis.p50, millis.p90, millis.p99, millis.p999, millis.max];
+        assert_eq!(all, [0.5, 0.9, 0.99, 0.999, 1.0]);
+        assert_eq!(Millis::of(&Times::default()), None);
+    }
+
+    #[test]
+    fn the_median_round_stands_at_the_top() {
+        let ours = vec![round(30.0, Some(9.0)), round(10.0, Some(3.0)), round(20.0, None)];
+        let floor = vec![round(100.0, Some(2.0)), round(50.0, Some(2.0)), round(40.0, Some(2.0))];
+        let rounds = Rounds::new(ours, floor);
+        assert!((rounds.median.messages_per_second - 20.0).abs() < 1e-9);
+        let comparison = rounds.comparison.unwrap();
+        assert!((comparison.messages_per_second_ratio - 0.4).abs() < 1e-9);
+        assert_eq!(comparison.server_cpu_ratio, Some(1.5));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_null() {
+        let json = serde_json::to_value(Rounds::new(vec![round(1.0, None)], vec![])).unwrap();
+        assert!(json["server_cpu_us_per_message"].is_null());
+        assert!(json["comparison"].is_null());
+        assert!(json.get("store_per_second").is_none());
+        assert_eq!(json["messages_per_second"], 1.0);
+    }
+
+    #[test]
+    fn any_broken_promise_is_noticed() {
+        assert!(Report::default().is_good());
+        assert!(!Report { lost: 1, ..Report::default() }.is_good());
+        assert!(!Report { duplicated: 1, ..Report::default() }.is_good());
+        assert!(!Report { out_of_order: 1, ..Report::default() }.is_good());
+        assert!(!Report { broken_sessions: 1, ..Report::default() }.is_good());
+        assert!(Report { dropped: 1, duplicated_on_wire: 1, ..Report::default() }.is_good());
+    }
+}

@@ -1,0 +1,195 @@
+//! What the sessions of one run share: the clock, the phase, the ledger, the records, the mail.
+//!
+//! # Invariants
+//!
+//! * A phase only ever moves forward, and every session is woken when it does.
+//! * Each session takes its mail with its own task's waker in place, so that none is missed.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::frames::Names;
+use crate::proof::Ledger;
+use crate::record::Records;
+
+/// Problems that are kept for the report; the rest is only counted.
+const TROUBLES_MAX: usize = 5;
+/// How often the ticker looks for acknowledgements that are due.
+const TICK: Duration = Duration::from_millis(4);
+
+/// What the sessions do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// They open, receive, and wait.
+    Open,
+    /// They send.
+    Send,
+    /// They send no more, and await what is under way.
+    Quiet,
+    /// They ask the server for a last sign of life, behind which nothing may come.
+    Fence,
+    /// They end.
+    End,
+}
+
+const PHASES: [Phase; 5] = [Phase::Open, Phase::Send, Phase::Quiet, Phase::Fence, Phase::End];
+
+/// What reaches a session other than by its stream.
+#[derive(Debug, Default)]
+pub(crate) struct Mail {
+    pub(crate) slot: Mutex<Slot>,
+    /// Since when a message awaits acknowledgement, in nanoseconds; 0 for none.
+    pub(crate) unacked_since: AtomicU64,
+}
+
+/// The part of the mail that needs its lock.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// The session's task.
+    pub(crate) waker: Option<Waker>,
+    /// When its next sends are due, in nanoseconds.
+    pub(crate) due: VecDeque<u64>,
+}
+
+impl Mail {
+    /// Makes the session's task look again.
+    pub(crate) fn wake(&self) {
+        let waker = self.slot.lock().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// What the sessions of one run share.
+#[derive(Debug)]
+pub(crate) struct Run {
+    started: Instant,
+    phase: AtomicU8,
+    /// The measured time, in nanoseconds of the clock.
+    from_ns: AtomicU64,
+    to_ns: AtomicU64,
+    pub(crate) names: Names,
+    /// Bytes of a body.
+    pub(crate) payload: usize,
+    pub(crate) ledger: Ledger,
+    pub(crate) records: Records,
+    pub(crate) mail: Box<[Mail]>,
+    /// The ids acknowledged for each recipient, where they are wanted.
+    pub(crate) stored: Option<Box<[Mutex<Vec<u64>>]>>,
+    /// Recipients that did not get exactly the newest of their messages.
+    pub(crate) wrong_windows: AtomicU64,
+    /// Sends that the mail has asked for.
+    pub(crate) asked: AtomicU64,
+    /// Sessions that are open.
+    pub(crate) open: AtomicU64,
+    /// Sessions behind whose fence nothing is under way.
+    pub(crate) fenced: AtomicU64,
+    /// Sessions that ended before they should.
+    pub(crate) broken: AtomicU64,
+    troubles: Mutex<Vec<String>>,
+    stop_ticking: AtomicBool,
+}
+
+impl Run {
+    /// A run of peers with indices below `peers`.
+    pub(crate) fn new(peers: u32, payload: usize, keep_ids: bool) -> Self {
+        Self {
+            started: Instant::now(),
+            phase: AtomicU8::new(Phase::Open as u8),
+            from_ns: AtomicU64::new(u64::MAX),
+            to_ns: AtomicU64::new(u64::MAX),
+            names: Names::random(),
+            payload,
+            ledger: Ledger::new(peers),
+            records: Records::new(),
+            mail: (0..peers).map(|_| Mail::default()).collect(),
+            stored: keep_ids.then(|| (0..peers).map(|_| Mutex::default()).collect()),
+            wrong_windows: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            open: AtomicU64::new(0),
+            fenced: AtomicU64::new(0),
+            broken: AtomicU64::new(0),
+            troubles: Mutex::default(),
+            stop_ticking: AtomicBool::new(false),
+        }
+    }
+
+    /// Peers of this run.
+    pub(crate) fn peers(&self) -> u32 {
+        self.mail.len() as u32
+    }
+
+    /// Nanoseconds since the run began; never 0.
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64 + 1
+    }
+
+    /// The moment `ns` of the clock.
+    pub(crate) fn at(&self, ns: u64) -> Instant {
+        self.started + Duration::from_nanos(ns)
+    }
+
+    /// What the sessions do.
+    pub(crate) fn phase(&self) -> Phase {
+        PHASES[usize::from(self.phase.load(Ordering::Acquire)).min(PHASES.len() - 1)]
+    }
+
+    /// Moves on to a later phase and tells every session.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+        self.mail.iter().for_each(Mail::wake);
+    }
+
+    /// Sets the measured time, in nanoseconds of the clock.
+    pub(crate) fn measure(&self, from_ns: u64, to_ns: u64) {
+        self.to_ns.store(to_ns, Ordering::Relaxed);
+        self.from_ns.store(from_ns, Ordering::Relaxed);
+    }
+
+    /// Whether a moment is in the measured time.
+    pub(crate) fn is_measured(&self, ns: u64) -> bool {
+        self.from_ns.load(Ordering::Relaxed) <= ns && ns < self.to_ns.load(Ordering::Relaxed)
+    }
+
+    /// Keeps a problem for the report.
+    pub(crate) fn trouble(&self, text: String) {
+        let mut troubles = self.troubles.lock();
+        if troubles.len() < TROUBLES_MAX && !troubles.contains(&text) {
+            troubles.push(text);
+        }
+    }
+
+    /// The first problems.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        self.troubles.lock().clone()
+    }
+
+    /// Wakes sessions whose acknowledgements are due, until [`Self::stop_ticking`].
+    ///
+    /// One thread looks at all sessions, so that none needs a timer of its own.
+    pub(crate) fn tick(&self, delay: Duration) {
+        // One that is not due now is late at the next look but one.
+        let due_ns = (delay.saturating_sub(2 * TICK)).as_nanos() as u64;
+        while !self.stop_ticking.load(Ordering::Relaxed) {
+            std::thread::sleep(TICK);
+            let now_ns = self.now_ns();
+            for mail in &self.mail {
+                let since_ns = mail.unacked_since.load(Ordering::Relaxed);
+                if since_ns != 0 && now_ns.saturating_sub(since_ns) >= due_ns {
+                    mail.wake();
+                }
+            }
+        }
+    }
+
+    /// Ends [`Self::tick`].
+    pub(crate) fn stop_ticking(&self) {
+        self.stop_ticking.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,219 @@
+//! One session over one connection of its own: a task that reads, lets its peer speak, and writes.
+//!
+//! # Invariants
+//!
+//! * Nothing is said while an earlier write waits for the server, but reading goes on.
+//! * A session that ends before its time is counted and its reason kept.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use tidings::id::{DeviceFlag, DeviceId, MessageId, PeerId};
+use tidings::limits::{FRAME_BYTES_MAX, PROTOCOL_VERSION};
+use tidings::wire::{ClientFrame, Decoder, Open, Opened, ServerFrame};
+
+use crate::peer::{Peer, Work};
+use crate::run::{Phase, Run};
+use crate::tls::SERVER_NAME;
+
+/// How long a connection and its session may take to open.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Chunks read from a stream under one lock.
+const CHUNKS: usize = 16;
+/// Times a session reads before it lets others run.
+const READS: usize = 4;
+
+/// One session.
+pub(crate) struct Session {
+    run: Arc<Run>,
+    index: u32,
+    connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+    decoder: Decoder,
+    peer: Peer,
+    due: VecDeque<u64>,
+    writing: Bytes,
+}
+
+impl Session {
+    /// Connects and opens the session of the peer `index`.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be opened.
+    pub(crate) async fn open(
+        run: Arc<Run>,
+        endpoint: &Endpoint,
+        server: SocketAddr,
+        index: u32,
+        work: Work,
+    ) -> Result<Self, String> {
+        let opening = Self::connect(run, endpoint, server, index, work);
+        match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
+            Ok(opened) => opened,
+            Err(_) => Err(format!("a session did not open within {OPEN_TIMEOUT:?}")),
+        }
+    }
+
+    async fn connect(
+        run: Arc<Run>,
+        endpoint: &Endpoint,
+        server: SocketAddr,
+        index: u32,
+        mut work: Work,
+    ) -> Result<Self, String> {
+        let text = |error: &dyn std::fmt::Display| format!("cannot open a session: {error}");
+        let connecting = endpoint.connect(server, SERVER_NAME).map_err(|error| text(&error))?;
+        let connection = connecting.await.map_err(|error| text(&error))?;
+        let (mut send, mut recv) = connection.open_bi().await.map_err(|error| text(&error))?;
+        if let Work::Drain { opened_ns } = &mut work {
+            *opened_ns = run.now_ns();
+        }
+        let mut frame = BytesMut::new();
+        open_frame(&run, index)?.encode(&mut frame);
+        send.write_chunk(frame.freeze()).await.map_err(|error| text(&error))?;
+        let mut decoder = Decoder::new(FRAME_BYTES_MAX);
+        let opened = read_opened(&mut recv, &mut decoder).await?;
+        let peer = Peer::new(index, &run, work, &opened);
+        let (due, writing) = (VecDeque::new(), Bytes::new());
+        Ok(Self { run, index, connection, send, recv, decoder, peer, due, writing })
+    }
+
+    /// Runs the session to its end, which must come within `limit`.
+    pub(crate) async fn run(mut self, limit: Duration) {
+        self.run.open.fetch_add(1, Ordering::Relaxed);
+        // What came together with Opened.
+        let over = match self.take_frames(Bytes::new()) {
+            Ok(()) => tokio::time::timeout(limit, poll_fn(|cx| self.poll(cx)))
+                .await
+                .unwrap_or_else(|_| Err(format!("a session did not end within {limit:?}"))),
+            Err(why) => Err(why),
+        };
+        self.run.open.fetch_sub(1, Ordering::Relaxed);
+        self.run.mail[self.index as usize].unacked_since.store(0, Ordering::Relaxed);
+        self.run.mail[self.index as usize].slot.lock().waker = None;
+        if let Err(why) = over {
+            self.run.broken.fetch_add(1, Ordering::Relaxed);
+            self.run.trouble(why);
+        }
+        self.connection.close(0u8.into(), b"");
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        let mail = &self.run.mail[self.index as usize];
+        {
+            let mut slot = mail.slot.lock();
+            self.due.append(&mut slot.due);
+            match &mut slot.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+        }
+        let over = self.poll_stream(cx);
+        let unacked_since_ns = self.peer.unacked_since_ns();
+        self.run.mail[self.index as usize].unacked_since.store(unacked_since_ns, Ordering::Relaxed);
+        match over {
+            Err(why) => Poll::Ready(Err(why)),
+            Ok(()) if self.peer.is_done() || self.run.phase() == Phase::End => Poll::Ready(Ok(())),
+            Ok(()) => Poll::Pending,
+        }
+    }
+
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+        self.read(cx)?;
+        self.flush(cx)?;
+        if !self.writing.is_empty() {
+            return Ok(());
+        }
+        let mut record = self.run.records.own();
+        self.peer.speak(self.run.now_ns(), &mut self.due, &self.run, &mut record);
+        drop(record);
+        self.writing = self.peer.out.split().freeze();
+        self.flush(cx)
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+        for _ in 0..READS {
+            let mut chunks = [const { Bytes::new() }; CHUNKS];
+            let count = match pin!(self.recv.read_chunks(&mut chunks)).poll(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(Some(count))) => count,
+                Poll::Ready(Ok(None)) => return Err("the server ended a stream".into()),
+                Poll::Ready(Err(error)) => return Err(format!("a session broke: {error}")),
+            };
+            for chunk in &mut chunks[..count] {
+                self.take_frames(std::mem::take(chunk))?;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn take_frames(&mut self, chunk: Bytes) -> Result<(), String> {
+        let now_ns = self.run.now_ns();
+        let mut record = self.run.records.own();
+        if !chunk.is_empty() {
+            self.decoder.push(chunk);
+        }
+        while let Some(frame) = self.decoder.next_frame().map_err(|error| error.to_string())? {
+            self.peer.take(frame, now_ns, &self.run, &mut record)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+        while !self.writing.is_empty() {
+            let chunks = std::slice::from_mut(&mut self.writing);
+            match pin!(self.send.write_chunks(chunks)).poll(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Err(format!("a session broke: {error}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open_frame(run: &Run, index: u32) -> Result<ClientFrame, String> {
+    let name = run.names.name(index);
+    let name = std::str::from_utf8(&name).map_err(|error| error.to_string())?;
+    let open = Open {
+        version: PROTOCOL_VERSION,
+        app: "".into(),
+        peer: PeerId::new(name).map_err(|error| error.to_string())?,
+        device: Some(DeviceId::new(name).map_err(|error| error.to_string())?),
+        flag: DeviceFlag::App,
+        instance: fastrand::u64(1..),
+        client: concat!("loadtest/", env!("CARGO_PKG_VERSION")).into(),
+        epoch: 0,
+        cursor: MessageId::NONE,
+        watch: Vec::new(),
+        signature: None,
+    };
+    Ok(open.into())
+}
+
+async fn read_opened(recv: &mut RecvStream, decoder: &mut Decoder) -> Result<Opened, String> {
+    loop {
+        let chunk = recv.read_chunk(usize::MAX, true).await;
+        let chunk = chunk.map_err(|error| format!("cannot open a session: {error}"))?;
+        decoder.push(chunk.ok_or("the server ended a stream before Opened")?.bytes);
+        let Some(frame) = decoder.next_frame().map_err(|error| error.to_string())? else {
+            continue;
+        };
+        return match ServerFrame::decode(frame).map_err(|error| error.to_string())? {
+            ServerFrame::Opened(opened) => Ok(opened),
+            ServerFrame::Error(error) => Err(format!("a session was refused: {}", error.text)),
+            other => Err(format!("Opened was expected, not {other:?}")),
+        };
+    }
+}

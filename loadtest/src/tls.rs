@@ -1,0 +1,163 @@
+//! TLS for both ends: who the server is, by the SHA-256 of its certificate.
+//!
+//! # Invariants
+//!
+//! * A client talks to nobody whose certificate has another fingerprint, and the handshake's
+//!   signature is checked: a fingerprint alone proves nothing.
+//! * Every handshake is a full one, so that connects per second mean what they say.
+
+use std::sync::Arc;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use tidings::limits::ALPN;
+
+/// The name that the generator asks for; a fingerprint makes it meaningless.
+pub(crate) const SERVER_NAME: &str = "tidings";
+
+/// The SHA-256 of a certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of a DER certificate.
+    pub(crate) fn of(certificate: &[u8]) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        Self(bytes)
+    }
+}
+
+impl std::str::FromStr for Fingerprint {
+    type Err = String;
+
+    /// Reads 64 hexadecimal digits; colons between them are skipped.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits: String = text.chars().filter(|c| *c != ':').collect();
+        let bad = || format!("a fingerprint is 64 hexadecimal digits, not {text:?}");
+        if digits.len() != 64 || !digits.is_ascii() {
+            return Err(bad());
+        }
+        let mut bytes = [0; 32];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).map_err(|_| bad())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The client's side.
+///
+/// # Errors
+///
+/// When the crypto provider lacks what QUIC needs.
+pub(crate) fn client(fingerprint: Fingerprint) -> Result<QuicClientConfig, String> {
+    let verifier = Arc::new(PinnedServer { fingerprint, provider: provider() });
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.resumption = Resumption::disabled();
+    QuicClientConfig::try_from(tls).map_err(|error| error.to_string())
+}
+
+/// The relay's side: a fresh ECDSA P-256 certificate and its fingerprint.
+///
+/// # Errors
+///
+/// When no certificate can be made.
+pub(crate) fn server() -> Result<(QuicServerConfig, Fingerprint), String> {
+    let made = rcgen::generate_simple_self_signed([SERVER_NAME.to_owned()])
+        .map_err(|error| error.to_string())?;
+    let certificate = made.cert.der().clone();
+    let fingerprint = Fingerprint::of(&certificate);
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| error.to_string())?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.into())
+        .map_err(|error| error.to_string())?;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let quic = QuicServerConfig::try_from(tls).map_err(|error| error.to_string())?;
+    Ok((quic, fingerprint))
+}
+
+/// Accepts one certificate.
+#[derive(Debug)]
+struct PinnedServer {
+    fingerprint: Fingerprint,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for PinnedServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if Fingerprint::of(end_entity) == self.fingerprint {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(rustls::Error::InvalidCertificate(
+            rustls::CertificateError::ApplicationVerificationFailure,
+        ))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("QUIC has no TLS 1.2".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_reads_back_what_it_writes() {
+        let fingerprint = Fingerprint::of(b"certificate");
+        assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
+        assert!("12ab".parse::<Fingerprint>().is_err());
+        assert!("z".repeat(64).parse::<Fingerprint>().is_err());
+    }
+}
