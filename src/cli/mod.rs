@@ -1,0 +1,132 @@
+//! What can be asked on the command line, and how it ends.
+//!
+//! # Invariants
+//!
+//! * What a command is for goes to the standard output, everything else to the standard error.
+
+mod configured;
+mod connected;
+mod demo;
+mod listen;
+mod logs;
+mod send;
+mod serve;
+
+use std::error::Error;
+use std::fmt;
+
+use clap::{Parser, Subcommand};
+
+use configured::ConfigArgs;
+use listen::ListenArgs;
+use send::SendArgs;
+use serve::ServeArgs;
+
+/// An instant-messaging and push server for one box.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a server. It needs no configuration.
+    #[command(after_help = EXIT_CODES)]
+    Serve(ServeArgs),
+    /// Print what a peer is sent, until interrupted.
+    Listen(ListenArgs),
+    /// Send a message, and wait until it is on the server's disk.
+    Send(SendArgs),
+    /// Show two peers talking over a server of their own, step by step.
+    Demo,
+    /// Report all mistakes of a configuration without starting anything.
+    #[command(after_help = EXIT_CODES)]
+    CheckConfig(ConfigArgs),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done; a server: stopped on request, all sessions ended in order
+   1  a client command failed
+  64  the command line or the configuration has mistakes; nothing was started
+  70  the server could not start, or could not go on
+  75  the server stopped on request, and sessions had to be cut";
+
+/// How the process ends. The numbers are those of sysexits.h where it has one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    Done = 0,
+    Failed = 1,
+    BadUsage = 64,
+    ServerFailed = 70,
+    CutShort = 75,
+}
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    error: Box<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit, error: error.into() }
+    }
+}
+
+/// Most errors are those of a client command.
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.error.to_string();
+        f.write_str(&said)?;
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some errors repeat their cause in their own text.
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            said = text;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+type Outcome = Result<Exit, Failure>;
+
+impl Cli {
+    /// Does what was asked.
+    pub(crate) fn run(self) -> Outcome {
+        match self.command {
+            Command::Serve(args) => args.run(),
+            Command::Listen(args) => {
+                logs::start("warn");
+                block_on(args.run())
+            }
+            Command::Send(args) => {
+                logs::start("warn");
+                block_on(args.run())
+            }
+            Command::Demo => {
+                logs::start("warn");
+                block_on(demo::run())
+            }
+            Command::CheckConfig(args) => args.check(),
+        }
+    }
+}
+
+fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
+}
