@@ -57,9 +57,9 @@ pub const OUTBOX_FRAMES_MAX: usize = 256;
 /// Bytes waiting in one outbox. 20,000 sessions that all read nothing hold 5 GiB, which is why
 /// connections are bounded too.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
-/// Messages a feeder asks for at once: an eighth of an outbox, so that reading the next part
+/// Messages a feeder asks for at once: a quarter of an outbox, so that reading the next part
 /// overlaps with writing this one.
-pub const FEED_MESSAGES_MAX: usize = 32;
+pub const FEED_MESSAGES_MAX: usize = 64;
 /// Milliseconds within which a client opens the first session of its connection.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a write to a client may make no progress at all before its session is ended.
@@ -184,7 +184,8 @@ pub const CLIENT_BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub const CLIENT_SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the first opening of a session is tried, unless set otherwise: three answer times.
 pub const CLIENT_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a client looks for sends that are out of time.
+/// How often a client looks for sends that are out of time, and after which it pings a server
+/// that does not answer: one that was started anew says at once that it lost the connection.
 pub const CLIENT_WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end of a session may take to reach the server.
 pub const CLIENT_END_TIMEOUT: Duration = Duration::from_secs(3);

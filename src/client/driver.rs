@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::client::connection::{Link, Live};
 use crate::client::pace::Backoff;
 use crate::client::state::{EndGuard, Shared};
-use crate::client::stream::{Failure, Stream, read_opened, run_stream};
+use crate::client::stream::{Failure, Stream, await_opened, run_stream};
 use crate::client::{ConnectError, Incoming, OpenError, OpenOptions, Refusal, Session};
 use crate::limits::{
     CLIENT_ANSWER_TIMEOUT, CLIENT_BACKOFF_MAX, CLIENT_WATCH_INTERVAL, FRAME_BYTES_MAX,
@@ -206,7 +206,7 @@ impl Driver {
         // If the server refuses it, what it says is still to be read.
         let _ = send.write_chunk(buffer.freeze()).await;
         let mut decoder = Decoder::new(FRAME_BYTES_MAX);
-        let opened = read_opened(&mut recv, &mut decoder).await?;
+        let opened = await_opened(&self.shared, &mut send, &mut recv, &mut decoder).await?;
         let stream = VarInt::from(send.id()).into_inner();
         self.shared.opened(&opened, cursor, Some(live.route(stream, &self.shared)));
         self.link.proved();

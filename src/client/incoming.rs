@@ -51,6 +51,11 @@ impl Incoming {
         Some(self.hand_out(event))
     }
 
+    /// How many messages and events wait for the app.
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting()
+    }
+
     fn hand_out(&mut self, event: Event) -> Event {
         self.last = match &event {
             Event::Message(message) if !message.transient => Some(message.cursor()),

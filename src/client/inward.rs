@@ -30,6 +30,8 @@ pub(super) enum Taken {
     Done,
     /// The app has more to take.
     Queued,
+    /// The same, and there is no room for another message.
+    QueuedFull,
     /// The device is logged out.
     Closed,
     /// The server asks to come back later.
@@ -54,6 +56,10 @@ impl Shared {
             self.room.notify_one();
         }
         if event.is_none() && ended { Err(SessionEnded) } else { Ok(event) }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().queue.len()
     }
 
     /// Waits until there may be something to [`Self::pop`].
@@ -83,7 +89,6 @@ impl Shared {
                 }
                 state.stalled = true;
             }
-            self.wake_app();
             self.room.notified().await;
         }
     }
@@ -234,6 +239,6 @@ impl State {
             return Taken::Done;
         }
         self.queue.push_back(event);
-        Taken::Queued
+        if self.has_room() { Taken::Queued } else { Taken::QueuedFull }
     }
 }

@@ -61,6 +61,8 @@ mod pace;
 mod session;
 mod state;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod window;
 

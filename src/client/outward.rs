@@ -8,14 +8,14 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::client::state::{Answer, Closing, Pending, Shared, State};
 use crate::client::window::{GivenUp, request_of};
 use crate::client::{Cursor, Outgoing, RequestError, SendError, Sent};
-use crate::limits::{CLIENT_CONTROL_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX};
+use crate::limits::{CLIENT_CONTROL_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, CLIENT_WATCH_INTERVAL};
 use crate::wire::{self, ClientFrame, Target};
 
 /// What the writer does next.
@@ -108,6 +108,14 @@ impl Shared {
         Ok(answer)
     }
 
+    /// A Ping that nobody waits for: a server that was started anew answers it with a reset.
+    pub(super) fn poke(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        let request = self.lock().request();
+        ClientFrame::Ping(wire::Ping { request }).encode(&mut out);
+        out.freeze()
+    }
+
     pub(super) fn close(&self) -> oneshot::Receiver<Result<(), RequestError>> {
         let (reply, answer) = oneshot::channel();
         let mut state = self.lock();
@@ -125,7 +133,8 @@ impl Shared {
     }
 
     /// Fails the sends whose time is over. Says how long the oldest one on this stream has waited
-    /// for an answer that could be read, or `None` if no send is left.
+    /// for an answer that could be read, or `None` if no send is left. Pings a server that takes
+    /// its time.
     pub(super) fn expire(&self, send_timeout: Duration) -> Option<Duration> {
         let now = Instant::now();
         let mut state = self.lock();
@@ -137,7 +146,13 @@ impl Shared {
         }
         let readable = state.open && !state.stalled;
         let since = state.window.unanswered_since().filter(|_| readable);
-        Some(since.map_or(Duration::ZERO, |since| now - since.max(state.reading_since)))
+        let unanswered = since.map_or(Duration::ZERO, |since| now - since.max(state.reading_since));
+        if unanswered >= CLIENT_WATCH_INTERVAL && state.control.is_empty() {
+            let request = state.request();
+            ClientFrame::Ping(wire::Ping { request }).encode(&mut state.control);
+            self.writer.notify_one();
+        }
+        Some(unanswered)
     }
 
     /// Puts all there is to say into `out`.

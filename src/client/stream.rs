@@ -108,11 +108,25 @@ impl From<DecodeError> for Failure {
     }
 }
 
-/// Reads the answer to Open.
-pub(super) async fn read_opened(
+/// Waits for the answer to Open.
+pub(super) async fn await_opened(
+    shared: &Shared,
+    send: &mut SendStream,
     recv: &mut RecvStream,
     decoder: &mut Decoder,
 ) -> Result<Opened, Failure> {
+    let mut opened = std::pin::pin!(read_opened(recv, decoder));
+    loop {
+        if let Ok(opened) = tokio::time::timeout(CLIENT_WATCH_INTERVAL, &mut opened).await {
+            return opened;
+        }
+        // If it fails, the reader finds out why.
+        let _ = send.write_chunk(shared.poke()).await;
+    }
+}
+
+/// Reads the answer to Open.
+async fn read_opened(recv: &mut RecvStream, decoder: &mut Decoder) -> Result<Opened, Failure> {
     let frame = loop {
         if let Some(frame) = next_frame(decoder)? {
             break frame;
@@ -172,10 +186,10 @@ async fn read(shared: &Shared, recv: &mut RecvStream, decoder: &mut Decoder) -> 
     // What came together with Opened has not been taken yet.
     let mut count = 0;
     loop {
-        if let Err(failure) = take_chunks(shared, decoder, &mut chunks[..count], &mut away) {
+        let taken = take_chunks(shared, decoder, &mut chunks[..count], &mut away).await;
+        if let Err(failure) = taken {
             return failure;
         }
-        shared.wait_for_room().await;
         let read = recv.read_chunks(&mut chunks);
         let read = match away {
             // The server finishes what it has; then it is time to go.
@@ -193,8 +207,8 @@ async fn read(shared: &Shared, recv: &mut RecvStream, decoder: &mut Decoder) -> 
     }
 }
 
-/// Takes the frames in the decoder and then those in `chunks`.
-fn take_chunks(
+/// Takes the frames in the decoder and then those in `chunks`, as the app makes room for them.
+async fn take_chunks(
     shared: &Shared,
     decoder: &mut Decoder,
     chunks: &mut [Bytes],
@@ -207,6 +221,10 @@ fn take_chunks(
             Ok(Some(frame)) => match shared.take(frame) {
                 Taken::Done => {}
                 Taken::Queued => queued = true,
+                Taken::QueuedFull => {
+                    shared.wake_app();
+                    shared.wait_for_room().await;
+                }
                 Taken::Closed => break Err(Failure::Done),
                 Taken::SentAway { reason, wait } => *away = Some((reason, Instant::now() + wait)),
                 Taken::Refused(refusal) => break Err(Failure::Refused(refusal)),
