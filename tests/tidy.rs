@@ -36,7 +36,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("sled", &["store"]),
     ("rkyv", &["store"]),
     ("quinn", &["net", "client"]),
-    ("rustls", &["net", "client"]),
+    ("rustls", &["net", "client", "main"]),
 ];
 
 /// Where a task may be started that no drain waits for.
@@ -66,10 +66,17 @@ impl Source {
         Self { path, text, code }
     }
 
-    /// The code without the tests at its end.
+    /// The code without the tests at its end; a file of tests below `src` has none.
     fn product(&self) -> &str {
-        let tests = self.code.find("\n#[cfg(test)]\nmod tests {");
-        tests.map_or(&self.code, |start| &self.code[..start])
+        if self.path.starts_with("src/") && self.path.ends_with("tests.rs") {
+            return "";
+        }
+        let tests = self.code.match_indices("\n#[cfg(test)]\n").map(|(start, _)| start);
+        let mut modules = tests.filter(|start| {
+            let lines = self.code[start + 1..].lines();
+            lines.skip_while(|line| line.starts_with("#[")).next().is_some_and(is_tests)
+        });
+        modules.next().map_or(&self.code, |start| &self.code[..start])
     }
 
     /// The module directly below the crate that the file belongs to. The binary is `main`.
@@ -106,6 +113,12 @@ impl Source {
         }
         paths
     }
+}
+
+/// Whether the line begins a module of tests.
+fn is_tests(line: &str) -> bool {
+    let name = line.strip_prefix("mod ").unwrap_or_default();
+    name.trim_end_matches([' ', '{', ';']).ends_with("tests")
 }
 
 /// Blanks out comments and the insides of strings and characters; lines stay lines.
@@ -373,6 +386,17 @@ fn function_end(lines: &[&str]) -> Option<usize> {
     }
     let close = format!("{indent}}}");
     lines.iter().skip(opened).position(|line| *line == close)
+}
+
+#[test]
+fn tests_are_compiled_only_for_tests_and_a_module_lives_in_the_file_of_its_name() {
+    check(&sources(&["src"]), |source, complain| {
+        for (index, line) in source.product().lines().enumerate() {
+            if is_tests(line.trim_start_matches("pub ")) || line.starts_with("#[path") {
+                complain(index + 1, "a module of tests stands behind #[cfg(test)]");
+            }
+        }
+    });
 }
 
 #[test]
