@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime};
+use quinn_proto::HashedConnectionIdGenerator;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{mpsc, oneshot};
@@ -106,10 +107,11 @@ impl Drop for Server {
 }
 
 async fn accept(socket: std::net::UdpSocket, tx: mpsc::Sender<Stream>) {
-    // The same key in each run, so that a new one resets connections of the old one.
+    // The same keys in each run, so that a new one resets connections of the old one.
     let key = Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &[7; 64]));
     let runtime = Arc::new(TokioRuntime);
-    let config = EndpointConfig::new(key);
+    let mut config = EndpointConfig::new(key);
+    config.cid_generator(|| Box::new(HashedConnectionIdGenerator::from_key(7)));
     let endpoint = Endpoint::new(config, Some(server_config()), socket, runtime).unwrap();
     while let Some(incoming) = endpoint.accept().await {
         tokio::spawn(serve(incoming, tx.clone()));
