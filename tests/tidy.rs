@@ -40,7 +40,7 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
 ];
 
 /// Where a task may be started that no drain waits for.
-const MAY_SPAWN: &[&str] = &["client", "main"];
+const MAY_SPAWN: &[&str] = &["client", "server", "main"];
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -73,8 +73,8 @@ impl Source {
         }
         let tests = self.code.match_indices("\n#[cfg(test)]\n").map(|(start, _)| start);
         let mut modules = tests.filter(|start| {
-            let lines = self.code[start + 1..].lines();
-            lines.skip_while(|line| line.starts_with("#[")).next().is_some_and(is_tests)
+            let mut lines = self.code[start + 1..].lines();
+            lines.find(|line| !line.starts_with("#[")).is_some_and(is_tests)
         });
         modules.next().map_or(&self.code, |start| &self.code[..start])
     }
