@@ -74,6 +74,12 @@ macro_rules! text_id {
             }
         }
 
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
@@ -133,6 +139,27 @@ pub enum ConversationId {
 }
 
 impl ConversationId {
+    /// The kind and the id, as one key: ids of different kinds never meet.
+    pub fn key(&self) -> [u8; 17] {
+        let mut key = [0; 17];
+        match self {
+            Self::Peers(digest) => key[1..].copy_from_slice(digest),
+            Self::Group(group) => {
+                key[0] = 1;
+                key[1..13].copy_from_slice(&group.0);
+            }
+        }
+        key
+    }
+
+    /// The conversation with this key.
+    pub fn from_key(key: &[u8; 17]) -> Self {
+        let (mut digest, mut group) = ([0; 16], [0; 12]);
+        digest.copy_from_slice(&key[1..]);
+        group.copy_from_slice(&key[1..13]);
+        if key[0] == 0 { Self::Peers(digest) } else { Self::Group(GroupId(group)) }
+    }
+
     /// The conversation of a sender and its recipients.
     ///
     /// A peer named more than once counts once.

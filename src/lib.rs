@@ -9,10 +9,29 @@
 //! The base is [`id`], [`limits`] and [`reason`]. Without the feature `server` the crate is the
 //! client library alone.
 
+#[cfg(feature = "server")]
+pub mod clock;
 pub mod id;
 pub mod limits;
+#[cfg(feature = "server")]
+pub mod metrics;
 pub mod reason;
 
 pub mod wire;
+
+#[cfg(feature = "server")]
+pub mod store;
+
+#[cfg(feature = "server")]
+pub mod hub;
+
+#[cfg(feature = "server")]
+pub mod net;
+
+#[cfg(feature = "server")]
+pub mod config;
+
+#[cfg(feature = "server")]
+pub mod server;
 
 pub mod client;

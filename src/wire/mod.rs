@@ -124,6 +124,14 @@ impl DecodeError {
     }
 }
 
+/// The request number of a frame, as far as it can be told: what its fields begin with.
+pub fn request_of(frame: &RawFrame) -> u64 {
+    match frame.kind {
+        kind::OPEN | kind::ACK => 0,
+        _ => coding::peek_varint(&frame.fields).map_or(0, |(request, _)| request),
+    }
+}
+
 /// Reads the stream id at the front of a datagram; what follows it is a frame.
 ///
 /// # Errors

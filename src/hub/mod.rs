@@ -1,0 +1,334 @@
+//! Who is connected, and who gets what. The hub decides; it holds no socket.
+//!
+//! A request of a session becomes an entry of the log; when that is durable, the dispatcher puts
+//! the answer and the deliveries into the outboxes, and only then wakes their writers.
+//!
+//! # Invariants
+//!
+//! * Nobody is handed a message that the disk does not have, nor is its sender told of it.
+//! * One commit wakes each writer once, however much it brings.
+//! * A message is encoded once for all its recipients.
+//!
+//! Lock order: an outbox's lock is the only lock, and is never held while another is taken or
+//! anything is awaited.
+
+mod dispatch;
+mod outbox;
+mod router;
+mod session;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+pub use outbox::{Next, Outbox, Pushed};
+pub use router::Router;
+pub use session::{Caller, Datagrams, Session};
+
+use crate::id::{ConversationId, DeviceId, MessageId, PeerId};
+use crate::limits::{FEED_MESSAGES_MAX, RECONNECT_JITTER};
+use crate::metrics::Metrics;
+use crate::reason::Reason;
+use crate::store::{self, NewMessage, Opening, Origin, ReadError, Request, Store};
+use crate::wire::{ClientFrame, Deliver, GoAway, Open, Pong, Send, ServerFrame, Target};
+use dispatch::Dispatcher;
+use session::{Fed, encode_deliver};
+
+/// What can be set about the hub.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Options {
+    /// The app that is served; empty for whichever a client names.
+    pub app_id: String,
+    /// Shards of the router, a power of two.
+    pub shards: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { app_id: String::new(), shards: 16 }
+    }
+}
+
+/// What becomes of a session after a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Flow {
+    /// It goes on.
+    Continue,
+    /// It logs out: answer what is open, then end.
+    Close,
+}
+
+/// The handle that every edge holds.
+pub struct Hub {
+    store: Store<Caller>,
+    router: Arc<Router>,
+    options: Options,
+    metrics: Arc<Metrics>,
+    /// The last position of the log that has been dispatched.
+    head: Arc<AtomicI64>,
+    is_draining: AtomicBool,
+}
+
+impl Hub {
+    /// Opens the store and starts dispatching. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::open`].
+    pub fn open(
+        options: Options,
+        store: store::Options,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, store::OpenError> {
+        let router = Arc::new(Router::new(options.shards));
+        let head = Arc::new(AtomicI64::new(0));
+        let epoch = Arc::new(std::sync::OnceLock::new());
+        let mut dispatcher = Dispatcher::new(router.clone(), metrics.clone(), epoch.clone());
+        let dispatched = head.clone();
+        let store = Store::open(store, metrics.clone(), move |outcomes, last| {
+            dispatcher.dispatch(outcomes);
+            dispatched.store(last.0, Ordering::Release);
+        })?;
+        let _ = epoch.set(store.epoch());
+        Ok(Self { store, router, options, metrics, head, is_draining: AtomicBool::new(false) })
+    }
+
+    /// The store behind the hub.
+    pub fn store(&self) -> &Store<Caller> {
+        &self.store
+    }
+
+    /// Opens a session; returns when it is open.
+    ///
+    /// # Errors
+    ///
+    /// The reason that the client is told.
+    pub async fn open_session(
+        &self,
+        open: Open,
+        datagrams: Box<dyn Datagrams>,
+    ) -> Result<Arc<Session>, Reason> {
+        if self.is_draining.load(Ordering::Relaxed) {
+            return Err(Reason::Restarting);
+        }
+        if !self.options.app_id.is_empty() && open.app.as_str() != self.options.app_id {
+            return Err(Reason::WrongApp);
+        }
+        let device = open.device.unwrap_or_else(DeviceId::random);
+        let is_ours = open.epoch == self.store.epoch();
+        let head = MessageId(self.head.load(Ordering::Acquire));
+        let cursor = if is_ours && open.cursor <= head { open.cursor } else { MessageId::NONE };
+        let session = Session::new(open.peer.clone(), device.clone(), open.instance, datagrams);
+        let session = Arc::new(session);
+        let opening = Opening {
+            peer: open.peer,
+            device,
+            flag: open.flag,
+            instance: open.instance,
+            client: open.client.as_str().to_owned(),
+            cursor,
+        };
+        let caller = Caller { session: session.clone(), request: 0 };
+        self.submit(Some(caller), Request::Open(opening)).await?;
+        session.opened().await;
+        self.metrics.sessions.inc();
+        Ok(session)
+    }
+
+    /// A session has ended, other than by a Close.
+    pub async fn end_session(&self, session: &Arc<Session>) {
+        self.metrics.sessions.dec();
+        if let Some(reason) = session.outbox().ended() {
+            self.metrics.end(reason);
+        }
+        let was_attached = self.router.detach(session);
+        if was_attached && !self.is_draining.load(Ordering::Relaxed) {
+            self.note_end(None, session, false).await;
+        }
+    }
+
+    async fn note_end(&self, caller: Option<Caller>, session: &Session, closed: bool) {
+        let Some(id) = session.id() else { return };
+        let (peer, device) = (session.peer().clone(), session.device().clone());
+        let end = Request::End { peer, device, session: id, closed };
+        // It fails only while the server stops, which ends every session anyway.
+        let _ = self.submit(caller, end).await;
+    }
+
+    /// Does what a frame asks for.
+    ///
+    /// Waits while the session does not read its answers, or the commit queue is full; meanwhile
+    /// nothing more is read from the client.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the session has to end.
+    pub async fn handle(&self, session: &Arc<Session>, frame: ClientFrame) -> Result<Flow, Reason> {
+        match frame {
+            ClientFrame::Send(send) if send.transient => {
+                self.send_transient(session, send, false);
+            }
+            ClientFrame::Send(send) => self.send(session, send).await?,
+            ClientFrame::Ack(ack) => {
+                if !session.outbox().has_put(ack.id) {
+                    return Err(Reason::AckOfFuture);
+                }
+                let (peer, device) = (session.peer().clone(), session.device().clone());
+                self.submit(None, Request::Ack { peer, device, id: ack.id }).await?;
+            }
+            ClientFrame::Ping(ping) => {
+                session.reserve_answer().await;
+                let at_ms = self.store.clock().now_ms() as u64;
+                session.tell(true, &Pong { request: ping.request, at_ms }.into());
+            }
+            ClientFrame::Close(close) => {
+                session.reserve_answer().await;
+                self.router.detach(session);
+                let caller = Caller { session: session.clone(), request: close.request };
+                self.note_end(Some(caller), session, true).await;
+                return Ok(Flow::Close);
+            }
+            ClientFrame::Open(_) => return Err(Reason::AlreadyOpen),
+        }
+        Ok(Flow::Continue)
+    }
+
+    async fn submit(&self, caller: Option<Caller>, request: Request) -> Result<(), Reason> {
+        self.store.submit(caller, request).await.map_err(|_| Reason::Restarting)
+    }
+
+    async fn send(&self, session: &Arc<Session>, send: Send) -> Result<(), Reason> {
+        session.reserve_answer().await;
+        let to = match recipients(send.target) {
+            Ok(to) => to,
+            Err(reason) => {
+                self.refuse(session, send.request, reason);
+                return Ok(());
+            }
+        };
+        let from = session.peer().clone();
+        let message = NewMessage {
+            conversation: ConversationId::of_peers(to.iter().chain([&from])),
+            from,
+            origin: Origin {
+                device: session.device().clone(),
+                instance: session.instance(),
+                number: send.number,
+                answered: send.answered,
+            },
+            to,
+            receipt: send.receipt,
+            ttl_ms: i64::try_from(send.ttl_ms).unwrap_or(i64::MAX),
+            client_msg_no: send.client_msg_no.as_bytes().clone(),
+            body: send.body,
+        };
+        let caller = Caller { session: session.clone(), request: send.request };
+        self.submit(Some(caller), Request::Message(message)).await
+    }
+
+    /// Tells that a request is refused.
+    pub fn refuse(&self, session: &Session, request: u64, reason: Reason) {
+        self.metrics.refuse(reason);
+        session.refuse(request, reason);
+    }
+
+    /// Puts a transient message to those of its recipients who are online.
+    pub fn send_transient(&self, session: &Session, send: Send, by_datagram: bool) {
+        let to = match recipients(send.target) {
+            Ok(to) => to,
+            Err(reason) => {
+                if send.request != 0 {
+                    self.metrics.refuse(reason);
+                    let text = reason.text().into();
+                    let (request, reason) = (send.request, reason as u16);
+                    let error = crate::wire::Error { request, reason, text };
+                    session.tell(false, &error.into());
+                }
+                return;
+            }
+        };
+        let from = session.peer().clone();
+        let deliver = Deliver {
+            transient: true,
+            receipt: false,
+            waited: false,
+            id: MessageId::NONE,
+            sequence: 0,
+            at_ms: self.store.clock().now_ms() as u64,
+            conversation: ConversationId::of_peers(to.iter().chain([&from])),
+            from,
+            to: to.clone(),
+            client_msg_no: send.client_msg_no,
+            body: send.body,
+        };
+        let mut frame = BytesMut::new();
+        ServerFrame::Deliver(deliver).encode(&mut frame);
+        for peer in &to {
+            self.router.visit(peer, |session| {
+                if session.transient(&frame, by_datagram) {
+                    self.metrics.transients.inc();
+                }
+            });
+        }
+    }
+
+    /// Puts the next part of what waits for a session into its outbox.
+    ///
+    /// # Errors
+    ///
+    /// When the store is closed or cannot be read.
+    pub async fn feed(&self, session: &Session, after: MessageId) -> Result<(), ReadError> {
+        let waiting = self.store.waiting(session.peer(), after, FEED_MESSAGES_MAX).await?;
+        let now_ms = self.store.clock().now_ms();
+        let mut frames = BytesMut::new();
+        let mut fed: Vec<Fed> = Vec::with_capacity(waiting.messages.len());
+        for message in &waiting.messages {
+            if message.expires_ms == 0 || message.expires_ms > now_ms {
+                let start = frames.len();
+                encode_deliver(message, true, &mut frames);
+                fed.push((message.id, start..frames.len()));
+            }
+        }
+        self.metrics.deliveries.inc_by(fed.len() as u64);
+        let caught_up = waiting.is_all.then_some(waiting.head);
+        let frames = fed.iter().map(|(id, range)| (*id, &frames[range.clone()]));
+        session.outbox().feed(frames, waiting.last, caught_up);
+        Ok(())
+    }
+
+    /// Asks every client to come back later, and opens no session any more.
+    pub fn go_away(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.router.visit_all(|session| {
+            let wait = Duration::from_secs_f64(RECONNECT_JITTER.as_secs_f64() * fastrand::f64());
+            let go_away = GoAway {
+                reason: Reason::Restarting,
+                wait_ms: wait.as_millis() as u64,
+                text: Reason::Restarting.text().into(),
+            };
+            session.tell(false, &go_away.into());
+        });
+    }
+
+    /// Whether a peer has a session.
+    pub fn is_online(&self, peer: &PeerId) -> bool {
+        let mut is_online = false;
+        self.router.visit(peer, |_| is_online = true);
+        is_online
+    }
+}
+
+/// The recipients of a send, each once.
+fn recipients(target: Target) -> Result<Vec<PeerId>, Reason> {
+    let Target::Peers(mut to) = target else { return Err(Reason::NoSuchGroup) };
+    if to.is_empty() {
+        return Err(Reason::NoRecipient);
+    }
+    if to.len() > 1 {
+        to.sort_unstable();
+        to.dedup();
+    }
+    Ok(to)
+}

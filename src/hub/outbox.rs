@@ -1,0 +1,283 @@
+//! The bounded queue of what one session has to be told, and how far it has got.
+//!
+//! # Invariants
+//!
+//! * Pushing never waits: a slow reader cannot slow a sender.
+//! * The ids of persistent messages strictly rise. A full outbox loses nothing: the session is
+//!   *behind*, and a feeder reads from the inbox what was passed over.
+//! * Frames leave in the order in which they were pushed.
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::id::MessageId;
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_FRAMES_MAX, SENDS_REMEMBERED};
+use crate::reason::Reason;
+
+/// Bytes handed to the writer at once.
+const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// How a session gets its messages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mode {
+    /// From the dispatcher, as they are committed.
+    Live,
+    /// From the inbox, until it has caught up with the dispatcher.
+    Behind,
+}
+
+/// What the writer is to do next.
+#[derive(Debug)]
+pub enum Next {
+    /// Write these bytes.
+    Write(Bytes),
+    /// Read the messages behind this id from the inbox and [`Outbox::feed`] them.
+    Feed(MessageId),
+    /// Nothing until [`Outbox::changed`].
+    Wait,
+    /// All is written; end the stream.
+    Finish,
+}
+
+/// Whether the writer has to be woken for what was pushed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Pushed {
+    /// It has: there was nothing to write before.
+    Wake,
+    /// It is on its way already.
+    Quiet,
+    /// Nothing was pushed.
+    Passed,
+}
+
+/// The outbox of one session.
+#[derive(Debug)]
+pub struct Outbox {
+    queue: Mutex<Queue>,
+    changed: Notify,
+    room: Notify,
+}
+
+#[derive(Debug)]
+struct Queue {
+    buffer: BytesMut,
+    frames: usize,
+    mode: Mode,
+    /// Messages below this have been put to the session, or are not for it.
+    next_id: MessageId,
+    /// The last message that the dispatcher passed over.
+    passed: MessageId,
+    /// The highest id put to the session, which it may acknowledge.
+    put: MessageId,
+    /// Requests that await their answer.
+    unanswered: usize,
+    is_room_wanted: bool,
+    end: Option<End>,
+}
+
+/// How a session ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    /// When all requests have been answered.
+    Answered,
+    /// When what has been pushed is written.
+    Now(Reason),
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        let queue = Queue {
+            buffer: BytesMut::new(),
+            frames: 0,
+            mode: Mode::Live,
+            next_id: MessageId(i64::MAX),
+            passed: MessageId::NONE,
+            put: MessageId::NONE,
+            unanswered: 0,
+            is_room_wanted: false,
+            end: None,
+        };
+        Self { queue: Mutex::new(queue), changed: Notify::new(), room: Notify::new() }
+    }
+}
+
+impl Outbox {
+    /// The session is open: it has had what is up to `cursor`, and catches up from there.
+    pub(super) fn open(&self, cursor: MessageId, put: MessageId) {
+        let mut queue = self.queue.lock();
+        queue.mode = Mode::Behind;
+        queue.next_id = MessageId(cursor.0 + 1);
+        queue.put = put;
+    }
+
+    /// Pushes a frame that answers a request or tells of the session itself.
+    pub(super) fn push(&self, is_answer: bool, encode: impl FnOnce(&mut BytesMut)) -> Pushed {
+        let mut queue = self.queue.lock();
+        if is_answer {
+            queue.unanswered = queue.unanswered.saturating_sub(1);
+        }
+        queue.push(encode)
+    }
+
+    /// Pushes a message that has just been committed.
+    pub(super) fn deliver(&self, id: MessageId, frame: &[u8]) -> Pushed {
+        let mut queue = self.queue.lock();
+        if queue.mode == Mode::Behind || !queue.has_room(frame.len()) {
+            queue.mode = Mode::Behind;
+            queue.passed = id;
+            return Pushed::Passed;
+        }
+        if id < queue.next_id {
+            return Pushed::Passed;
+        }
+        queue.next_id = MessageId(id.0 + 1);
+        queue.put = id;
+        queue.push(|buffer| buffer.extend_from_slice(frame))
+    }
+
+    /// Pushes a transient message; a session without room does without it.
+    pub(super) fn transient(&self, frame: &[u8]) -> Pushed {
+        let mut queue = self.queue.lock();
+        if !queue.has_room(frame.len()) {
+            return Pushed::Passed;
+        }
+        queue.push(|buffer| buffer.extend_from_slice(frame))
+    }
+
+    /// Pushes what was read from the inbox: frames by rising id, the last id that was looked at,
+    /// and the head of the log if nothing more waited below it.
+    pub fn feed<'a>(
+        &self,
+        frames: impl Iterator<Item = (MessageId, &'a [u8])>,
+        last: MessageId,
+        caught_up: Option<MessageId>,
+    ) {
+        let mut queue = self.queue.lock();
+        for (id, frame) in frames.filter(|(id, _)| *id >= queue.next_id).collect::<Vec<_>>() {
+            queue.put = id;
+            // The writer is the one who feeds, so nobody has to be woken.
+            let _ = queue.push(|buffer| buffer.extend_from_slice(frame));
+        }
+        let last = caught_up.unwrap_or(last).max(last);
+        queue.next_id = queue.next_id.max(MessageId(last.0 + 1));
+        if caught_up.is_some_and(|head| queue.passed <= head) {
+            queue.mode = Mode::Live;
+        }
+    }
+
+    /// What the writer is to do. What it has been given to write counts as gone.
+    pub fn next(&self) -> Next {
+        let mut queue = self.queue.lock();
+        if !queue.buffer.is_empty() {
+            let batch = queue.take();
+            if std::mem::take(&mut queue.is_room_wanted) {
+                self.room.notify_one();
+            }
+            return Next::Write(batch);
+        }
+        match queue.end {
+            Some(End::Now(_)) => Next::Finish,
+            Some(End::Answered) if queue.unanswered == 0 => Next::Finish,
+            None if queue.mode == Mode::Behind => Next::Feed(MessageId(queue.next_id.0 - 1)),
+            _ => Next::Wait,
+        }
+    }
+
+    /// Waits until [`Self::next`] has something else to say.
+    ///
+    /// # Cancel safety
+    ///
+    /// No wake-up is lost if the future is dropped.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Wakes the writer.
+    pub fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Takes a place for a request that will be answered, or says that there is none.
+    pub(super) fn reserve_answer(&self) -> bool {
+        let mut queue = self.queue.lock();
+        let has_place = queue.unanswered < SENDS_REMEMBERED && queue.has_room(0);
+        queue.unanswered += usize::from(has_place);
+        queue.is_room_wanted |= !has_place;
+        has_place
+    }
+
+    /// Waits until there may be a place for another request.
+    pub(super) async fn room(&self) {
+        self.room.notified().await;
+    }
+
+    /// Wakes who waits for a place, when an answer has made one.
+    pub(super) fn wake_room(&self) {
+        if std::mem::take(&mut self.queue.lock().is_room_wanted) {
+            self.room.notify_one();
+        }
+    }
+
+    /// Whether a message with this id has been put to the session.
+    pub(super) fn has_put(&self, id: MessageId) -> bool {
+        id <= self.queue.lock().put
+    }
+
+    /// Ends the session when what has been pushed is written; the first reason stays.
+    pub fn end(&self, reason: Reason) {
+        let mut queue = self.queue.lock();
+        if !matches!(queue.end, Some(End::Now(_))) {
+            queue.end = Some(End::Now(reason));
+        }
+        drop(queue);
+        self.wake();
+    }
+
+    /// Ends the session when every request has been answered.
+    pub fn finish(&self) {
+        self.queue.lock().end.get_or_insert(End::Answered);
+        self.wake();
+    }
+
+    /// Why the session was ended, if it was.
+    pub fn ended(&self) -> Option<Reason> {
+        match self.queue.lock().end {
+            Some(End::Now(reason)) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+impl Queue {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.frames < OUTBOX_FRAMES_MAX && self.buffer.len() + bytes <= OUTBOX_BYTES_MAX
+    }
+
+    fn push(&mut self, encode: impl FnOnce(&mut BytesMut)) -> Pushed {
+        if matches!(self.end, Some(End::Now(_))) {
+            return Pushed::Passed;
+        }
+        let was_empty = self.buffer.is_empty();
+        encode(&mut self.buffer);
+        self.frames += 1;
+        if was_empty { Pushed::Wake } else { Pushed::Quiet }
+    }
+
+    /// The next bytes to write, and the memory they are in.
+    fn take(&mut self) -> Bytes {
+        if self.buffer.len() <= BATCH_BYTES_MAX {
+            self.frames = 0;
+            return std::mem::take(&mut self.buffer).freeze();
+        }
+        // Frames are counted as gone in proportion to their bytes.
+        let gone = self.frames * BATCH_BYTES_MAX / self.buffer.len();
+        self.frames -= gone;
+        self.buffer.split_to(BATCH_BYTES_MAX).freeze()
+    }
+}
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

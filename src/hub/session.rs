@@ -1,0 +1,174 @@
+//! One peer open on one device, as the hub sees it: what it asks for, and what is put to it.
+//!
+//! # Invariants
+//!
+//! * A request takes a place in the outbox for its answer before it is read further: who does not
+//!   read answers is not read from.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::hub::outbox::{Outbox, Pushed};
+use crate::id::{DeviceId, MessageId, PeerId, SessionId};
+use crate::reason::Reason;
+use crate::store;
+use crate::wire::{Error, ServerFrame};
+
+/// Sends datagrams to the client of one session.
+pub trait Datagrams: Send + Sync {
+    /// Sends a frame by datagram if it fits and the client takes datagrams; says whether it did.
+    fn send(&self, frame: &[u8]) -> bool;
+}
+
+/// A session.
+pub struct Session {
+    peer: PeerId,
+    device: DeviceId,
+    instance: u64,
+    outbox: Outbox,
+    id: OnceLock<SessionId>,
+    opened: tokio::sync::Notify,
+    datagrams: Box<dyn Datagrams>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("peer", &self.peer).field("id", &self.id).finish()
+    }
+}
+
+/// Whom an outcome of the store is for.
+#[derive(Debug)]
+pub struct Caller {
+    pub(super) session: Arc<Session>,
+    pub(super) request: u64,
+}
+
+impl Session {
+    /// A session that is not open yet.
+    pub fn new(
+        peer: PeerId,
+        device: DeviceId,
+        instance: u64,
+        datagrams: Box<dyn Datagrams>,
+    ) -> Self {
+        let outbox = Outbox::default();
+        let (id, opened) = (OnceLock::new(), tokio::sync::Notify::new());
+        Self { peer, device, instance, outbox, id, opened, datagrams }
+    }
+
+    /// Whose it is.
+    pub fn peer(&self) -> &PeerId {
+        &self.peer
+    }
+
+    /// The device it is on.
+    pub fn device(&self) -> &DeviceId {
+        &self.device
+    }
+
+    /// The client's instance.
+    pub fn instance(&self) -> u64 {
+        self.instance
+    }
+
+    /// What it has to be told.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Its id, once it is open.
+    pub fn id(&self) -> Option<SessionId> {
+        self.id.get().copied()
+    }
+
+    /// Waits until it is open.
+    pub(super) async fn opened(&self) {
+        while self.id().is_none() {
+            self.opened.notified().await;
+        }
+    }
+
+    pub(super) fn open(&self, opened: &store::Opened) {
+        self.outbox.open(opened.cursor, opened.cursor.max(opened.loss.id));
+        if self.id.set(opened.session).is_ok() {
+            self.opened.notify_one();
+        }
+    }
+
+    /// Ends it with a reason, which the client is told.
+    pub fn end(&self, reason: Reason) {
+        self.refuse(0, reason);
+        self.outbox.end(reason);
+    }
+
+    /// Tells that a request is refused. Request 0 is the session itself.
+    pub fn refuse(&self, request: u64, reason: Reason) {
+        let text = reason.text().into();
+        let error = Error { request, reason: reason as u16, text };
+        self.tell(request != 0, &error.into());
+    }
+
+    /// Pushes a frame and wakes the writer.
+    pub(super) fn tell(&self, is_answer: bool, frame: &ServerFrame) {
+        if self.outbox.push(is_answer, |out| frame.encode(out)) == Pushed::Wake {
+            self.outbox.wake();
+        }
+        if is_answer {
+            self.outbox.wake_room();
+        }
+    }
+
+    /// Puts a transient message to it; says whether there was room.
+    pub(super) fn transient(&self, frame: &[u8], by_datagram: bool) -> bool {
+        if self.id().is_none() {
+            return false;
+        }
+        if by_datagram && self.datagrams.send(frame) {
+            return true;
+        }
+        match self.outbox.transient(frame) {
+            Pushed::Wake => self.outbox.wake(),
+            Pushed::Quiet => {}
+            Pushed::Passed => return false,
+        }
+        true
+    }
+
+    /// Waits for a place for the answer to a request.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future has taken no place.
+    pub async fn reserve_answer(&self) {
+        while !self.outbox.reserve_answer() {
+            self.outbox.room().await;
+        }
+    }
+}
+
+/// A message, encoded for those who get it.
+pub(super) fn encode_deliver(message: &store::Message, waited: bool, out: &mut BytesMut) {
+    let deliver = crate::wire::Deliver {
+        transient: false,
+        receipt: message.receipt,
+        waited,
+        id: message.id,
+        sequence: message.sequence,
+        at_ms: message.at_ms as u64,
+        conversation: message.conversation,
+        from: message.from.clone(),
+        to: message.to.clone(),
+        client_msg_no: text(&message.client_msg_no),
+        body: message.body.clone(),
+    };
+    ServerFrame::Deliver(deliver).encode(out);
+}
+
+fn text(bytes: &Bytes) -> crate::wire::Text {
+    std::str::from_utf8(bytes).unwrap_or_default().into()
+}
+
+/// The last message of a page, for [`Outbox::feed`].
+pub(super) type Fed = (MessageId, std::ops::Range<usize>);

@@ -1,0 +1,77 @@
+//! One QUIC connection: each stream that the client opens is a session.
+//!
+//! # Invariants
+//!
+//! * A connection on which no session is opened in time is closed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use quinn::Connection;
+
+use crate::hub::{Datagrams, Session};
+use crate::limits::OPEN_TIMEOUT;
+use crate::net::{Shared, code, session};
+use crate::reason::Reason;
+use crate::wire::{ClientFrame, Decoder, datagram_stream, put_datagram_stream};
+
+/// The open sessions of a connection, by stream.
+pub(super) type Sessions = Arc<Mutex<HashMap<u64, Arc<Session>>>>;
+
+/// Serves a connection until it is over.
+pub(super) async fn serve(connection: Connection, shared: &Arc<Shared>) {
+    let sessions = Sessions::default();
+    let first = tokio::time::timeout(OPEN_TIMEOUT, connection.accept_bi()).await;
+    let Ok(first) = first else {
+        return connection.close(code(Reason::OpenTimeout), b"no session was opened");
+    };
+    let mut next = first;
+    while let Ok((send, recv)) = next {
+        let stream = session::Stream { connection: connection.clone(), send, recv };
+        shared.sessions.spawn(session::run(stream, shared.clone(), sessions.clone()));
+        next = loop {
+            tokio::select! {
+                next = connection.accept_bi() => break next,
+                datagram = connection.read_datagram() => match datagram {
+                    Ok(datagram) => receive_datagram(datagram, shared, &sessions),
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+    }
+}
+
+/// A transient Send that rides a datagram. What is wrong with it is passed over, as a datagram
+/// that never came would be.
+fn receive_datagram(mut datagram: Bytes, shared: &Shared, sessions: &Sessions) {
+    let Ok(stream) = datagram_stream(&mut datagram) else { return };
+    let mut decoder = Decoder::new(datagram.len());
+    decoder.push(datagram);
+    let Ok(Some(raw)) = decoder.next_frame() else { return };
+    let Ok(ClientFrame::Send(send)) = ClientFrame::decode(raw) else { return };
+    let session = sessions.lock().get(&stream).cloned();
+    if let Some(session) = session.filter(|_| send.transient) {
+        shared.hub.send_transient(&session, send, true);
+    }
+}
+
+/// The datagrams of one session of a connection.
+pub(super) struct SessionDatagrams {
+    pub(super) connection: Connection,
+    pub(super) stream: u64,
+}
+
+impl Datagrams for SessionDatagrams {
+    fn send(&self, frame: &[u8]) -> bool {
+        let fits = |max: usize| frame.len() + 8 <= max;
+        if !self.connection.max_datagram_size().is_some_and(fits) {
+            return false;
+        }
+        let mut datagram = BytesMut::with_capacity(frame.len() + 8);
+        put_datagram_stream(&mut datagram, self.stream);
+        datagram.extend_from_slice(frame);
+        self.connection.send_datagram(datagram.freeze()).is_ok()
+    }
+}

@@ -1,0 +1,324 @@
+//! QUIC: one endpoint, a task for each connection and one for each session.
+//!
+//! # Invariants
+//!
+//! * Handshakes, connections and sessions are bounded; what is over a bound costs an attacker more
+//!   than the server.
+//! * A session is one task: its reader and its writer run side by side, and a stuck write never
+//!   stops reading.
+
+mod connection;
+mod session;
+mod tls;
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use quinn::{Incoming, VarInt};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use tls::{CERTIFICATE_FILE, CertificateFiles, TlsError};
+
+use crate::hub::Hub;
+use crate::limits::{
+    CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX,
+    IDLE_TIMEOUT, SESSIONS_PER_CONNECTION_MAX,
+};
+use crate::metrics::Metrics;
+use crate::reason::Reason;
+
+/// Bytes of the socket's buffers, if the system grants them: some 5,000 packets of 1,500 bytes,
+/// what comes in while the receiving task is off the processor for a few milliseconds.
+const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes a client may have on the way on one stream.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Bytes a client may have on the way in all.
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Bytes on the way to a client that it has not acknowledged.
+const SEND_WINDOW_BYTES: u64 = 512 * 1024;
+/// Bytes of datagrams that wait, each way; the oldest go first.
+const DATAGRAM_BYTES: usize = 64 * 1024;
+/// Handshakes that wait for their turn, each with its first packet.
+const INCOMING_MAX: usize = 4096;
+/// How long goodbyes may take after everything else is over.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What can be set about the endpoint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Options {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The certificate; `None` makes one for development.
+    pub certificate: Option<CertificateFiles>,
+    /// Where made keys and certificates are kept.
+    pub keys_dir: PathBuf,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Connections at once from one address.
+    pub connections_per_address_max: usize,
+    /// Handshakes at once; above it a client must prove its address first.
+    pub handshakes_max: usize,
+    /// How long a drain may take.
+    pub drain_timeout: Duration,
+}
+
+impl Options {
+    /// The defaults of `limits.rs`.
+    pub fn new(listen: SocketAddr, keys_dir: PathBuf) -> Self {
+        Self {
+            listen,
+            certificate: None,
+            keys_dir,
+            connections_max: CONNECTIONS_MAX,
+            connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
+            handshakes_max: HANDSHAKES_MAX,
+            drain_timeout: DRAIN_TIMEOUT,
+        }
+    }
+}
+
+/// Why the endpoint cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The port cannot be had.
+    #[error("cannot listen on {address}")]
+    Socket {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// There is no usable certificate or key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// How a drain went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DrainOutcome {
+    /// Sessions that were told all they had to be told.
+    pub clean: usize,
+    /// Sessions that were cut.
+    pub forced: usize,
+}
+
+/// The endpoint, listening.
+pub struct Endpoint {
+    endpoint: quinn::Endpoint,
+    fingerprint: String,
+    shared: Arc<Shared>,
+    drain_timeout: Duration,
+}
+
+/// What the tasks of an endpoint share.
+struct Shared {
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    connections_max: usize,
+    connections_per_address_max: usize,
+    handshakes: Semaphore,
+    /// Connections of each address that has any.
+    addresses: DashMap<IpAddr, usize>,
+    connections: TaskTracker,
+    sessions: TaskTracker,
+    /// Sessions stop reading, are told the rest, and end.
+    quiesce: CancellationToken,
+}
+
+impl Endpoint {
+    /// Binds the port and begins to accept connections.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`] says which file or address is of no use.
+    pub fn start(
+        options: &Options,
+        hub: Arc<Hub>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BindError> {
+        let identity = tls::load(options.certificate.as_ref(), &options.keys_dir)?;
+        let address = options.listen;
+        let socket = |source| BindError::Socket { address, source };
+        let udp = bind(address).map_err(socket)?;
+        let mut config = quinn::EndpointConfig::new(Arc::new(identity.reset_key));
+        let key = identity.connection_id_key;
+        config.cid_generator(move || {
+            Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(key))
+        });
+        // A restarted server has to tell thousands of clients at once that it has forgotten them.
+        config.min_reset_interval(Duration::from_micros(100));
+        let mut server = quinn::ServerConfig::new(identity.crypto, Arc::new(identity.token_key));
+        server.transport_config(Arc::new(transport()));
+        server.max_incoming(INCOMING_MAX);
+        server.incoming_buffer_size(64 * 1024).incoming_buffer_size_total(16 * 1024 * 1024);
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = quinn::Endpoint::new(config, Some(server), udp, runtime).map_err(socket)?;
+        let shared = Arc::new(Shared {
+            hub,
+            metrics,
+            connections_max: options.connections_max,
+            connections_per_address_max: options.connections_per_address_max,
+            handshakes: Semaphore::new(options.handshakes_max),
+            addresses: DashMap::new(),
+            connections: TaskTracker::new(),
+            sessions: TaskTracker::new(),
+            quiesce: CancellationToken::new(),
+        });
+        shared.connections.spawn(accept(endpoint.clone(), shared.clone()));
+        let fingerprint = identity.fingerprint;
+        Ok(Self { endpoint, fingerprint, shared, drain_timeout: options.drain_timeout })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// That of the system, if it cannot say.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Lower-case hexadecimal SHA-256 of the certificate.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Accepts nothing more, tells every client to come back later, lets their requests be
+    /// answered, and cuts what is left when the time is over.
+    pub async fn drain(&self) -> DrainOutcome {
+        self.shared.hub.go_away();
+        let all = self.shared.sessions.len();
+        self.shared.quiesce.cancel();
+        self.shared.sessions.close();
+        let finished = tokio::time::timeout(self.drain_timeout, self.shared.sessions.wait()).await;
+        let forced = if finished.is_ok() { 0 } else { self.shared.sessions.len() };
+        DrainOutcome { clean: all.saturating_sub(forced), forced }
+    }
+
+    /// Closes every connection and waits a little until they know.
+    pub async fn close(&self) {
+        self.endpoint.close(code(Reason::Restarting), Reason::Restarting.text().as_bytes());
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.endpoint.wait_idle()).await;
+        self.shared.connections.close();
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.shared.connections.wait()).await;
+    }
+}
+
+fn code(reason: Reason) -> VarInt {
+    VarInt::from_u32(reason as u16 as u32)
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // The system grants what it will; less only costs packets under bursts.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// The transport parameters. The sources of the figures are the field's practice for many small
+/// connections; those that cost memory for each connection are as small as chat allows.
+fn transport() -> quinn::TransportConfig {
+    let mut acks = quinn::AckFrequencyConfig::default();
+    // Every tenth packet instead of every second, as fits small messages: nearly half the packets.
+    acks.ack_eliciting_threshold(VarInt::from_u32(10)).max_ack_delay(Some(ACK_DELAY));
+    let mut transport = quinn::TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(SESSIONS_PER_CONNECTION_MAX))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .send_window(SEND_WINDOW_BYTES)
+        .max_idle_timeout(quinn::IdleTimeout::try_from(IDLE_TIMEOUT).ok())
+        .initial_rtt(Duration::from_millis(100))
+        .ack_frequency_config(Some(acks))
+        .datagram_receive_buffer_size(Some(DATAGRAM_BYTES))
+        .datagram_send_buffer_size(DATAGRAM_BYTES);
+    transport
+}
+
+/// The longest a client's acknowledgement of packets is held back; the default of QUIC.
+const ACK_DELAY: Duration = Duration::from_millis(25);
+
+/// Accepts connections until the endpoint is closed.
+async fn accept(endpoint: quinn::Endpoint, shared: Arc<Shared>) {
+    while let Some(incoming) = endpoint.accept().await {
+        if shared.quiesce.is_cancelled() {
+            incoming.refuse();
+            continue;
+        }
+        admit(incoming, &shared);
+    }
+}
+
+/// Lets a connection in, asks it to prove its address, or turns it away.
+fn admit(incoming: Incoming, shared: &Arc<Shared>) {
+    let address = incoming.remote_address().ip().to_canonical();
+    let of_address = shared.addresses.view(&address, |_, count| *count).unwrap_or(0);
+    if shared.connections.len() > shared.connections_max
+        || of_address >= shared.connections_per_address_max
+    {
+        shared.metrics.refuse(Reason::TooManyConnections);
+        incoming.refuse();
+        return;
+    }
+    let Ok(handshake) = shared.handshakes.try_acquire() else {
+        if incoming.may_retry() && !incoming.remote_address_validated() {
+            // Stateless: it comes back with proof, and later.
+            let _ = incoming.retry();
+        } else {
+            wait_for_handshake(incoming, shared, address);
+        }
+        return;
+    };
+    handshake.forget();
+    shared.connections.spawn(connect(incoming, shared.clone(), address));
+}
+
+/// A client that has proven its address waits for its turn; the backlog of the endpoint bounds
+/// how many do.
+fn wait_for_handshake(incoming: Incoming, shared: &Arc<Shared>, address: IpAddr) {
+    let held = shared.clone();
+    shared.connections.spawn(async move {
+        let waited = tokio::time::timeout(HANDSHAKE_TIMEOUT, held.handshakes.acquire()).await;
+        match waited {
+            Ok(Ok(handshake)) => {
+                handshake.forget();
+                connect(incoming, held.clone(), address).await;
+            }
+            _ => incoming.ignore(),
+        }
+    });
+}
+
+/// Makes the handshake, whose permit is held, and serves the connection.
+async fn connect(incoming: Incoming, shared: Arc<Shared>, address: IpAddr) {
+    let shaken = match incoming.accept() {
+        Ok(connecting) => tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await,
+        Err(error) => Ok(Err(error)),
+    };
+    shared.handshakes.add_permits(1);
+    let connection = match shaken {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return tracing::debug!(%address, %error, "handshake failed"),
+        Err(_) => return tracing::debug!(%address, "handshake timed out"),
+    };
+    *shared.addresses.entry(address).or_insert(0) += 1;
+    shared.metrics.connections.inc();
+    connection::serve(connection, &shared).await;
+    shared.metrics.connections.dec();
+    shared.addresses.remove_if_mut(&address, |_, count| {
+        *count -= 1;
+        *count == 0
+    });
+}

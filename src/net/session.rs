@@ -1,0 +1,228 @@
+//! One stream: reads frames for the hub, and writes what the session's outbox holds.
+//!
+//! # Invariants
+//!
+//! * The first frame is Open, in time.
+//! * Bytes from the network never panic: what is no frame ends the session with its reason.
+//! * The reader may be dropped at any point; the writer ends by itself or is cut.
+
+use std::sync::Arc;
+
+use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt, WriteError};
+
+use crate::hub::{Flow, Hub, Next, Session};
+use crate::limits::{FRAME_BYTES_MAX, OPEN_TIMEOUT, WRITE_TIMEOUT};
+use crate::net::connection::{SessionDatagrams, Sessions};
+use crate::net::{Shared, code};
+use crate::reason::Reason;
+use crate::wire::{ClientFrame, DecodeError, Decoder, Error, Open, ServerFrame, request_of};
+
+/// Bytes taken from the stream at once, so that one session does not hold up the others.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// A stream that a client has opened.
+pub(super) struct Stream {
+    pub(super) connection: Connection,
+    pub(super) send: SendStream,
+    pub(super) recv: RecvStream,
+}
+
+/// Why reading has ended.
+enum Ended {
+    /// The client ended the stream, or the connection is gone.
+    Lost,
+    /// The client closed its session: answer and finish.
+    Closed,
+    /// The server stops.
+    Quiesced,
+    /// The client did what it must not.
+    Refused(Reason),
+}
+
+/// Serves a session until it is over.
+pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions) {
+    let Stream { connection, mut send, recv } = stream;
+    let id = u64::from(VarInt::from(send.id()));
+    let mut input = Input { recv, decoder: Decoder::new(FRAME_BYTES_MAX) };
+    let opened = match input.open().await {
+        Ok(open) => {
+            let datagrams = Box::new(SessionDatagrams { connection, stream: id });
+            // Not to be dropped half way: once submitted, a session is open.
+            shared.hub.open_session(open, datagrams).await
+        }
+        Err(reason) => Err(reason),
+    };
+    let session = match opened {
+        Ok(session) => session,
+        Err(reason) => {
+            shared.metrics.refuse(reason);
+            return turn_away(send, input.recv, reason).await;
+        }
+    };
+    sessions.lock().insert(id, session.clone());
+    let end = serve(&mut input, &mut send, &session, &shared).await;
+    sessions.lock().remove(&id);
+    match end {
+        Ok(()) => {
+            // The client may have to be told that nothing is read any more.
+            let _ = input.recv.stop(code(session.outbox().ended().unwrap_or(Reason::Normal)));
+            let _ = send.finish();
+            let _ = tokio::time::timeout(WRITE_TIMEOUT, send.stopped()).await;
+        }
+        Err(reason) => {
+            let _ = send.reset(code(reason));
+        }
+    }
+    shared.hub.end_session(&session).await;
+}
+
+/// Reads and writes until the writer has written the last.
+async fn serve(
+    input: &mut Input,
+    send: &mut SendStream,
+    session: &Arc<Session>,
+    shared: &Shared,
+) -> Result<(), Reason> {
+    let reader = async {
+        tokio::select! {
+            ended = input.read(session, &shared.hub) => ended,
+            () = shared.quiesce.cancelled() => Ended::Quiesced,
+        }
+    };
+    let writer = write(send, session, &shared.hub);
+    tokio::pin!(reader, writer);
+    tokio::select! {
+        ended = &mut reader => {
+            match ended {
+                // Nobody reads what would be written.
+                Ended::Lost => return Err(Reason::Normal),
+                Ended::Closed | Ended::Quiesced => session.outbox().finish(),
+                Ended::Refused(reason) => session.end(reason),
+            }
+            writer.await
+        }
+        written = &mut writer => written,
+    }
+}
+
+/// Writes what the outbox holds, and reads from the inbox when that is empty and the session
+/// behind.
+async fn write(send: &mut SendStream, session: &Session, hub: &Hub) -> Result<(), Reason> {
+    let outbox = session.outbox();
+    loop {
+        match outbox.next() {
+            Next::Write(batch) => {
+                let written = tokio::time::timeout(WRITE_TIMEOUT, send.write_chunk(batch)).await;
+                match written {
+                    Ok(Ok(())) => {}
+                    Ok(Err(WriteError::Stopped(_))) => return Ok(()),
+                    Ok(Err(_)) => return Err(Reason::Normal),
+                    Err(_) => {
+                        outbox.end(Reason::TooSlow);
+                        return Err(Reason::TooSlow);
+                    }
+                }
+            }
+            Next::Feed(after) => {
+                if let Err(error) = hub.feed(session, after).await {
+                    let error = crate::store::Chain(&error);
+                    tracing::error!(peer = %session.peer(), %error, "cannot read an inbox");
+                    session.end(Reason::Internal);
+                }
+            }
+            Next::Wait => outbox.changed().await,
+            Next::Finish => return Ok(()),
+        }
+    }
+}
+
+/// Tells why a session cannot be opened.
+async fn turn_away(mut send: SendStream, mut recv: RecvStream, reason: Reason) {
+    let error = Error { request: 0, reason: reason as u16, text: reason.text().into() };
+    let mut frame = bytes::BytesMut::new();
+    ServerFrame::Error(error).encode(&mut frame);
+    let _ = recv.stop(code(reason));
+    let told = async {
+        let _ = send.write_chunk(frame.freeze()).await;
+        let _ = send.finish();
+        let _ = send.stopped().await;
+    };
+    let _ = tokio::time::timeout(OPEN_TIMEOUT, told).await;
+}
+
+/// The reading half of a stream.
+struct Input {
+    recv: RecvStream,
+    decoder: Decoder,
+}
+
+impl Input {
+    /// Reads the first frame.
+    async fn open(&mut self) -> Result<Open, Reason> {
+        let first = tokio::time::timeout(OPEN_TIMEOUT, self.first_frame()).await;
+        match first.map_err(|_| Reason::OpenTimeout)?? {
+            ClientFrame::Open(open) => Ok(open),
+            _ => Err(Reason::NotOpen),
+        }
+    }
+
+    async fn first_frame(&mut self) -> Result<ClientFrame, Reason> {
+        loop {
+            if let Some(raw) = self.decoder.next_frame().map_err(|error| error.reason)? {
+                return match ClientFrame::decode(raw) {
+                    Err(DecodeError { reason: Reason::UnknownKind, .. }) => Err(Reason::NotOpen),
+                    decoded => decoded.map_err(|error| error.reason),
+                };
+            }
+            match self.recv.read_chunk(READ_BYTES_MAX, true).await {
+                Ok(Some(chunk)) => self.decoder.push(chunk.bytes),
+                Ok(None) | Err(_) => return Err(Reason::NotOpen),
+            }
+        }
+    }
+
+    /// Hands frames to the hub until the session is over.
+    async fn read(&mut self, session: &Arc<Session>, hub: &Hub) -> Ended {
+        loop {
+            match self.handle_all(session, hub).await {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Close) => return Ended::Closed,
+                Err(reason) => return Ended::Refused(reason),
+            }
+            match self.recv.read_chunk(READ_BYTES_MAX, true).await {
+                Ok(Some(chunk)) => self.decoder.push(chunk.bytes),
+                Ok(None) | Err(ReadError::Reset(_) | ReadError::ConnectionLost(_)) => {
+                    return Ended::Lost;
+                }
+                Err(_) => return Ended::Refused(Reason::BadFrame),
+            }
+        }
+    }
+
+    async fn handle_all(&mut self, session: &Arc<Session>, hub: &Hub) -> Result<Flow, Reason> {
+        while let Some(raw) = self.decoder.next_frame().map_err(|error| error.reason)? {
+            let request = request_of(&raw);
+            let flow = match ClientFrame::decode(raw) {
+                Ok(frame) => hub.handle(session, frame).await?,
+                // Over a limit, or unknown: the request is refused and the session lives.
+                Err(DecodeError {
+                    reason:
+                        reason @ (Reason::BodyTooLong
+                        | Reason::TooManyRecipients
+                        | Reason::BadId
+                        | Reason::UnknownKind),
+                    ..
+                }) => {
+                    session.reserve_answer().await;
+                    hub.refuse(session, request, reason);
+                    Flow::Continue
+                }
+                Err(error) => return Err(error.reason),
+            };
+            if flow == Flow::Close {
+                return Ok(Flow::Close);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+}

@@ -1,0 +1,150 @@
+//! The server: starts in order, drains in reverse.
+//!
+//! | task or thread | how many | ends |
+//! |---|---|---|
+//! | `tidings-commit`: the commit thread | 1 | after the last request, in [`Server::drain`] |
+//! | `tidings-dispatch`: the dispatcher | 1 | after the last commit |
+//! | `tidings-segment`: makes, indexes and removes segments | 1 | after its last job |
+//! | accepting connections | 1 | when the endpoint closes |
+//! | a connection | 1 each | when the connection is over |
+//! | a session: reader and writer, joined | 1 each | when its stream is over |
+//! | the metrics file, if there is one | 1 | with the server |
+//!
+//! Nothing else runs for longer than a call.
+//!
+//! # Invariants
+//!
+//! * The port is bound after the log has been replayed: who can connect is served.
+//! * What was accepted before a drain is committed and answered before the process ends.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::net::{BindError, Endpoint};
+use crate::store::{OpenError, Report};
+
+pub use crate::net::DrainOutcome;
+
+/// How often the metrics file is written.
+const METRICS_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error("cannot open the data folder")]
+    Store(#[from] OpenError),
+    /// The port cannot be had.
+    #[error("cannot start the endpoint")]
+    Bind(#[from] BindError),
+    /// The system does not say which port it is.
+    #[error("cannot tell the port")]
+    Port(#[source] std::io::Error),
+    /// The server was stopped before it was up.
+    #[error("stopped while starting")]
+    Stopped,
+}
+
+/// A running server.
+pub struct Server {
+    hub: Arc<Hub>,
+    endpoint: Endpoint,
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    metrics_file: Option<PathBuf>,
+    stopped: CancellationToken,
+}
+
+impl Server {
+    /// Opens the data folder, replays what has to be, and binds the port.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], with its causes.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new());
+        let opening = metrics.clone();
+        let opened =
+            tokio::task::spawn_blocking(move || Hub::open(config.hub, config.store, opening));
+        let hub = Arc::new(opened.await.map_err(|_| StartError::Stopped)??);
+        let endpoint = Endpoint::start(&config.net, hub.clone(), metrics.clone())?;
+        let address = endpoint.local_addr().map_err(StartError::Port)?;
+        let (metrics_file, stopped) = (config.metrics_file, CancellationToken::new());
+        if let Some(path) = metrics_file.clone() {
+            let writing = write_metrics(path, metrics.clone());
+            tokio::spawn(stopped.clone().run_until_cancelled_owned(writing));
+        }
+        Ok(Self { hub, endpoint, address, metrics, metrics_file, stopped })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lower-case hexadecimal SHA-256 of its certificate.
+    pub fn fingerprint(&self) -> &str {
+        self.endpoint.fingerprint()
+    }
+
+    /// What the start found damaged, and how much it replayed.
+    pub fn report(&self) -> &Report {
+        self.hub.store().report()
+    }
+
+    /// Its figures.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What decides; for reading the store.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Returns when the server cannot go on, with the reason. The process has to end: nobody is
+    /// answered any more, for what was stored is not known.
+    pub async fn failed(&self) -> String {
+        self.hub.store().failed().await
+    }
+
+    /// Stops: clients are asked to come back later, what they have sent is committed and answered,
+    /// everything reaches the state.
+    pub async fn drain(self) -> DrainOutcome {
+        let outcome = self.endpoint.drain().await;
+        let hub = self.hub.clone();
+        // It fails only if it panicked, and then there is nothing left to wait for.
+        let _ = tokio::task::spawn_blocking(move || hub.store().close()).await;
+        self.endpoint.close().await;
+        self.stopped.cancel();
+        if let Some(path) = &self.metrics_file {
+            report_write(path, &self.metrics);
+        }
+        outcome
+    }
+}
+
+async fn write_metrics(path: PathBuf, metrics: Arc<Metrics>) {
+    let mut tick = tokio::time::interval(METRICS_EVERY);
+    loop {
+        tick.tick().await;
+        report_write(&path, &metrics);
+    }
+}
+
+/// Replaces the file, so that who reads it never sees half of it.
+fn report_write(path: &Path, metrics: &Metrics) {
+    let fresh = path.with_extension("new");
+    let written = fs::write(&fresh, metrics.text()).and_then(|()| fs::rename(&fresh, path));
+    if let Err(error) = written {
+        tracing::warn!(path = %path.display(), %error, "cannot write the metrics file");
+    }
+}

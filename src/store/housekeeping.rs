@@ -1,0 +1,97 @@
+//! What the commit thread looks after now and then: segments that closed, were indexed or expired,
+//! and whether the log is full.
+//!
+//! # Invariants
+//!
+//! * A segment's folder goes only after the state no longer names it, on stable storage.
+//! * Nothing goes that the checkpoint still needs.
+
+use std::time::{Duration, Instant};
+
+use crate::store::image::SegmentInfo;
+use crate::store::ledger::Ledger;
+use crate::store::log::Log;
+use crate::store::segment::DatabaseError;
+use crate::store::state::{Changes, State};
+use crate::store::worker::Chain;
+
+/// The time between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Milliseconds between two sweeps for expired messages.
+const SWEEP_EVERY_MS: i64 = 3600 * 1000;
+
+/// When what was looked after last.
+#[derive(Debug)]
+pub(super) struct Housekeeping {
+    looked: Instant,
+    swept_ms: i64,
+    is_full: bool,
+    folder: std::path::PathBuf,
+}
+
+impl Housekeeping {
+    pub(super) fn new(folder: std::path::PathBuf, now_ms: i64) -> Self {
+        Self { looked: Instant::now(), swept_ms: now_ms, is_full: false, folder }
+    }
+
+    /// Whether the log takes no more messages.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// A segment has closed.
+    pub(super) fn closed(
+        &self,
+        state: &State,
+        number: u32,
+        info: &SegmentInfo,
+    ) -> Result<(), DatabaseError> {
+        let mut changes = Changes::default();
+        changes.segment(number, info);
+        changes.apply(state)
+    }
+
+    /// Looks after everything, if it is time; says whether a sweep for expired messages is due.
+    pub(super) fn look(
+        &mut self,
+        log: &mut Log,
+        ledger: &Ledger,
+        now_ms: i64,
+    ) -> Result<bool, DatabaseError> {
+        if self.looked.elapsed() < LOOK_EVERY {
+            return Ok(false);
+        }
+        self.looked = Instant::now();
+        let mut changes = Changes::default();
+        for (number, info) in log.indexed() {
+            changes.segment(number, &info);
+        }
+        changes.apply(&ledger.state)?;
+        while let Some(number) = log.expired(now_ms, ledger.checkpoint.applied) {
+            self.remove(log, &ledger.state, number)?;
+        }
+        let was_full = std::mem::replace(&mut self.is_full, log.is_full());
+        if self.is_full && !was_full {
+            tracing::error!("the log has reached log_bytes_max: messages are refused");
+        }
+        let is_due = (now_ms - self.swept_ms).abs() >= SWEEP_EVERY_MS && log.believes(now_ms);
+        if is_due {
+            self.swept_ms = now_ms;
+        }
+        Ok(is_due)
+    }
+
+    fn remove(&self, log: &Log, state: &State, number: u32) -> Result<(), DatabaseError> {
+        let mut changes = Changes::default();
+        changes.remove_segment(number);
+        changes.apply(state)?;
+        state.database.sync()?;
+        // The generation before this one may need what goes now, and could not be opened again.
+        if let Err(error) = state.remove_previous(&self.folder) {
+            tracing::warn!(error = %Chain(&error), "cannot remove the state before this one");
+        }
+        tracing::info!(number, "a segment of the log has expired");
+        log.remove(number);
+        Ok(())
+    }
+}

@@ -1,0 +1,382 @@
+//! The values of the state database: one type for each, with its version.
+//!
+//! # Invariants
+//!
+//! * Reading gives back what was written, or an error; it never panics.
+//! * A peer is stored only when all its waiting messages are in rows.
+
+use rkyv::{Archive, Serialize};
+
+use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
+use crate::store::archive::{AsText, Kind, ValueError, pack, unpack};
+use crate::store::entry::Message;
+use crate::store::peer::{Device, Loss, Peer, RowRef, Waiting};
+use crate::store::record::{ArchivedMessageV1, MessageV1, device};
+use crate::store::sender::{Sender, Stored};
+
+const VERSION: u8 = 1;
+
+#[derive(Archive, Serialize)]
+struct PeerV1 {
+    run: u32,
+    away_at_ms: i64,
+    away_count: u32,
+    applied: i64,
+    loss: LossV1,
+    devices: Vec<DeviceV1>,
+    waiting: Vec<WaitingV1>,
+    rows: Vec<RowRefV1>,
+}
+
+#[derive(Archive, Serialize)]
+struct LossV1 {
+    count: u64,
+    id: i64,
+}
+
+#[derive(Archive, Serialize)]
+struct DeviceV1 {
+    #[rkyv(with = AsText)]
+    id: DeviceId,
+    flag: u8,
+    cursor: i64,
+    /// 0 for none.
+    session: i64,
+    seen_ms: i64,
+    closed: bool,
+    loss: LossV1,
+    senders: Vec<SenderV1>,
+}
+
+#[derive(Archive, Serialize)]
+struct SenderV1 {
+    instance: u64,
+    highest: u64,
+    recent: Vec<StoredV1>,
+}
+
+#[derive(Archive, Serialize)]
+struct StoredV1 {
+    number: u64,
+    id: i64,
+    sequence: u32,
+    at_ms: i64,
+    hash: u32,
+}
+
+#[derive(Archive, Serialize)]
+struct WaitingV1 {
+    id: i64,
+    at_ms: i64,
+}
+
+#[derive(Archive, Serialize)]
+struct RowRefV1 {
+    first: i64,
+    last: i64,
+}
+
+impl LossV1 {
+    fn new(loss: Loss) -> Self {
+        Self { count: loss.count, id: loss.id.0 }
+    }
+}
+
+impl ArchivedLossV1 {
+    fn loss(&self) -> Loss {
+        Loss { count: self.count.to_native(), id: MessageId(self.id.to_native()) }
+    }
+}
+
+/// The stored form of a peer.
+pub(super) fn pack_peer(peer: &Peer) -> Vec<u8> {
+    let device = |device: &Device| DeviceV1 {
+        id: device.id.clone(),
+        flag: device.flag as u8,
+        cursor: device.cursor.0,
+        session: device.session.unwrap_or_default().0,
+        seen_ms: device.seen_ms,
+        closed: device.closed,
+        loss: LossV1::new(device.loss),
+        senders: device.senders.iter().map(sender).collect(),
+    };
+    let image = PeerV1 {
+        run: peer.run,
+        away_at_ms: peer.away_at_ms,
+        away_count: peer.away_count as u32,
+        applied: peer.applied.0,
+        loss: LossV1::new(peer.loss),
+        devices: peer.devices.iter().map(device).collect(),
+        waiting: peer.waiting.iter().map(|w| WaitingV1 { id: w.id.0, at_ms: w.at_ms }).collect(),
+        rows: peer.rows.iter().map(|r| RowRefV1 { first: r.first.0, last: r.last.0 }).collect(),
+    };
+    pack(Kind::Peer, VERSION, &image)
+}
+
+fn sender(sender: &Sender) -> SenderV1 {
+    let stored = |stored: &Stored| StoredV1 {
+        number: stored.number,
+        id: stored.id.0,
+        sequence: stored.sequence,
+        at_ms: stored.at_ms,
+        hash: stored.hash,
+    };
+    SenderV1 {
+        instance: sender.instance,
+        highest: sender.highest,
+        recent: sender.recent.iter().map(stored).collect(),
+    }
+}
+
+/// Reads what [`pack_peer`] wrote.
+pub(super) fn unpack_peer(bytes: &[u8]) -> Result<Peer, ValueError> {
+    let image = unpack::<ArchivedPeerV1>(Kind::Peer, VERSION, bytes)?;
+    Ok(Peer {
+        run: image.run.to_native(),
+        away_at_ms: image.away_at_ms.to_native(),
+        devices: image.devices.iter().map(unpack_device).collect::<Result<_, _>>()?,
+        waiting: image
+            .waiting
+            .iter()
+            .map(|waiting| Waiting {
+                id: MessageId(waiting.id.to_native()),
+                at_ms: waiting.at_ms.to_native(),
+                body: None,
+            })
+            .collect(),
+        away_count: (image.away_count.to_native() as usize).min(image.waiting.len()),
+        rows: image
+            .rows
+            .iter()
+            .map(|row| RowRef {
+                first: MessageId(row.first.to_native()),
+                last: MessageId(row.last.to_native()),
+            })
+            .collect(),
+        loss: image.loss.loss(),
+        applied: MessageId(image.applied.to_native()),
+        dirty: false,
+        listed: false,
+        tail_bytes: 0,
+    })
+}
+
+fn unpack_device(image: &ArchivedDeviceV1) -> Result<Device, ValueError> {
+    let session = image.session.to_native();
+    Ok(Device {
+        id: device(&image.id)?,
+        flag: DeviceFlag::from_number(image.flag).unwrap_or_default(),
+        cursor: MessageId(image.cursor.to_native()),
+        session: (session != 0).then_some(SessionId(session)),
+        seen_ms: image.seen_ms.to_native(),
+        closed: image.closed,
+        loss: image.loss.loss(),
+        senders: image.senders.iter().map(unpack_sender).collect(),
+    })
+}
+
+fn unpack_sender(image: &ArchivedSenderV1) -> Sender {
+    let stored = |stored: &ArchivedStoredV1| Stored {
+        number: stored.number.to_native(),
+        id: MessageId(stored.id.to_native()),
+        sequence: stored.sequence.to_native(),
+        at_ms: stored.at_ms.to_native(),
+        hash: stored.hash.to_native(),
+    };
+    Sender {
+        instance: image.instance.to_native(),
+        highest: image.highest.to_native(),
+        recent: image.recent.iter().map(stored).collect(),
+    }
+}
+
+#[derive(Archive, Serialize)]
+struct RowV1 {
+    messages: Vec<RowMessageV1>,
+}
+
+#[derive(Archive, Serialize)]
+struct RowMessageV1 {
+    id: i64,
+    at_ms: i64,
+    message: MessageV1,
+}
+
+/// A row of waiting messages, by rising id.
+pub(super) fn pack_row(messages: &[&Message]) -> Vec<u8> {
+    let message = |message: &&Message| RowMessageV1 {
+        id: message.id.0,
+        at_ms: message.at_ms,
+        message: MessageV1::new(message),
+    };
+    pack(Kind::Row, VERSION, &RowV1 { messages: messages.iter().map(message).collect() })
+}
+
+/// Reads those messages of a row whose id is `wanted`.
+pub(super) fn unpack_row(
+    bytes: &[u8],
+    wanted: impl Fn(MessageId) -> bool,
+) -> Result<Vec<Message>, ValueError> {
+    let row = unpack::<ArchivedRowV1>(Kind::Row, VERSION, bytes)?;
+    let messages = row
+        .messages
+        .iter()
+        .map(|message: &ArchivedRowMessageV1| (MessageId(message.id.to_native()), message));
+    messages
+        .filter(|(id, _)| wanted(*id))
+        .map(|(id, row)| {
+            let message: &ArchivedMessageV1 = &row.message;
+            message.message(id, row.at_ms.to_native())
+        })
+        .collect()
+}
+
+/// The key of a conversation.
+pub(super) type ConversationKey = [u8; 17];
+
+/// The last number of a conversation, and the segment that holds its last message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct LastSequence {
+    pub(super) sequence: u32,
+    pub(super) segment: u32,
+}
+
+#[derive(Archive, Serialize)]
+struct SequencesV1 {
+    rows: Vec<SequenceRowV1>,
+}
+
+#[derive(Archive, Serialize)]
+struct SequenceRowV1 {
+    conversation: ConversationKey,
+    sequence: u32,
+    segment: u32,
+}
+
+/// Last sequences, sorted by conversation.
+pub(super) fn pack_sequences(rows: &[(ConversationKey, LastSequence)]) -> Vec<u8> {
+    let row = |(conversation, last): &(ConversationKey, LastSequence)| SequenceRowV1 {
+        conversation: *conversation,
+        sequence: last.sequence,
+        segment: last.segment,
+    };
+    pack(Kind::Sequences, VERSION, &SequencesV1 { rows: rows.iter().map(row).collect() })
+}
+
+/// Reads what [`pack_sequences`] wrote.
+pub(super) fn unpack_sequences(
+    bytes: &[u8],
+) -> Result<Vec<(ConversationKey, LastSequence)>, ValueError> {
+    let image = unpack::<ArchivedSequencesV1>(Kind::Sequences, VERSION, bytes)?;
+    Ok(image.rows.iter().map(|row| (row.conversation, last_sequence(row))).collect())
+}
+
+fn last_sequence(row: &ArchivedSequenceRowV1) -> LastSequence {
+    LastSequence { sequence: row.sequence.to_native(), segment: row.segment.to_native() }
+}
+
+/// Finds one conversation among stored sequences without reading the others.
+pub(super) fn find_sequence(
+    bytes: &[u8],
+    conversation: &ConversationKey,
+) -> Result<Option<LastSequence>, ValueError> {
+    let image = unpack::<ArchivedSequencesV1>(Kind::Sequences, VERSION, bytes)?;
+    let found = image.rows.binary_search_by(|row| row.conversation.cmp(conversation));
+    Ok(found.ok().map(|at| last_sequence(&image.rows[at])))
+}
+
+/// How far the state has come, and which log it belongs to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Checkpoint {
+    /// The log's random number.
+    pub(super) epoch: u64,
+    /// Every entry up to here shows in the state.
+    pub(super) applied: MessageId,
+    /// How often the server has started.
+    pub(super) run: u32,
+    /// When it started last.
+    pub(super) started_ms: i64,
+    /// The first segment of this epoch: a conversation last seen before it may have lost numbers.
+    pub(super) epoch_segment: u32,
+    /// How many numbers such a conversation skips.
+    pub(super) sequence_jump: u32,
+    /// No segment up to this one exists any more.
+    pub(super) removed_segment: u32,
+}
+
+#[derive(Archive, Serialize)]
+struct CheckpointV1 {
+    epoch: u64,
+    applied: i64,
+    run: u32,
+    started_ms: i64,
+    epoch_segment: u32,
+    sequence_jump: u32,
+    removed_segment: u32,
+}
+
+/// The stored form of the checkpoint.
+pub(super) fn pack_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
+    let image = CheckpointV1 {
+        epoch: checkpoint.epoch,
+        applied: checkpoint.applied.0,
+        run: checkpoint.run,
+        started_ms: checkpoint.started_ms,
+        epoch_segment: checkpoint.epoch_segment,
+        sequence_jump: checkpoint.sequence_jump,
+        removed_segment: checkpoint.removed_segment,
+    };
+    pack(Kind::Checkpoint, VERSION, &image)
+}
+
+/// Reads what [`pack_checkpoint`] wrote.
+pub(super) fn unpack_checkpoint(bytes: &[u8]) -> Result<Checkpoint, ValueError> {
+    let image = unpack::<ArchivedCheckpointV1>(Kind::Checkpoint, VERSION, bytes)?;
+    Ok(Checkpoint {
+        epoch: image.epoch.to_native(),
+        applied: MessageId(image.applied.to_native()),
+        run: image.run.to_native(),
+        started_ms: image.started_ms.to_native(),
+        epoch_segment: image.epoch_segment.to_native(),
+        sequence_jump: image.sequence_jump.to_native(),
+        removed_segment: image.removed_segment.to_native(),
+    })
+}
+
+/// What is known of a closed segment without opening it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct SegmentInfo {
+    /// Its last entry.
+    pub(super) last: MessageId,
+    /// When that was committed.
+    pub(super) at_ms: i64,
+    /// Bytes on disk.
+    pub(super) bytes: u64,
+    /// Its index has been written.
+    pub(super) indexed: bool,
+}
+
+#[derive(Archive, Serialize)]
+struct SegmentV1 {
+    last: i64,
+    at_ms: i64,
+    bytes: u64,
+    indexed: bool,
+}
+
+/// The stored form of a segment's description.
+pub(super) fn pack_segment(info: &SegmentInfo) -> Vec<u8> {
+    let SegmentInfo { last, at_ms, bytes, indexed } = *info;
+    pack(Kind::Segment, VERSION, &SegmentV1 { last: last.0, at_ms, bytes, indexed })
+}
+
+/// Reads what [`pack_segment`] wrote.
+pub(super) fn unpack_segment(bytes: &[u8]) -> Result<SegmentInfo, ValueError> {
+    let image = unpack::<ArchivedSegmentV1>(Kind::Segment, VERSION, bytes)?;
+    Ok(SegmentInfo {
+        last: MessageId(image.last.to_native()),
+        at_ms: image.at_ms.to_native(),
+        bytes: image.bytes.to_native(),
+        indexed: image.indexed,
+    })
+}

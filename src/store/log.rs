@@ -1,0 +1,250 @@
+//! The log: records appended to the open segment, a new segment now and then, old ones removed.
+//!
+//! # Durability
+//!
+//! When [`Log::append`] returns, the record is on stable storage.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::id::MessageId;
+use crate::limits::SEGMENT_BYTES_MAX;
+use crate::metrics::Metrics;
+use crate::store::Options;
+use crate::store::catalog::{Catalog, OpenSegment};
+use crate::store::entry::{Entry, Message};
+use crate::store::image::SegmentInfo;
+use crate::store::index::{OpenIndex, Place};
+use crate::store::record::{Header, Record, RecordWriter};
+use crate::store::segment::{DatabaseError, Segment};
+use crate::store::worker::Worker;
+
+/// Milliseconds from 1970 to 2024, where ids begin to count.
+const ID_EPOCH_MS: i64 = 1_704_067_200_000;
+/// Bits of an id below the milliseconds.
+const ID_SEQUENCE_BITS: u32 = 22;
+const DAY_MS: i64 = 24 * 3600 * 1000;
+/// For how long expiry pauses when the clock cannot be believed.
+const EXPIRY_PAUSE_MS: i64 = 3600 * 1000;
+/// Commits between two looks at the size of the open segment.
+const SIZE_CHECK_COMMITS: u32 = 16;
+
+/// The log as its one writer sees it.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) epoch: u64,
+    /// The first id of the last record.
+    before: MessageId,
+    /// The last id given.
+    pub(super) last: MessageId,
+    pub(super) last_at_ms: i64,
+    worker: Worker,
+    options: Options,
+    metrics: Arc<Metrics>,
+    opened_at_ms: i64,
+    commits_to_size_check: u32,
+    clock_watch: ClockWatch,
+}
+
+impl Log {
+    /// Goes on behind the record `last`.
+    pub(super) fn new(
+        catalog: Arc<Catalog>,
+        epoch: u64,
+        last: Header,
+        options: Options,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
+        let worker = Worker::start(catalog.clone())?;
+        worker.prepare(catalog.open().segment.number + 1);
+        for (number, info) in catalog.closed() {
+            if !info.indexed {
+                worker.reindex(number, info);
+            }
+        }
+        let now_ms = options.clock.now_ms();
+        Ok(Self {
+            catalog,
+            epoch,
+            before: last.first,
+            last: last.last(),
+            last_at_ms: last.at_ms,
+            worker,
+            metrics,
+            opened_at_ms: now_ms,
+            commits_to_size_check: 0,
+            clock_watch: ClockWatch::new(now_ms, last.at_ms),
+            options,
+        })
+    }
+
+    /// The id of the first entry of a record that is begun now.
+    pub(super) fn next_id(&self, now_ms: i64) -> MessageId {
+        let by_clock = now_ms.saturating_sub(ID_EPOCH_MS).max(0) << ID_SEQUENCE_BITS;
+        MessageId(by_clock.max(self.last.0 + 1))
+    }
+
+    /// Appends one record and waits until it is on stable storage.
+    pub(super) fn append(
+        &mut self,
+        writer: &mut RecordWriter,
+        first: MessageId,
+        at_ms: i64,
+        places: Vec<Place>,
+    ) -> Result<(), DatabaseError> {
+        let count = writer.count() as u32;
+        let header = Header { epoch: self.epoch, first, before: self.before, at_ms, count };
+        let open = self.catalog.open();
+        open.segment.append(first, writer.finish(header))?;
+        let start = Instant::now();
+        open.segment.database.sync()?;
+        self.metrics.sync_seconds.observe(start.elapsed().as_secs_f64());
+        self.metrics.syncs.inc();
+        self.metrics.commits.inc();
+        open.index.extend(places);
+        self.before = first;
+        self.last = header.last();
+        self.last_at_ms = at_ms;
+        Ok(())
+    }
+
+    /// Whether the open segment is full, or a day old.
+    pub(super) fn roll_due(&mut self, now_ms: i64) -> bool {
+        if self.commits_to_size_check > 0 {
+            self.commits_to_size_check -= 1;
+            return false;
+        }
+        self.commits_to_size_check = SIZE_CHECK_COMMITS;
+        let open = self.catalog.open();
+        let has_records = self.last_at_ms >= self.opened_at_ms;
+        open.segment.database.bytes() >= self.options.segment_bytes_max
+            || (has_records && (now_ms - self.opened_at_ms).abs() >= DAY_MS)
+    }
+
+    /// Closes the open segment and goes on in the next one.
+    ///
+    /// Says what is known of the closed one.
+    pub(super) fn roll(&mut self, now_ms: i64) -> Result<(u32, SegmentInfo), DatabaseError> {
+        let next = self.worker.prepared.recv().unwrap_or_else(|_| {
+            let number = self.catalog.open().segment.number + 1;
+            Segment::open(&self.catalog.folder, number)
+        })?;
+        self.worker.prepare(next.number + 1);
+        let next = Arc::new(OpenSegment { segment: next, index: OpenIndex::default() });
+        let closing = self.catalog.replace_open(next);
+        let number = closing.segment.number;
+        let bytes = closing.segment.database.bytes();
+        let info = SegmentInfo { last: self.last, at_ms: self.last_at_ms, bytes, indexed: false };
+        self.worker.index(closing, info);
+        self.opened_at_ms = now_ms;
+        self.catalog.cool();
+        Ok((number, info))
+    }
+
+    /// Has the index of a segment of an earlier run written.
+    pub(super) fn index(&self, segment: Arc<OpenSegment>, info: SegmentInfo) {
+        self.worker.index(segment, info);
+    }
+
+    /// The segments whose index has been written since the last call.
+    pub(super) fn indexed(&self) -> Vec<(u32, SegmentInfo)> {
+        self.worker.indexed.try_iter().collect()
+    }
+
+    /// The oldest closed segment, if history's age or the log's size has it go.
+    ///
+    /// What lies behind `needed` stays, whatever its size.
+    pub(super) fn expired(&mut self, now_ms: i64, needed: MessageId) -> Option<u32> {
+        let (number, info) = self.catalog.closed().into_iter().next()?;
+        if info.last > needed {
+            return None;
+        }
+        let bytes = self.catalog.bytes();
+        self.metrics.log_bytes.set(bytes as i64);
+        let age_ms = now_ms.saturating_sub(info.at_ms);
+        let is_old = age_ms > self.options.history_age.as_millis() as i64
+            && self.clock_watch.believes(now_ms);
+        (is_old || bytes > self.bytes_allowed()).then_some(number)
+    }
+
+    /// Whether the clock can be believed when it says that something is old.
+    pub(super) fn believes(&mut self, now_ms: i64) -> bool {
+        self.clock_watch.believes(now_ms)
+    }
+
+    /// Removes a segment that has expired.
+    pub(super) fn remove(&self, number: u32) {
+        self.catalog.forget(number);
+        self.worker.remove(number);
+    }
+
+    /// Whether the log has outgrown its bound although nothing can be removed.
+    pub(super) fn is_full(&self) -> bool {
+        let bytes = self.catalog.bytes();
+        self.metrics.log_bytes.set(bytes as i64);
+        bytes > self.options.log_bytes_max.saturating_sub(SEGMENT_BYTES_MAX / 2)
+    }
+
+    /// Bytes at which history gives way: the open segment, its index and the one made ready must
+    /// fit above it.
+    fn bytes_allowed(&self) -> u64 {
+        self.options.log_bytes_max.saturating_sub(2 * self.options.segment_bytes_max)
+    }
+}
+
+/// Where the messages of a segment are; `previous` is told for all of them. What cannot be read is
+/// left out.
+pub(super) fn scan_places(segment: &Segment, previous: u32) -> Vec<Place> {
+    let mut places = Vec::new();
+    for record in segment.records(MessageId::NONE) {
+        let Ok((_, bytes)) = record else { continue };
+        let Ok(record) = Record::parse(&bytes) else { continue };
+        for placed in record.entries().flatten() {
+            places.extend(place(&placed.entry, previous));
+        }
+    }
+    places
+}
+
+/// The place of an entry in the index, if it is a message.
+pub(super) fn place(entry: &Entry, previous: u32) -> Option<Place> {
+    let Entry::Message { message, .. } = entry else { return None };
+    let Message { conversation, id, .. } = **message;
+    Some(Place { conversation, from: message.from.clone(), id, previous })
+}
+
+/// Notices a clock that leaps, which must not expire what is young.
+#[derive(Debug)]
+struct ClockWatch {
+    seen_ms: i64,
+    seen: Instant,
+    paused_until_ms: Option<i64>,
+}
+
+impl ClockWatch {
+    fn new(now_ms: i64, last_record_ms: i64) -> Self {
+        let mut watch = Self { seen_ms: now_ms, seen: Instant::now(), paused_until_ms: None };
+        if last_record_ms != 0 && (now_ms - last_record_ms).abs() > DAY_MS {
+            watch.pause(now_ms);
+        }
+        watch
+    }
+
+    fn pause(&mut self, now_ms: i64) {
+        tracing::warn!("the clock and the log disagree by more than a day: expiry pauses for 1 h");
+        self.paused_until_ms = Some(now_ms + EXPIRY_PAUSE_MS);
+    }
+
+    fn believes(&mut self, now_ms: i64) -> bool {
+        let expected_ms = self.seen_ms + self.seen.elapsed().as_millis() as i64;
+        (self.seen_ms, self.seen) = (now_ms, Instant::now());
+        if (now_ms - expected_ms).abs() > DAY_MS {
+            self.pause(now_ms);
+        }
+        if self.paused_until_ms.is_some_and(|until| now_ms >= until) {
+            self.paused_until_ms = None;
+        }
+        self.paused_until_ms.is_none()
+    }
+}

@@ -1,0 +1,442 @@
+//! The store: one log that everything goes through, and what the log says is so.
+//!
+//! Sessions hand requests to the commit thread ([`Store::submit`]). It orders them, appends them
+//! as one record, makes that durable, and hands the outcomes to the dispatcher.
+//!
+//! # Durability
+//!
+//! An outcome is handed out after its record was appended, flushed and `sync_data` has returned.
+//! When a write or a sync fails, nothing is handed out any more and [`Store::failed`] returns: the
+//! process has to end, for only the disk knows what was stored.
+//!
+//! # Invariants
+//!
+//! * sled and rkyv are named in this folder only.
+//! * One thread writes. Readers never hold it up, and never see what is not durable.
+
+mod archive;
+mod catalog;
+mod commit;
+mod entry;
+mod housekeeping;
+mod image;
+mod index;
+mod ledger;
+mod log;
+mod peer;
+mod queue;
+mod record;
+mod recover;
+mod segment;
+mod sender;
+mod sequences;
+mod settle;
+mod state;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, bounded};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+pub use archive::ValueError;
+pub use catalog::HistoryOf;
+pub use entry::{Message, Opening, Origin};
+pub use peer::Loss;
+pub use queue::{Closed, NewMessage, Request};
+pub use recover::{OpenError, Report};
+pub use segment::DatabaseError;
+pub(crate) use worker::Chain;
+
+use crate::clock::Clock;
+use crate::id::{DeviceId, MessageId, PeerId, SessionId};
+use crate::limits::{
+    AWAY_AFTER, DISPATCH_QUEUE_COMMITS_MAX, HISTORY_AGE, HISTORY_PAGE_MAX, LOG_BYTES_MAX,
+    SEGMENT_BYTES_MAX, STALL_MAX, WINDOW_AGE, WINDOW_MESSAGES,
+};
+use crate::metrics::Metrics;
+use crate::reason::Reason;
+use queue::{Progress, Question, Queue};
+
+/// What can be set about the store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data folder.
+    pub dir: PathBuf,
+    /// Messages kept for a peer from the time that it is away.
+    pub window_messages: usize,
+    /// How long an unacknowledged message is kept.
+    pub window_age: Duration,
+    /// How long after its last session a peer counts as away.
+    pub away_after: Duration,
+    /// How long history is kept; zero keeps what inboxes need.
+    pub history_age: Duration,
+    /// Bytes the log may take on disk.
+    pub log_bytes_max: u64,
+    /// Bytes on disk at which a segment of the log is closed.
+    pub segment_bytes_max: u64,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// The defaults of `limits.rs`, for a data folder.
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            window_messages: WINDOW_MESSAGES,
+            window_age: WINDOW_AGE,
+            away_after: AWAY_AFTER,
+            history_age: HISTORY_AGE,
+            log_bytes_max: LOG_BYTES_MAX,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// What one commit brought, for the dispatcher.
+#[derive(Debug)]
+pub struct Commit<T> {
+    /// The outcomes of the requests, in log order.
+    pub outcomes: Vec<Outcome<T>>,
+    /// The last position of the log.
+    pub head: MessageId,
+    permits: usize,
+}
+
+/// What has become of a request. `caller` is what was submitted with it.
+#[derive(Debug)]
+pub enum Outcome<T> {
+    /// A message is on stable storage.
+    Stored {
+        /// Who submitted it.
+        caller: Option<T>,
+        /// The message, with its id and sequence.
+        message: Arc<Message>,
+    },
+    /// The message had been stored before.
+    Repeated {
+        /// Who submitted it.
+        caller: T,
+        /// Its id.
+        id: MessageId,
+        /// Its number in its conversation.
+        sequence: u32,
+        /// When it was stored.
+        at_ms: i64,
+    },
+    /// The request was refused; nothing was stored.
+    Refused {
+        /// Who submitted it.
+        caller: T,
+        /// Why.
+        reason: Reason,
+    },
+    /// A session is open.
+    Opened {
+        /// Who submitted it.
+        caller: T,
+        /// What it found.
+        opened: Opened,
+    },
+    /// A session's end has been noted.
+    Ended {
+        /// Who submitted it.
+        caller: T,
+    },
+}
+
+/// What a session finds when it opens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Opened {
+    /// Its id.
+    pub session: SessionId,
+    /// Its device.
+    pub device: DeviceId,
+    /// What the device has had.
+    pub cursor: MessageId,
+    /// The number of the client instance's next send.
+    pub next_number: u64,
+    /// Messages that wait for the device.
+    pub waiting: usize,
+    /// Messages that the window gave up.
+    pub loss: Loss,
+    /// The device's session until now.
+    pub replaced: Option<SessionId>,
+    /// When it opened.
+    pub at_ms: i64,
+}
+
+/// Messages that wait for a peer, by rising id.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The messages.
+    pub messages: Vec<Arc<Message>>,
+    /// The last id looked at; go on behind it.
+    pub last: MessageId,
+    /// Nothing more waits, up to `head`.
+    pub is_all: bool,
+    /// The last position of the log when this was read.
+    pub head: MessageId,
+}
+
+/// A page of an inbox as the commit thread knows it: some of it in rows on disk.
+struct WaitingPage {
+    items: Vec<WaitingItem>,
+    rows: Vec<(MessageId, MessageId)>,
+    is_all: bool,
+    head: MessageId,
+}
+
+struct WaitingItem {
+    id: MessageId,
+    message: Option<Arc<Message>>,
+}
+
+/// The store of one server. Dropping it does not wait for anything; see [`Store::close`].
+pub struct Store<T> {
+    queue: Arc<Queue<T>>,
+    catalog: Arc<catalog::Catalog>,
+    state: Arc<state::State>,
+    progress: Arc<Progress>,
+    failure: watch::Receiver<Option<String>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    epoch: u64,
+    report: Report,
+    clock: Clock,
+}
+
+impl<T: Send + 'static> Store<T> {
+    /// Opens the store, replays what the state does not show yet, and starts its threads.
+    ///
+    /// `dispatch` gets the commits, in order, on a thread of its own. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], when the folder is in use by another server or cannot be used at all.
+    /// Damage is no error: what could be read is served, and [`Store::report`] names the rest.
+    pub fn open(
+        options: Options,
+        metrics: Arc<Metrics>,
+        mut dispatch: impl FnMut(Vec<Outcome<T>>, MessageId) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let (queue, taker) = queue::queue();
+        let queue = Arc::new(queue);
+        let progress = taker.progress.clone();
+        let (commits_tx, commits) = bounded(DISPATCH_QUEUE_COMMITS_MAX);
+        let clock = options.clock.clone();
+        let recovered = recover::recover(options, metrics, taker, commits_tx)?;
+        let recover::Recovered { committer, report, lock } = recovered;
+        let (catalog, state) = (committer.log.catalog.clone(), committer.ledger.state.clone());
+        let epoch = committer.log.epoch;
+        let (failure_tx, failure) = watch::channel(None);
+        let failure_tx = Arc::new(failure_tx);
+        let committed = guarded("tidings-commit", failure_tx.clone(), move || {
+            let _lock = lock;
+            committer.run().map_err(|error| Chain(&error).to_string())
+        });
+        let release = queue.clone();
+        let dispatched = guarded("tidings-dispatch", failure_tx, move || {
+            run_dispatch(&commits, &mut dispatch, &release);
+            Ok(())
+        });
+        let threads = [committed, dispatched].into_iter().collect::<Result<_, _>>();
+        let threads = Mutex::new(threads.map_err(OpenError::Thread)?);
+        Ok(Self { queue, catalog, state, progress, failure, threads, epoch, report, clock })
+    }
+
+    /// What the start found damaged.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The log's random number; ids and cursors belong to it.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The time by the store's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Waits for room in the commit queue, then hands over a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] when the store has been closed or has failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future has handed over nothing.
+    pub async fn submit(&self, caller: Option<T>, request: Request) -> Result<(), Closed> {
+        match request {
+            request @ Request::Ack { .. } => self.queue.acknowledge(request).await,
+            request => self.queue.submit(caller, request).await,
+        }
+    }
+
+    /// Up to `max` messages that wait for a peer, with ids above `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store is closed or the disk cannot be read.
+    pub async fn waiting(
+        &self,
+        peer: &PeerId,
+        after: MessageId,
+        max: usize,
+    ) -> Result<Waiting, ReadError> {
+        let ask = |answer| Question::Waiting { peer: peer.clone(), after, max, answer };
+        let page = self.queue.ask(ask).await?;
+        let last = page.items.last().map_or(after, |item| item.id);
+        let (is_all, head) = (page.is_all, page.head);
+        let is_in_memory = page.items.iter().all(|item| item.message.is_some());
+        let messages = if is_in_memory {
+            page.items.into_iter().filter_map(|item| item.message).collect()
+        } else {
+            let (state, peer) = (self.state.clone(), peer.clone());
+            blocking(move || read_rows(&state, &peer, page)).await?
+        };
+        Ok(Waiting { messages, last, is_all, head })
+    }
+
+    /// Up to `max` messages of a conversation or a sender, newest first, with ids below `before`.
+    ///
+    /// Who may read them is the caller's to check, by [`Message::concerns`].
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store is closed or the disk cannot be read.
+    pub async fn history(
+        &self,
+        of: HistoryOf,
+        before: Option<MessageId>,
+        max: usize,
+    ) -> Result<Vec<Message>, ReadError> {
+        let head = match &of {
+            HistoryOf::Conversation(conversation) => {
+                let conversation = *conversation;
+                let ask = |answer| Question::Segment { conversation, answer };
+                match self.queue.ask(ask).await? {
+                    Some(head) => Some(head),
+                    None => return Ok(Vec::new()),
+                }
+            }
+            HistoryOf::Sender(_) => None,
+        };
+        let before = before.unwrap_or(MessageId(i64::MAX));
+        let catalog = self.catalog.clone();
+        blocking(move || catalog.history(&of, head, before, max.min(HISTORY_PAGE_MAX))).await
+    }
+
+    /// Returns when the store cannot go on, with the reason: a failed write or sync, a panic of
+    /// one of its threads, or a commit that has made no progress for 10 seconds.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            let _ = tokio::time::timeout(Duration::from_secs(1), failure.changed()).await;
+            if let Some(error) = failure.borrow_and_update().clone() {
+                return error;
+            }
+            if self.progress.busy_ms() > STALL_MAX.as_millis() as i64 {
+                return "the commit thread has stalled".to_owned();
+            }
+            tick.tick().await;
+        }
+    }
+
+    /// Takes nothing more, commits what waits, settles everything and stops. Blocks.
+    pub fn close(&self) {
+        self.queue.close();
+        for thread in self.threads.lock().drain(..) {
+            // A panic has been told through `failed`.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Why the store could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store takes no more questions.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+    /// The disk, or what is on it.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// Runs what reads the disk away from the async workers.
+async fn blocking<R: Send + 'static>(
+    read: impl FnOnce() -> Result<R, DatabaseError> + Send + 'static,
+) -> Result<R, ReadError> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(ReadError::Closed(Closed)),
+    }
+}
+
+fn read_rows(
+    state: &state::State,
+    peer: &PeerId,
+    page: WaitingPage,
+) -> Result<Vec<Arc<Message>>, DatabaseError> {
+    let missing = |id: &MessageId| {
+        let found = page.items.binary_search_by_key(id, |item| item.id);
+        found.is_ok_and(|at| page.items[at].message.is_none())
+    };
+    let (first, last) = match (page.items.first(), page.items.last()) {
+        (Some(first), Some(last)) => (first.id, last.id),
+        _ => return Ok(Vec::new()),
+    };
+    let mut messages = Vec::with_capacity(page.items.len());
+    for (row, _) in page.rows.iter().filter(|row| row.0 <= last && row.1 >= first) {
+        messages.extend(state.row(peer, *row, |id| missing(&id))?.into_iter().map(Arc::new));
+    }
+    messages.extend(page.items.iter().filter_map(|item| item.message.clone()));
+    messages.sort_unstable_by_key(|message| message.id);
+    messages.dedup_by_key(|message| message.id);
+    Ok(messages)
+}
+
+fn run_dispatch<T>(
+    commits: &Receiver<Commit<T>>,
+    dispatch: &mut impl FnMut(Vec<Outcome<T>>, MessageId),
+    queue: &Queue<T>,
+) {
+    for commit in commits {
+        dispatch(commit.outcomes, commit.head);
+        queue.release(commit.permits);
+    }
+}
+
+/// Starts a thread whose failure, or panic, is told.
+fn guarded(
+    name: &str,
+    failure: Arc<watch::Sender<Option<String>>>,
+    work: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let panicked = OnPanic(&failure);
+        let result = work();
+        std::mem::forget(panicked);
+        if let Err(error) = result {
+            failure.send_replace(Some(error));
+        }
+    })
+}
+
+struct OnPanic<'a>(&'a watch::Sender<Option<String>>);
+
+impl Drop for OnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(Some("a thread of the store has panicked".to_owned()));
+    }
+}

@@ -1,0 +1,346 @@
+//! What the store knows of one peer: its devices, and the messages that wait for them.
+//!
+//! # Invariants
+//!
+//! * All of it follows from the entries of the log in their order; no rule reads a clock.
+//! * A message waits until every counted device has acknowledged it, or the window gives it up.
+//! * Whatever the window gives up is counted for every counted device that had not had it, until
+//!   that device acknowledges the count.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
+use crate::limits::{DEVICES_PER_PEER_MAX, INSTANCES_REMEMBERED};
+use crate::store::entry::{Message, Opening};
+use crate::store::sender::Sender;
+
+/// How long and how much is kept for a peer that is away.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) window_messages: usize,
+    pub(super) window_age_ms: i64,
+    pub(super) away_after_ms: i64,
+    pub(super) inbox_max: usize,
+}
+
+/// Messages given up, and the last of them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Loss {
+    /// How many.
+    pub count: u64,
+    /// The last of them.
+    pub id: MessageId,
+}
+
+impl Loss {
+    fn add(&mut self, id: MessageId) {
+        self.count += 1;
+        self.id = self.id.max(id);
+    }
+}
+
+/// One device of a peer.
+#[derive(Clone, Debug)]
+pub(super) struct Device {
+    pub(super) id: DeviceId,
+    pub(super) flag: DeviceFlag,
+    /// Everything up to here has been acknowledged.
+    pub(super) cursor: MessageId,
+    /// The session it has, if it has one.
+    pub(super) session: Option<SessionId>,
+    /// When its last session ended.
+    pub(super) seen_ms: i64,
+    /// It logged out, and gets nothing until it opens again.
+    pub(super) closed: bool,
+    pub(super) loss: Loss,
+    pub(super) senders: Vec<Sender>,
+}
+
+impl Device {
+    /// Whether messages wait for this device.
+    fn counts(&self, at_ms: i64, rules: &Rules) -> bool {
+        self.session.is_some()
+            || (!self.closed && at_ms.saturating_sub(self.seen_ms) < rules.window_age_ms)
+    }
+
+    /// The sends of an instance; the instance longest silent is forgotten for a new one.
+    pub(super) fn sender(&mut self, instance: u64) -> &mut Sender {
+        if let Some(at) = self.senders.iter().position(|sender| sender.instance == instance) {
+            return &mut self.senders[at];
+        }
+        if self.senders.len() == INSTANCES_REMEMBERED {
+            self.senders.remove(0);
+        }
+        self.senders.push(Sender::new(instance));
+        let newest = self.senders.len() - 1;
+        &mut self.senders[newest]
+    }
+}
+
+/// A message that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) id: MessageId,
+    pub(super) at_ms: i64,
+    /// The message, until it has settled in a row on disk.
+    pub(super) body: Option<Arc<Message>>,
+}
+
+/// The ids of a row on disk that holds waiting messages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct RowRef {
+    pub(super) first: MessageId,
+    pub(super) last: MessageId,
+}
+
+/// What an Open finds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Found {
+    pub(super) cursor: MessageId,
+    pub(super) next_number: u64,
+    pub(super) waiting: usize,
+    pub(super) loss: Loss,
+    pub(super) replaced: Option<SessionId>,
+}
+
+/// One peer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Peer {
+    /// The run of the server in which its sessions are to be believed.
+    pub(super) run: u32,
+    /// From when it is away, if it has no session.
+    pub(super) away_at_ms: i64,
+    pub(super) devices: Vec<Device>,
+    /// Oldest first; ids strictly rise.
+    pub(super) waiting: VecDeque<Waiting>,
+    /// How many at the end of `waiting` came while it was away.
+    pub(super) away_count: usize,
+    /// Where the messages without a body are.
+    pub(super) rows: Vec<RowRef>,
+    /// Given up while no device counted; the first to open is told.
+    pub(super) loss: Loss,
+    /// The last entry that shows in the stored form.
+    pub(super) applied: MessageId,
+    /// It differs from its stored form.
+    pub(super) dirty: bool,
+    /// It stands in the list of those that the next flush looks at.
+    pub(super) listed: bool,
+    /// Bytes of the bodies in `waiting`.
+    pub(super) tail_bytes: usize,
+}
+
+impl Peer {
+    pub(super) fn has_session(&self) -> bool {
+        self.devices.iter().any(|device| device.session.is_some())
+    }
+
+    pub(super) fn has_tail(&self) -> bool {
+        self.waiting.back().is_some_and(|newest| newest.body.is_some())
+    }
+
+    pub(super) fn device(&mut self, id: &DeviceId) -> Option<&mut Device> {
+        self.devices.iter_mut().find(|device| device.id == *id)
+    }
+
+    fn is_away(&self, at_ms: i64) -> bool {
+        !self.has_session() && at_ms >= self.away_at_ms
+    }
+
+    /// Sessions of an earlier run are over: the server stopped, nobody logged out.
+    pub(super) fn enter_run(&mut self, run: u32, started_ms: i64, rules: &Rules) {
+        if self.run >= run {
+            return;
+        }
+        self.run = run;
+        if self.has_session() {
+            self.away_at_ms = started_ms + rules.away_after_ms;
+        }
+        for device in &mut self.devices {
+            if device.session.take().is_some() {
+                device.seen_ms = started_ms;
+            }
+        }
+    }
+
+    /// A message has come. Says how many the window gave up for it.
+    pub(super) fn deliver(&mut self, message: &Arc<Message>, rules: &Rules) -> usize {
+        let at_ms = message.at_ms;
+        self.tail_bytes += message.bytes();
+        let body = Some(message.clone());
+        self.waiting.push_back(Waiting { id: message.id, at_ms, body });
+        if self.is_away(at_ms) {
+            self.away_count += 1;
+        }
+        let mut given_up = 0;
+        if self.away_count > rules.window_messages {
+            let oldest_away = self.waiting.len() - self.away_count;
+            self.give_up(oldest_away, at_ms, rules);
+            given_up += 1;
+        }
+        if self.waiting.len() > rules.inbox_max {
+            self.give_up(0, at_ms, rules);
+            given_up += 1;
+        }
+        given_up
+    }
+
+    /// Gives up what is older than the window. Says how many.
+    pub(super) fn expire(&mut self, at_ms: i64, rules: &Rules) -> usize {
+        let before = self.waiting.len();
+        while self
+            .waiting
+            .front()
+            .is_some_and(|oldest| at_ms.saturating_sub(oldest.at_ms) >= rules.window_age_ms)
+        {
+            self.give_up(0, at_ms, rules);
+        }
+        before - self.waiting.len()
+    }
+
+    fn give_up(&mut self, index: usize, at_ms: i64, rules: &Rules) {
+        let Some(gone) = self.take(index) else { return };
+        let mut nobody = true;
+        for device in self.devices.iter_mut().filter(|device| device.counts(at_ms, rules)) {
+            nobody = false;
+            if device.cursor < gone.id {
+                device.loss.add(gone.id);
+            }
+        }
+        if nobody {
+            self.loss.add(gone.id);
+        }
+    }
+
+    fn take(&mut self, index: usize) -> Option<Waiting> {
+        if index + self.away_count >= self.waiting.len() {
+            self.away_count = self.away_count.saturating_sub(1);
+        }
+        let gone = self.waiting.remove(index)?;
+        if let Some(body) = &gone.body {
+            self.tail_bytes = self.tail_bytes.saturating_sub(body.bytes());
+        }
+        Some(gone)
+    }
+
+    /// A device has had everything up to `id`.
+    pub(super) fn acknowledge(&mut self, on: &DeviceId, id: MessageId, at_ms: i64, rules: &Rules) {
+        let Some(device) = self.device(on) else { return };
+        device.cursor = device.cursor.max(id);
+        if device.loss.id <= device.cursor {
+            device.loss = Loss::default();
+        }
+        self.release(at_ms, rules);
+    }
+
+    /// Lets go of what every counted device has had.
+    fn release(&mut self, at_ms: i64, rules: &Rules) {
+        let Some(oldest) = self.oldest_cursor(at_ms, rules) else { return };
+        while self.waiting.front().is_some_and(|waiting| waiting.id <= oldest) {
+            self.take(0);
+        }
+    }
+
+    /// How far the counted device that has had least is; `None` if no device counts.
+    fn oldest_cursor(&self, at_ms: i64, rules: &Rules) -> Option<MessageId> {
+        let counted = self.devices.iter().filter(|device| device.counts(at_ms, rules));
+        counted.map(|device| device.cursor).min()
+    }
+
+    /// A session opens.
+    pub(super) fn open(
+        &mut self,
+        opening: &Opening,
+        session: SessionId,
+        at_ms: i64,
+        rules: &Rules,
+    ) -> Found {
+        self.expire(at_ms, rules);
+        let start = self.oldest_cursor(at_ms, rules);
+        let known = self.devices.iter().position(|device| device.id == opening.device);
+        let index = known.unwrap_or_else(|| self.admit(opening));
+        let inherited = std::mem::take(&mut self.loss);
+        let device = &mut self.devices[index];
+        if known.is_none() || !device.counts(at_ms, rules) {
+            device.cursor = device.cursor.max(start.unwrap_or_default());
+            if start.is_none() && inherited.count > 0 {
+                device.loss = Loss {
+                    count: device.loss.count + inherited.count,
+                    id: device.loss.id.max(inherited.id),
+                };
+            }
+        }
+        device.cursor = device.cursor.max(opening.cursor);
+        if device.loss.id <= device.cursor {
+            device.loss = Loss::default();
+        }
+        device.flag = opening.flag;
+        device.closed = false;
+        let replaced = device.session.replace(session);
+        let next_number = device.sender(opening.instance).highest + 1;
+        let (cursor, loss) = (device.cursor, device.loss);
+        self.away_count = 0;
+        self.release(at_ms, rules);
+        let waiting = self.waiting.iter().rev().take_while(|waiting| waiting.id > cursor).count();
+        Found { cursor, next_number, waiting, loss, replaced }
+    }
+
+    /// Adds a device, for which the one without a session not seen for longest may have to go.
+    fn admit(&mut self, opening: &Opening) -> usize {
+        if self.devices.len() >= DEVICES_PER_PEER_MAX {
+            let idle = self.devices.iter().enumerate();
+            let oldest =
+                idle.min_by_key(|(_, d)| (d.session.is_some(), d.seen_ms)).map(|(at, _)| at);
+            self.devices.remove(oldest.unwrap_or(0));
+        }
+        self.devices.push(Device {
+            id: opening.device.clone(),
+            flag: opening.flag,
+            cursor: MessageId::NONE,
+            session: None,
+            seen_ms: 0,
+            closed: true,
+            loss: Loss::default(),
+            senders: Vec::new(),
+        });
+        self.devices.len() - 1
+    }
+
+    /// A session has ended; one that was replaced ended before.
+    pub(super) fn end(
+        &mut self,
+        on: &DeviceId,
+        session: SessionId,
+        closed: bool,
+        at_ms: i64,
+        rules: &Rules,
+    ) {
+        let Some(device) = self.device(on) else { return };
+        if device.session != Some(session) {
+            return;
+        }
+        device.session = None;
+        device.seen_ms = at_ms;
+        device.closed = closed;
+        if !self.has_session() {
+            let grace = if closed { 0 } else { rules.away_after_ms };
+            self.away_at_ms = at_ms + grace;
+        }
+        if closed {
+            self.release(at_ms, rules);
+        }
+    }
+
+    /// The rows that hold nothing that waits any more; they are forgotten here.
+    pub(super) fn spent_rows(&mut self) -> Vec<RowRef> {
+        let oldest = self.waiting.front().map(|waiting| waiting.id);
+        let spent = |row: &RowRef| oldest.is_none_or(|oldest| row.last < oldest);
+        let (gone, kept) = self.rows.iter().partition(|row| spent(row));
+        self.rows = kept;
+        gone
+    }
+}
+
+#[cfg(test)]
+#[path = "peer_tests.rs"]
+mod tests;

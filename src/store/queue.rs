@@ -1,0 +1,257 @@
+//! The commit queue: what sessions want to last, on its way to the commit thread.
+//!
+//! # Invariants
+//!
+//! * A byte permit is taken before an item enters and given back after it is handed out, so the
+//!   queue, the commit and the dispatcher hold [`COMMIT_QUEUE_BYTES_MAX`] bytes between them.
+//! * An item never enters a full channel: each holds [`ITEM_BYTES_MIN`] permits at least, and the
+//!   channel has a place for each such share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::queue::ArrayQueue;
+use crossbeam::sync::{Parker, Unparker};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::id::{ConversationId, DeviceId, MessageId, PeerId, SessionId};
+use crate::limits::{COMMIT_BYTES_EAGER, COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_ENTRIES_MAX};
+use crate::store::WaitingPage;
+use crate::store::entry::{Opening, Origin};
+
+/// Permits that the smallest item takes.
+const ITEM_BYTES_MIN: usize = COMMIT_QUEUE_BYTES_MAX / COMMIT_QUEUE_ENTRIES_MAX;
+/// Acknowledgements that wait for company.
+const LAZY_MAX: usize = 16 * 1024;
+/// Questions that may wait beside the items.
+const QUESTIONS_MAX: usize = 4096;
+
+/// A message that wants to be stored.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Who sends it.
+    pub from: PeerId,
+    /// Which send it is.
+    pub origin: Origin,
+    /// What it belongs to.
+    pub conversation: ConversationId,
+    /// For whom it is; nobody twice.
+    pub to: Vec<PeerId>,
+    /// The sender wants to hear of its delivery.
+    pub receipt: bool,
+    /// Milliseconds after which it need not be delivered any more; 0 for never.
+    pub ttl_ms: i64,
+    /// The app's own number for it, a text.
+    pub client_msg_no: Bytes,
+    /// What it says.
+    pub body: Bytes,
+}
+
+/// What is to be put into the log.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// A message.
+    Message(NewMessage),
+    /// A session that opens.
+    Open(Opening),
+    /// A session that has ended; `closed` if the device logged out.
+    End {
+        /// Whose.
+        peer: PeerId,
+        /// On which device.
+        device: DeviceId,
+        /// Which.
+        session: SessionId,
+        /// The device logged out.
+        closed: bool,
+    },
+    /// A device has had every message up to `id`.
+    Ack {
+        /// Whose.
+        peer: PeerId,
+        /// Which device.
+        device: DeviceId,
+        /// The last of them.
+        id: MessageId,
+    },
+}
+
+impl Request {
+    /// Permits that it takes: its bytes, about.
+    fn permits(&self) -> usize {
+        let bytes = match self {
+            Self::Message(new) => 256 + new.body.len() + 32 * new.to.len(),
+            Self::Open(_) | Self::End { .. } => 256,
+            Self::Ack { .. } => 64,
+        };
+        bytes.max(ITEM_BYTES_MIN)
+    }
+}
+
+/// What a feeder or a reader of history asks the commit thread.
+pub(super) enum Question {
+    Waiting { peer: PeerId, after: MessageId, max: usize, answer: oneshot::Sender<WaitingPage> },
+    Segment { conversation: ConversationId, answer: oneshot::Sender<Option<u32>> },
+}
+
+pub(super) enum Item<T> {
+    Request { caller: Option<T>, request: Request, permits: usize },
+    Question(Question),
+}
+
+/// The end that sessions hold.
+pub(super) struct Queue<T> {
+    items: Sender<Item<T>>,
+    lazy: Arc<ArrayQueue<Item<T>>>,
+    shared: Arc<Shared>,
+    questions: Semaphore,
+    unparker: Unparker,
+}
+
+/// The end that the commit thread holds.
+pub(super) struct Taker<T> {
+    pub(super) items: Receiver<Item<T>>,
+    /// Acknowledgements, which wake nobody.
+    pub(super) lazy: Arc<ArrayQueue<Item<T>>>,
+    pub(super) parker: Parker,
+    pub(super) progress: Arc<Progress>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    permits: Semaphore,
+    /// Bytes that wait to be taken.
+    waiting: AtomicUsize,
+}
+
+/// The store does not take requests any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the store is closed")]
+pub struct Closed;
+
+pub(super) fn queue<T>() -> (Queue<T>, Taker<T>) {
+    let (items_tx, items) = bounded(COMMIT_QUEUE_ENTRIES_MAX + QUESTIONS_MAX);
+    let lazy = Arc::new(ArrayQueue::new(LAZY_MAX));
+    let shared = Arc::new(Shared {
+        permits: Semaphore::new(COMMIT_QUEUE_BYTES_MAX),
+        waiting: AtomicUsize::new(0),
+    });
+    let parker = Parker::new();
+    let queue = Queue {
+        items: items_tx,
+        lazy: lazy.clone(),
+        shared: shared.clone(),
+        questions: Semaphore::new(QUESTIONS_MAX),
+        unparker: parker.unparker().clone(),
+    };
+    let progress = Arc::new(Progress::default());
+    (queue, Taker { items, lazy, parker, progress, shared })
+}
+
+impl<T> Queue<T> {
+    /// Waits for room, then hands a request to the commit thread.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future has handed over nothing.
+    pub(super) async fn submit(&self, caller: Option<T>, request: Request) -> Result<(), Closed> {
+        let permits = request.permits();
+        let permit = self.shared.permits.acquire_many(permits as u32).await.map_err(|_| Closed)?;
+        permit.forget();
+        self.push(Item::Request { caller, request, permits }, permits)
+    }
+
+    /// Hands over an acknowledgement, which may wait for company.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future has handed over nothing.
+    pub(super) async fn acknowledge(&self, request: Request) -> Result<(), Closed> {
+        let permits = request.permits();
+        let permit = self.shared.permits.acquire_many(permits as u32).await.map_err(|_| Closed)?;
+        permit.forget();
+        let item = Item::Request { caller: None, request, permits };
+        self.shared.waiting.fetch_add(permits, Ordering::Relaxed);
+        match self.lazy.push(item) {
+            Ok(()) => Ok(()),
+            Err(item) => self.items.try_send(item).map_err(|_| Closed),
+        }
+    }
+
+    /// Asks the commit thread something and waits for the answer.
+    pub(super) async fn ask<R>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<R>) -> Question,
+    ) -> Result<R, Closed> {
+        // Held until the answer has come, so that the channel has a place for every question.
+        let _permit = self.questions.acquire().await.map_err(|_| Closed)?;
+        let (answer_tx, answer) = oneshot::channel();
+        self.items.try_send(Item::Question(question(answer_tx))).map_err(|_| Closed)?;
+        answer.await.map_err(|_| Closed)
+    }
+
+    fn push(&self, item: Item<T>, bytes: usize) -> Result<(), Closed> {
+        let before = self.shared.waiting.fetch_add(bytes, Ordering::Relaxed);
+        self.items.try_send(item).map_err(|_| Closed)?;
+        if before < COMMIT_BYTES_EAGER && before + bytes >= COMMIT_BYTES_EAGER {
+            self.unparker.unpark();
+        }
+        Ok(())
+    }
+
+    /// Gives back the permits of what has been handed out.
+    pub(super) fn release(&self, permits: usize) {
+        self.shared.permits.add_permits(permits);
+    }
+
+    /// Takes nothing more; what waits for room fails.
+    pub(super) fn close(&self) {
+        self.shared.permits.close();
+        self.questions.close();
+    }
+}
+
+impl<T> Taker<T> {
+    /// Bytes that wait to be taken.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn took(&self, permits: usize) {
+        self.shared.waiting.fetch_sub(permits, Ordering::Relaxed);
+    }
+}
+
+/// Shows whether the commit thread moves: the watchdog of the store.
+#[derive(Debug)]
+pub(super) struct Progress {
+    since: Instant,
+    /// Milliseconds after `since` at which the present work began; negative while it rests.
+    busy_ms: AtomicI64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { since: Instant::now(), busy_ms: AtomicI64::new(-1) }
+    }
+}
+
+impl Progress {
+    pub(super) fn begin(&self) {
+        self.busy_ms.store(self.since.elapsed().as_millis() as i64, Ordering::Relaxed);
+    }
+
+    pub(super) fn rest(&self) {
+        self.busy_ms.store(-1, Ordering::Relaxed);
+    }
+
+    /// Milliseconds for which the thread has been at the same work.
+    pub(super) fn busy_ms(&self) -> i64 {
+        let busy_ms = self.busy_ms.load(Ordering::Relaxed);
+        if busy_ms < 0 { 0 } else { self.since.elapsed().as_millis() as i64 - busy_ms }
+    }
+}

@@ -1,0 +1,319 @@
+//! A record of the log: all entries of one commit, with a table of where each begins.
+//!
+//! ```text
+//! kind u8 | version u8 | crc u32 | epoch u64 | first i64 | before i64 | at_ms i64 | count u32
+//!   | end of each entry u32 x count | the entries, one archive each
+//! ```
+//!
+//! Little-endian. `crc` covers all behind it. The id of an entry is `first` plus its place;
+//! `before` is the first id of the record before this one, so that a lost record is missed.
+//!
+//! # Invariants
+//!
+//! * One entry is read without decoding its neighbours.
+//! * Ids are dense in a record and rise from one record to the next.
+
+use bytes::Bytes;
+use rkyv::with::Map;
+use rkyv::{Archive, Serialize};
+
+use crate::id::{ConversationId, DeviceFlag, DeviceId, MessageId, PeerId, SessionId};
+use crate::store::archive::{AsText, Kind, ValueError, access, append, strip};
+use crate::store::entry::{Entry, Message, Opening, Origin, Placed};
+
+const VERSION: u8 = 1;
+const HEADER: usize = 2 + 4 + 8 * 4 + 4;
+
+#[derive(Archive, Serialize)]
+pub(super) struct MessageV1 {
+    sequence: u32,
+    expires_ms: i64,
+    conversation: [u8; 17],
+    #[rkyv(with = AsText)]
+    from: PeerId,
+    #[rkyv(with = Map<AsText>)]
+    to: Vec<PeerId>,
+    receipt: bool,
+    client_msg_no: Bytes,
+    body: Bytes,
+}
+
+impl MessageV1 {
+    pub(super) fn new(message: &Message) -> Self {
+        Self {
+            sequence: message.sequence,
+            expires_ms: message.expires_ms,
+            conversation: message.conversation.key(),
+            from: message.from.clone(),
+            to: message.to.clone(),
+            receipt: message.receipt,
+            client_msg_no: message.client_msg_no.clone(),
+            body: message.body.clone(),
+        }
+    }
+}
+
+impl ArchivedMessageV1 {
+    pub(super) fn message(&self, id: MessageId, at_ms: i64) -> Result<Message, ValueError> {
+        Ok(Message {
+            id,
+            sequence: self.sequence.to_native(),
+            at_ms,
+            expires_ms: self.expires_ms.to_native(),
+            conversation: ConversationId::from_key(&self.conversation),
+            from: peer(&self.from)?,
+            to: self.to.iter().map(|to| peer(to)).collect::<Result<_, _>>()?,
+            receipt: self.receipt,
+            client_msg_no: Bytes::copy_from_slice(&self.client_msg_no),
+            body: Bytes::copy_from_slice(&self.body),
+        })
+    }
+}
+
+#[derive(Archive, Serialize)]
+enum EntryV1 {
+    Message {
+        message: MessageV1,
+        #[rkyv(with = AsText)]
+        device: DeviceId,
+        instance: u64,
+        number: u64,
+        answered: u64,
+        hash: u32,
+    },
+    Opened {
+        #[rkyv(with = AsText)]
+        peer: PeerId,
+        #[rkyv(with = AsText)]
+        device: DeviceId,
+        flag: u8,
+        instance: u64,
+        client: String,
+        cursor: i64,
+    },
+    Ended {
+        #[rkyv(with = AsText)]
+        peer: PeerId,
+        #[rkyv(with = AsText)]
+        device: DeviceId,
+        session: i64,
+        closed: bool,
+    },
+    Acked {
+        #[rkyv(with = AsText)]
+        peer: PeerId,
+        #[rkyv(with = AsText)]
+        device: DeviceId,
+        id: i64,
+    },
+    Started {
+        run: u32,
+    },
+}
+
+impl EntryV1 {
+    fn new(entry: &Entry) -> Self {
+        match entry {
+            Entry::Message { message, origin, hash } => Self::Message {
+                message: MessageV1::new(message),
+                device: origin.device.clone(),
+                instance: origin.instance,
+                number: origin.number,
+                answered: origin.answered,
+                hash: *hash,
+            },
+            Entry::Opened(opening) => Self::Opened {
+                peer: opening.peer.clone(),
+                device: opening.device.clone(),
+                flag: opening.flag as u8,
+                instance: opening.instance,
+                client: opening.client.clone(),
+                cursor: opening.cursor.0,
+            },
+            Entry::Ended { peer, device, session, closed } => Self::Ended {
+                peer: peer.clone(),
+                device: device.clone(),
+                session: session.0,
+                closed: *closed,
+            },
+            Entry::Acked { peer, device, id } => {
+                Self::Acked { peer: peer.clone(), device: device.clone(), id: id.0 }
+            }
+            Entry::Started { run } => Self::Started { run: *run },
+        }
+    }
+}
+
+impl ArchivedEntryV1 {
+    fn entry(&self, id: MessageId, at_ms: i64) -> Result<Entry, ValueError> {
+        Ok(match self {
+            Self::Message { message, device: on, instance, number, answered, hash } => {
+                Entry::Message {
+                    message: message.message(id, at_ms)?.into(),
+                    origin: Origin {
+                        device: device(on)?,
+                        instance: instance.to_native(),
+                        number: number.to_native(),
+                        answered: answered.to_native(),
+                    },
+                    hash: hash.to_native(),
+                }
+            }
+            Self::Opened { peer: who, device: on, flag, instance, client, cursor } => {
+                Entry::Opened(Opening {
+                    peer: peer(who)?,
+                    device: device(on)?,
+                    flag: DeviceFlag::from_number(*flag).unwrap_or_default(),
+                    instance: instance.to_native(),
+                    client: client.as_str().to_owned(),
+                    cursor: MessageId(cursor.to_native()),
+                })
+            }
+            Self::Ended { peer: who, device: on, session, closed } => Entry::Ended {
+                peer: peer(who)?,
+                device: device(on)?,
+                session: SessionId(session.to_native()),
+                closed: *closed,
+            },
+            Self::Acked { peer: who, device: on, id } => Entry::Acked {
+                peer: peer(who)?,
+                device: device(on)?,
+                id: MessageId(id.to_native()),
+            },
+            Self::Started { run } => Entry::Started { run: run.to_native() },
+        })
+    }
+}
+
+/// The peer with an id that was valid when it was written.
+pub(super) fn peer(text: &str) -> Result<PeerId, ValueError> {
+    PeerId::new(text).map_err(ValueError::damaged)
+}
+
+/// The device with an id that was valid when it was written.
+pub(super) fn device(text: &str) -> Result<DeviceId, ValueError> {
+    DeviceId::new(text).map_err(ValueError::damaged)
+}
+
+/// What a record says of itself and its neighbour.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Header {
+    /// The log it belongs to.
+    pub epoch: u64,
+    /// Its first id.
+    pub first: MessageId,
+    /// The first id of the record before it.
+    pub before: MessageId,
+    /// When it was committed.
+    pub at_ms: i64,
+    /// Its entries.
+    pub count: u32,
+}
+
+impl Header {
+    /// The id of its last entry.
+    pub(super) fn last(&self) -> MessageId {
+        MessageId(self.first.0 + i64::from(self.count) - 1)
+    }
+}
+
+/// Gathers the entries of one commit.
+#[derive(Debug, Default)]
+pub(super) struct RecordWriter {
+    ends: Vec<u32>,
+    archives: Vec<u8>,
+}
+
+impl RecordWriter {
+    /// Bytes the record has so far.
+    pub(super) fn bytes(&self) -> usize {
+        HEADER + self.ends.len() * 4 + self.archives.len()
+    }
+
+    /// Entries so far.
+    pub(super) fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn push(&mut self, entry: &Entry) {
+        append(&mut self.archives, &EntryV1::new(entry));
+        self.ends.push(self.archives.len() as u32);
+    }
+
+    /// The finished record; the writer is empty again.
+    pub(super) fn finish(&mut self, header: Header) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes());
+        out.extend_from_slice(&[Kind::Record as u8, VERSION, 0, 0, 0, 0]);
+        out.extend_from_slice(&header.epoch.to_le_bytes());
+        out.extend_from_slice(&header.first.0.to_le_bytes());
+        out.extend_from_slice(&header.before.0.to_le_bytes());
+        out.extend_from_slice(&header.at_ms.to_le_bytes());
+        out.extend_from_slice(&(self.ends.len() as u32).to_le_bytes());
+        for end in self.ends.drain(..) {
+            out.extend_from_slice(&end.to_le_bytes());
+        }
+        out.append(&mut self.archives);
+        let crc = crc32fast::hash(&out[6..]);
+        out[2..6].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+}
+
+/// A record read back. Its checksum has been verified.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record<'a> {
+    pub(super) header: Header,
+    ends: &'a [u8],
+    archives: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, ValueError> {
+        strip(Kind::Record, VERSION, bytes)?;
+        let (head, rest) =
+            bytes.split_at_checked(HEADER).ok_or_else(|| ValueError::damaged("cut off"))?;
+        if crc32fast::hash(&bytes[6..]).to_le_bytes() != head[2..6] {
+            return Err(ValueError::damaged("wrong checksum"));
+        }
+        let i64_at = |at: usize| i64::from_le_bytes(array(&head[at..at + 8]));
+        let header = Header {
+            epoch: i64_at(6) as u64,
+            first: MessageId(i64_at(14)),
+            before: MessageId(i64_at(22)),
+            at_ms: i64_at(30),
+            count: u32::from_le_bytes(array(&head[38..42])),
+        };
+        let (ends, archives) = rest
+            .split_at_checked(header.count as usize * 4)
+            .ok_or_else(|| ValueError::damaged("cut off"))?;
+        Ok(Self { header, ends, archives })
+    }
+
+    /// The entry with this id.
+    pub(super) fn entry(&self, id: MessageId) -> Result<Placed, ValueError> {
+        let place = usize::try_from(id.0 - self.header.first.0).unwrap_or(usize::MAX);
+        if place >= self.header.count as usize {
+            return Err(ValueError::damaged("no such entry"));
+        }
+        let end = |place: usize| u32::from_le_bytes(array(&self.ends[place * 4..][..4])) as usize;
+        let start = if place == 0 { 0 } else { end(place - 1) };
+        let bytes = self
+            .archives
+            .get(start..end(place))
+            .ok_or_else(|| ValueError::damaged("entry out of bounds"))?;
+        let at_ms = self.header.at_ms;
+        Ok(Placed { id, at_ms, entry: access::<ArchivedEntryV1>(bytes)?.entry(id, at_ms)? })
+    }
+
+    /// All entries, in order.
+    pub(super) fn entries(self) -> impl Iterator<Item = Result<Placed, ValueError>> + 'a {
+        let first = self.header.first.0;
+        (first..first + i64::from(self.header.count)).map(move |id| self.entry(MessageId(id)))
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(bytes);
+    array
+}

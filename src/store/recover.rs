@@ -1,0 +1,353 @@
+//! Opening the store: what the last run left is found, checked and replayed.
+//!
+//! # Invariants
+//!
+//! * The server always starts: damage costs what is damaged, is named, and begins a new epoch.
+//! * The last record is written again into the new segment and synced before anything is served:
+//!   it is the only one whose sync nobody saw.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crossbeam::channel::Sender;
+
+use crate::id::MessageId;
+use crate::limits::{INBOX_MESSAGES_MAX, TAIL_BYTES_MAX};
+use crate::metrics::Metrics;
+use crate::store::catalog::{Catalog, OpenSegment};
+use crate::store::commit::Committer;
+use crate::store::housekeeping::Housekeeping;
+use crate::store::image::{Checkpoint, SegmentInfo};
+use crate::store::index::OpenIndex;
+use crate::store::ledger::Ledger;
+use crate::store::log::{Log, place};
+use crate::store::peer::Rules;
+use crate::store::queue::Taker;
+use crate::store::record::{Header, Record, RecordWriter};
+use crate::store::segment::{DatabaseError, Segment, create_folder, sync_folder};
+use crate::store::settle::Settling;
+use crate::store::state::{Changes, State};
+use crate::store::worker::Chain;
+use crate::store::{Commit, Options};
+
+/// Numbers that a conversation skips when the log may have lost some: more than a segment holds.
+const SEQUENCE_JUMP: u32 = 1 << 20;
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another server has the folder.
+    #[error("another server is using the data folder {0}")]
+    InUse(PathBuf),
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A thread cannot be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What a start found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Report {
+    /// Entries that were replayed.
+    pub replayed: u64,
+    /// What was damaged, in plain words; empty if nothing was.
+    pub damage: Vec<String>,
+}
+
+pub(super) struct Recovered<T> {
+    pub(super) committer: Committer<T>,
+    pub(super) report: Report,
+    pub(super) lock: File,
+}
+
+/// Opens everything and brings the ledger to the head of the log.
+pub(super) fn recover<T>(
+    options: Options,
+    metrics: Arc<Metrics>,
+    taker: Taker<T>,
+    dispatch: Sender<Commit<T>>,
+) -> Result<Recovered<T>, OpenError> {
+    let folder = options.dir.clone();
+    create_folder(&folder)?;
+    let lock = lock(&folder)?;
+    let opened = State::open(&folder)?;
+    let state = opened.state.renew(&folder)?;
+    let checkpoint = state.checkpoint()?;
+    let rules = Rules {
+        window_messages: options.window_messages,
+        window_age_ms: options.window_age.as_millis() as i64,
+        away_after_ms: options.away_after.as_millis() as i64,
+        inbox_max: INBOX_MESSAGES_MAX,
+    };
+    let ledger =
+        Ledger::new(Arc::new(state), rules, checkpoint.unwrap_or_default(), metrics.clone());
+    let log_folder = folder.join("log");
+    create_folder(&log_folder)?;
+    let mut replay = Replay::new(ledger, log_folder, checkpoint);
+    if opened.fell_back {
+        replay.report.damage.push("the newest state could not be opened".to_owned());
+    }
+    replay.run()?;
+    let (catalog, epoch) = replay.open_segment()?;
+    let Replay { ledger, last, report, closing, .. } = replay;
+    for damage in &report.damage {
+        tracing::error!(damage, "damaged data folder");
+        metrics.damaged_records.inc();
+    }
+    let now_ms = options.clock.now_ms();
+    let housekeeping = Housekeeping::new(folder, now_ms);
+    let log = Log::new(catalog, epoch, last, options.clone(), metrics.clone());
+    let log = log.map_err(OpenError::Thread)?;
+    for (segment, info) in closing {
+        log.index(segment, info);
+    }
+    let committer = Committer {
+        taker,
+        dispatch,
+        log,
+        ledger,
+        settling: Settling::default(),
+        housekeeping,
+        options,
+        metrics,
+        writer: RecordWriter::default(),
+    };
+    Ok(Recovered { committer, report, lock })
+}
+
+/// Keeps a second server out of the folder, for as long as the file is held.
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let path = folder.join("LOCK");
+    let file = File::create(&path).map_err(DatabaseError::disk("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_path_buf())),
+        Err(TryLockError::Error(error)) => Err(DatabaseError::disk("lock", &path)(error).into()),
+    }
+}
+
+/// A replay on its way through the segments.
+struct Replay {
+    ledger: Ledger,
+    log: PathBuf,
+    /// Up to here the state shows everything.
+    applied: MessageId,
+    is_fresh: bool,
+    last: Header,
+    last_bytes: Vec<u8>,
+    closed: BTreeMap<u32, SegmentInfo>,
+    closing: Vec<(Arc<OpenSegment>, SegmentInfo)>,
+    /// A segment without records, made ready by the run before.
+    empty: Option<Segment>,
+    newest: u32,
+    settling: Settling,
+    report: Report,
+}
+
+impl Replay {
+    fn new(ledger: Ledger, log: PathBuf, checkpoint: Option<Checkpoint>) -> Self {
+        let applied = checkpoint.unwrap_or_default().applied;
+        let none = MessageId::NONE;
+        let last = Header { epoch: 0, first: none, before: none, at_ms: 0, count: 1 };
+        Self {
+            ledger,
+            log,
+            applied,
+            is_fresh: checkpoint.is_none(),
+            last,
+            last_bytes: Vec::new(),
+            closed: BTreeMap::new(),
+            closing: Vec::new(),
+            empty: None,
+            newest: 0,
+            settling: Settling::default(),
+            report: Report::default(),
+        }
+    }
+
+    fn run(&mut self) -> Result<(), OpenError> {
+        for number in segments(&self.log)? {
+            self.newest = number;
+            if let Some(info) = self.ledger.state.segment(number).ok().flatten()
+                && info.last <= self.applied
+            {
+                self.closed.insert(number, info);
+                continue;
+            }
+            match Segment::open(&self.log, number) {
+                Ok(segment) => self.segment(segment)?,
+                Err(error) => self.set_aside(number, &error)?,
+            }
+        }
+        if self.last.first < self.applied && self.last.last() < self.applied && !self.is_fresh {
+            self.read_last_closed();
+        }
+        Ok(())
+    }
+
+    /// Nothing was replayed, so the last record is in a segment that was not opened.
+    fn read_last_closed(&mut self) {
+        let number = self.closed.last_key_value().map(|(number, _)| *number);
+        let segment = number.and_then(|number| Segment::open(&self.log, number).ok());
+        let last = segment.and_then(|segment| segment.last_record().ok().flatten());
+        match last {
+            Some((header, bytes)) if header.last() >= self.applied => {
+                (self.last, self.last_bytes) = (header, bytes.to_vec());
+            }
+            _ => {
+                let applied = self.applied;
+                self.damaged(format!("the log ends before {applied}, which the state knows of"));
+                self.last.first = applied;
+            }
+        }
+    }
+
+    fn damaged(&mut self, what: String) {
+        self.report.damage.push(what);
+    }
+
+    /// A segment that cannot be opened is kept under another name for who wants to look at it.
+    fn set_aside(&mut self, number: u32, error: &DatabaseError) -> Result<(), OpenError> {
+        let path = Segment::path(&self.log, number);
+        let aside = self.log.join(format!("damaged-{number:010}"));
+        self.damaged(format!("segment {number} cannot be opened: {}", Chain(error)));
+        fs::rename(&path, &aside).map_err(DatabaseError::disk("rename", &path))?;
+        Ok(sync_folder(&self.log)?)
+    }
+
+    fn segment(&mut self, segment: Segment) -> Result<(), OpenError> {
+        let number = segment.number;
+        let index = OpenIndex::default();
+        let mut is_empty = true;
+        for record in segment.records(MessageId::NONE) {
+            is_empty = false;
+            match record {
+                Ok((first, bytes)) => self.record(number, first, &bytes, &index)?,
+                Err(error) => {
+                    self.damaged(format!("segment {number}: {}", Chain(&error)));
+                    break;
+                }
+            }
+        }
+        if is_empty {
+            self.empty = Some(segment);
+            return Ok(());
+        }
+        let info = SegmentInfo {
+            last: self.last.last(),
+            at_ms: self.last.at_ms,
+            bytes: segment.database.bytes(),
+            indexed: false,
+        };
+        self.closing.push((Arc::new(OpenSegment { segment, index }), info));
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        number: u32,
+        first: MessageId,
+        bytes: &[u8],
+        index: &OpenIndex,
+    ) -> Result<(), OpenError> {
+        let record = match Record::parse(bytes) {
+            Ok(record) => record,
+            Err(error) => {
+                self.damaged(format!("segment {number}: the record at {first}: {error}"));
+                return Ok(());
+            }
+        };
+        let header = record.header;
+        if header.first <= self.last.first {
+            return Ok(()); // The copy of a record that the segment before ends with.
+        }
+        let known = self.last.first.max(self.applied);
+        let is_first = self.last.first == MessageId::NONE;
+        if (is_first && header.before > known) || (!is_first && header.before != self.last.first) {
+            let before = header.before;
+            self.damaged(format!("segment {number}: the record at {before} is missing"));
+        }
+        let mut places = Vec::new();
+        for placed in record.entries() {
+            let placed = match placed {
+                Ok(placed) => placed,
+                Err(error) => {
+                    self.damaged(format!("segment {number}: an entry of {first}: {error}"));
+                    continue;
+                }
+            };
+            let mut previous = number.saturating_sub(1);
+            if placed.id > self.applied {
+                previous = self.ledger.replay(&placed, number)?;
+                self.report.replayed += 1;
+            }
+            places.extend(place(&placed.entry, previous));
+        }
+        index.extend(places);
+        (self.last, self.last_bytes) = (header, bytes.to_vec());
+        if self.ledger.tail_bytes > TAIL_BYTES_MAX {
+            self.settling.slice(&mut self.ledger, header.last(), i64::MAX)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the segment that this run writes to, beginning with the last record of the last run.
+    fn open_segment(&mut self) -> Result<(Arc<Catalog>, u64), OpenError> {
+        let segment = match self.empty.take() {
+            Some(segment) => segment,
+            None => Segment::open(&self.log, self.newest + 1)?,
+        };
+        if !self.last_bytes.is_empty() {
+            segment.append(self.last.first, std::mem::take(&mut self.last_bytes))?;
+            segment.database.sync()?;
+        }
+        let epoch = self.epoch(segment.number)?;
+        let open = Arc::new(OpenSegment { segment, index: OpenIndex::default() });
+        let catalog = Catalog::new(self.log.clone(), open, std::mem::take(&mut self.closed));
+        for (segment, info) in &self.closing {
+            catalog.close_later(segment.clone());
+            let mut changes = Changes::default();
+            changes.segment(segment.segment.number, info);
+            changes.apply(&self.ledger.state)?;
+        }
+        Ok((Arc::new(catalog), epoch))
+    }
+
+    /// The log's number: a new one for a new log, or one that has lost something.
+    fn epoch(&mut self, segment: u32) -> Result<u64, DatabaseError> {
+        let checkpoint = &mut self.ledger.checkpoint;
+        let known = if self.last.epoch != 0 { self.last.epoch } else { checkpoint.epoch };
+        if known != 0 && self.report.damage.is_empty() {
+            checkpoint.epoch = known;
+            return Ok(known);
+        }
+        checkpoint.epoch = fastrand::u64(1..);
+        checkpoint.epoch_segment = segment;
+        checkpoint.sequence_jump = if known == 0 { 0 } else { SEQUENCE_JUMP };
+        let mut changes = Changes::default();
+        changes.checkpoint(checkpoint);
+        changes.apply(&self.ledger.state)?;
+        self.ledger.state.database.sync()?;
+        Ok(self.ledger.checkpoint.epoch)
+    }
+}
+
+/// The numbers of the segments in the log's folder, rising. Removes what an interrupted removal
+/// left.
+fn segments(log: &Path) -> Result<Vec<u32>, DatabaseError> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(log).map_err(DatabaseError::disk("read", log))?.flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "removed") {
+            fs::remove_dir_all(&path).map_err(DatabaseError::disk("remove", &path))?;
+        } else if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            numbers.push(number);
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}

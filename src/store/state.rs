@@ -1,0 +1,303 @@
+//! The state database: what is small and lives long. The log can rebuild what came after its
+//! checkpoint.
+//!
+//! ```text
+//! state-N/   a generation; CURRENT names the one in force, the one before is kept
+//! keys:      c | p peer | w peer 00 first-id | s bucket-u16 | g segment-u32
+//! ```
+//!
+//! # Invariants
+//!
+//! * A peer and its rows change together, in one batch.
+//! * `CURRENT` is replaced by a rename, after the generation that it names is on stable storage.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::id::{MessageId, PeerId};
+use crate::limits::RECORD_BYTES_MAX;
+use crate::store::entry::Message;
+use crate::store::image::{
+    Checkpoint, ConversationKey, LastSequence, SegmentInfo, find_sequence, pack_checkpoint,
+    pack_peer, pack_segment, pack_sequences, unpack_checkpoint, unpack_peer, unpack_row,
+    unpack_segment, unpack_sequences,
+};
+use crate::store::peer::Peer;
+use crate::store::segment::{Batch, Database, DatabaseError, Role, remove_database, sync_folder};
+use crate::store::worker::Chain;
+
+const CHECKPOINT: &[u8] = b"c";
+const PEER: &[u8] = b"p";
+/// Buckets of last sequences: with [`RECORD_BYTES_MAX`] and 25 bytes a conversation, room for
+/// 16 million conversations.
+const BUCKETS: u16 = 4096;
+/// Bytes of a generation above which a start writes a fresh one, rid of what sled leaves behind.
+const GENERATION_BYTES_FRESH: u64 = 64 * 1024 * 1024;
+/// Rows copied to a fresh generation in one batch.
+const COPY_ROWS: usize = 256;
+
+const _: () = assert!(RECORD_BYTES_MAX / 25 * BUCKETS as usize > 15_000_000);
+
+/// One generation of the state.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) database: Database,
+    pub(super) generation: u32,
+}
+
+/// The state a start found.
+pub(super) struct OpenedState {
+    pub(super) state: State,
+    /// The generation in force could not be opened, so an older one was, or a new one made.
+    pub(super) fell_back: bool,
+}
+
+impl State {
+    /// Opens the generation that `CURRENT` names, or the one before it if that will not open, or
+    /// an empty one.
+    pub(super) fn open(folder: &Path) -> Result<OpenedState, DatabaseError> {
+        let current = read_current(folder);
+        let mut generations = generations(folder)?;
+        generations.retain(|generation| current.is_none_or(|current| *generation <= current));
+        let mut fell_back = false;
+        for generation in generations.iter().rev() {
+            match Self::open_generation(folder, *generation) {
+                Ok(state) => {
+                    write_current(folder, *generation)?;
+                    return Ok(OpenedState { state, fell_back });
+                }
+                Err(error) => {
+                    let error = Chain(&error);
+                    tracing::error!(generation, %error, "a generation of the state is damaged");
+                    fell_back = true;
+                }
+            }
+        }
+        let generation = generations.last().copied().or(current).unwrap_or(0) + 1;
+        let state = Self::open_generation(folder, generation)?;
+        write_current(folder, generation)?;
+        Ok(OpenedState { state, fell_back })
+    }
+
+    fn open_generation(folder: &Path, generation: u32) -> Result<Self, DatabaseError> {
+        let database = Database::open(&path(folder, generation), Role::State)?;
+        let state = Self { database, generation };
+        state.checkpoint()?;
+        Ok(state)
+    }
+
+    /// Writes a fresh generation when this one is large, keeps this one, and removes all before.
+    pub(super) fn renew(self, folder: &Path) -> Result<Self, DatabaseError> {
+        for old in generations(folder)? {
+            if old + 1 < self.generation || old > self.generation {
+                remove_database(&path(folder, old))?;
+            }
+        }
+        if self.database.bytes() < GENERATION_BYTES_FRESH {
+            return Ok(self);
+        }
+        let fresh = Self::open_generation(folder, self.generation + 1)?;
+        let mut batch = Batch::default();
+        for (count, row) in self.database.scan(&[], &[]).enumerate() {
+            let (key, value) = row?;
+            batch.write(&key, value.to_vec());
+            if count % COPY_ROWS == COPY_ROWS - 1 {
+                fresh.database.write_batch(std::mem::take(&mut batch))?;
+            }
+        }
+        fresh.database.write_batch(batch)?;
+        fresh.database.sync()?;
+        write_current(folder, fresh.generation)?;
+        if self.generation > 1 && path(folder, self.generation - 1).exists() {
+            remove_database(&path(folder, self.generation - 1))?;
+        }
+        Ok(fresh)
+    }
+
+    /// Removes the generation before this one, whose part of the log has to go.
+    pub(super) fn remove_previous(&self, folder: &Path) -> Result<(), DatabaseError> {
+        let previous = path(folder, self.generation.saturating_sub(1));
+        if previous.exists() { remove_database(&previous) } else { Ok(()) }
+    }
+
+    pub(super) fn checkpoint(&self) -> Result<Option<Checkpoint>, DatabaseError> {
+        self.unpacked(CHECKPOINT, unpack_checkpoint)
+    }
+
+    pub(super) fn peer(&self, peer: &PeerId) -> Result<Option<Peer>, DatabaseError> {
+        self.unpacked(&peer_key(peer), unpack_peer)
+    }
+
+    /// Up to `max` peers from a key on, each with the time of its oldest waiting message, and the
+    /// key to go on from. Peers for whom nothing waits, or that cannot be read, are left out.
+    #[allow(clippy::type_complexity, reason = "a page and where the next one begins")]
+    pub(super) fn peers_from(
+        &self,
+        from: &[u8],
+        max: usize,
+    ) -> Result<(Vec<(PeerId, i64)>, Option<Vec<u8>>), DatabaseError> {
+        let from = if from.is_empty() { PEER } else { from };
+        let mut peers = Vec::new();
+        for (seen, row) in self.database.scan(PEER, from).enumerate() {
+            let (key, value) = row?;
+            if seen == max {
+                return Ok((peers, Some(key.to_vec())));
+            }
+            let id = std::str::from_utf8(&key[1..]).ok().and_then(|id| PeerId::new(id).ok());
+            let peer = unpack_peer(&value).ok();
+            if let (Some(id), Some(oldest)) =
+                (id, peer.and_then(|peer| peer.waiting.front().cloned()))
+            {
+                peers.push((id, oldest.at_ms));
+            }
+        }
+        Ok((peers, None))
+    }
+
+    /// Those messages of a row whose id is wanted; none if the row is gone.
+    pub(super) fn row(
+        &self,
+        peer: &PeerId,
+        first: MessageId,
+        wanted: impl Fn(MessageId) -> bool,
+    ) -> Result<Vec<Message>, DatabaseError> {
+        let row = self.unpacked(&row_key(peer, first), |bytes| unpack_row(bytes, wanted))?;
+        Ok(row.unwrap_or_default())
+    }
+
+    pub(super) fn sequence(
+        &self,
+        conversation: &ConversationKey,
+    ) -> Result<Option<LastSequence>, DatabaseError> {
+        let key = bucket_key(bucket(conversation));
+        Ok(self.unpacked(&key, |bytes| find_sequence(bytes, conversation))?.flatten())
+    }
+
+    pub(super) fn bucket(
+        &self,
+        bucket: u16,
+    ) -> Result<Vec<(ConversationKey, LastSequence)>, DatabaseError> {
+        Ok(self.unpacked(&bucket_key(bucket), unpack_sequences)?.unwrap_or_default())
+    }
+
+    pub(super) fn segment(&self, number: u32) -> Result<Option<SegmentInfo>, DatabaseError> {
+        self.unpacked(&segment_key(number), unpack_segment)
+    }
+
+    fn unpacked<T>(
+        &self,
+        key: &[u8],
+        unpack: impl FnOnce(&[u8]) -> Result<T, crate::store::ValueError>,
+    ) -> Result<Option<T>, DatabaseError> {
+        let Some(bytes) = self.database.read(key)? else { return Ok(None) };
+        unpack(&bytes).map(Some).map_err(DatabaseError::value(&self.database.path))
+    }
+}
+
+/// What is to change in the state.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    batch: Batch,
+    pub(super) count: usize,
+}
+
+impl Changes {
+    fn write(&mut self, key: &[u8], value: Vec<u8>) {
+        self.batch.write(key, value);
+        self.count += 1;
+    }
+
+    pub(super) fn peer(&mut self, id: &PeerId, peer: &Peer) {
+        self.write(&peer_key(id), pack_peer(peer));
+    }
+
+    pub(super) fn remove_peer(&mut self, id: &PeerId) {
+        self.batch.remove(&peer_key(id));
+        self.count += 1;
+    }
+
+    pub(super) fn row(&mut self, peer: &PeerId, first: MessageId, row: Vec<u8>) {
+        self.write(&row_key(peer, first), row);
+    }
+
+    pub(super) fn remove_row(&mut self, peer: &PeerId, first: MessageId) {
+        self.batch.remove(&row_key(peer, first));
+        self.count += 1;
+    }
+
+    pub(super) fn bucket(&mut self, bucket: u16, rows: &[(ConversationKey, LastSequence)]) {
+        self.write(&bucket_key(bucket), pack_sequences(rows));
+    }
+
+    pub(super) fn checkpoint(&mut self, checkpoint: &Checkpoint) {
+        self.write(CHECKPOINT, pack_checkpoint(checkpoint));
+    }
+
+    pub(super) fn segment(&mut self, number: u32, info: &SegmentInfo) {
+        self.write(&segment_key(number), pack_segment(info));
+    }
+
+    pub(super) fn remove_segment(&mut self, number: u32) {
+        self.batch.remove(&segment_key(number));
+        self.count += 1;
+    }
+
+    /// Makes all changes, or none.
+    pub(super) fn apply(self, state: &State) -> Result<(), DatabaseError> {
+        if self.count == 0 { Ok(()) } else { state.database.write_batch(self.batch) }
+    }
+}
+
+/// The bucket that holds a conversation.
+pub(super) fn bucket(conversation: &ConversationKey) -> u16 {
+    u16::from_be_bytes([conversation[1], conversation[2]]) % BUCKETS
+}
+
+fn peer_key(peer: &PeerId) -> Vec<u8> {
+    [PEER, peer.as_str().as_bytes()].concat()
+}
+
+fn row_key(peer: &PeerId, first: MessageId) -> Vec<u8> {
+    // A peer's id has no control characters, so the zero byte ends it.
+    [b"w", peer.as_str().as_bytes(), &[0], &first.0.to_be_bytes()].concat()
+}
+
+fn bucket_key(bucket: u16) -> [u8; 3] {
+    let [high, low] = bucket.to_be_bytes();
+    [b's', high, low]
+}
+
+fn segment_key(number: u32) -> Vec<u8> {
+    [&b"g"[..], &number.to_be_bytes()].concat()
+}
+
+fn path(folder: &Path, generation: u32) -> PathBuf {
+    folder.join(format!("state-{generation}"))
+}
+
+/// The generations there are, by rising number.
+fn generations(folder: &Path) -> Result<Vec<u32>, DatabaseError> {
+    let entries = fs::read_dir(folder).map_err(DatabaseError::disk("read", folder))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut generations: Vec<u32> =
+        names.filter_map(|name| name.strip_prefix("state-")?.parse().ok()).collect();
+    generations.sort_unstable();
+    Ok(generations)
+}
+
+fn read_current(folder: &Path) -> Option<u32> {
+    fs::read_to_string(folder.join("CURRENT")).ok()?.trim().parse().ok()
+}
+
+fn write_current(folder: &Path, generation: u32) -> Result<(), DatabaseError> {
+    let fresh = folder.join("CURRENT.new");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&fresh)?;
+        writeln!(file, "{generation}")?;
+        file.sync_all()?;
+        fs::rename(&fresh, folder.join("CURRENT"))
+    };
+    write().map_err(DatabaseError::disk("write", &fresh))?;
+    sync_folder(folder)
+}
