@@ -18,7 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::id::{ConversationId, DeviceId, MessageId, PeerId, SessionId};
-use crate::limits::{ALPN, CLIENT_INCOMING_MAX, FRAME_BYTES_MAX};
+use crate::limits::{
+    ALPN, CLIENT_ANSWER_TIMEOUT, CLIENT_INCOMING_MAX, CLIENT_SENDS_MAX, FRAME_BYTES_MAX,
+};
 use crate::reason::Reason;
 use crate::wire::{self, ClientFrame, Decoder, ServerFrame, Target};
 
@@ -166,6 +168,11 @@ impl Stream {
         let mut out = BytesMut::new();
         frames.into_iter().for_each(|frame| frame.encode(&mut out));
         self.send.write_all(&out).await.unwrap();
+    }
+
+    async fn answer_ping(&mut self) {
+        let ClientFrame::Ping(ping) = self.next().await else { panic!("no Ping") };
+        self.say(wire::Pong { request: ping.request, at_ms: 1 }).await;
     }
 
     async fn answer(&mut self, send: &wire::Send, id: i64) {
@@ -576,6 +583,71 @@ tests! {
         opened.unwrap();
     }
 
+    async fn the_sends_under_way_are_bounded_and_the_next_one_waits_its_turn() {
+        let mut server = Server::start(0);
+        let (mut stream, session, _incoming) = server.session(ann()).await;
+        let mut under_way = Vec::new();
+        for _ in 0..CLIENT_SENDS_MAX {
+            under_way.push(session.start_send(to_bob("x")).await.unwrap());
+        }
+        let mut next = tokio::spawn({
+            let session = session.clone();
+            async move { session.send(to_bob("y")).await }
+        });
+        let first = stream.next_send().await;
+        for _ in 1..CLIENT_SENDS_MAX {
+            assert_eq!(stream.next_send().await.body, "x");
+        }
+        tokio::select! {
+            biased;
+            sent = &mut next => panic!("{sent:?} before its turn"),
+            // An answer shows that the client has nothing more to say.
+            () = async {
+                let (pinged, ping) = tokio::join!(session.ping(), stream.answer_ping());
+                pinged.unwrap();
+                ping
+            } => {}
+        }
+        stream.answer(&first, 1).await;
+        let send = stream.next_send().await;
+        assert_eq!((send.body.as_ref(), send.answered), (&b"y"[..], 2));
+        stream.answer(&send, 2).await;
+        assert_eq!(next.await.unwrap().unwrap().id, MessageId(2));
+    }
+
+    async fn a_server_that_lost_the_connection_is_noticed_while_an_answer_is_due() {
+        let mut server = Server::start(0);
+        let (mut stream, session, _incoming) = server.session(ann()).await;
+        let sending = session.start_send(to_bob("one")).await.unwrap();
+        stream.next_send().await;
+        let asked = tokio::time::Instant::now();
+        drop(stream);
+        server.kill_and_restart();
+        let (mut stream, _) = server.opened().await;
+        assert!(asked.elapsed() < CLIENT_ANSWER_TIMEOUT / 2, "{:?}", asked.elapsed());
+        let one = stream.next_send().await;
+        stream.answer(&one, 1).await;
+        sending.await.unwrap();
+    }
+
+    async fn connections_share_a_socket_and_end_apart() {
+        let mut server = Server::start(0);
+        let client = server.client().await;
+        let beside = client.connect_beside().await.unwrap();
+        assert_eq!(client.local_addr().unwrap(), beside.local_addr().unwrap());
+        let ((one, _), opened) = tokio::join!(server.opened(), client.open(ann()));
+        let (_session, mut incoming) = opened.unwrap();
+        let ((two, _), opened) = tokio::join!(server.opened(), beside.open(ann()));
+        let (session, _incoming) = opened.unwrap();
+        assert_ne!(one.connection.stable_id(), two.connection.stable_id());
+        client.close().await;
+        assert!(matches!(incoming.next().await, Some(Event::Opened(_))));
+        assert_eq!(incoming.next().await, None);
+        let mut two = two;
+        let (ping, ()) = tokio::join!(session.ping(), two.answer_ping());
+        ping.unwrap();
+    }
+
     async fn another_certificate_is_not_trusted() {
         let server = Server::start(0);
         let trust = Trust::Fingerprint(Fingerprint::of(b"another"));
@@ -598,15 +670,8 @@ tests! {
     async fn a_ping_is_answered_and_fails_while_paused() {
         let mut server = Server::start(0);
         let (mut stream, session, mut incoming) = server.session(ann()).await;
-        let (pong, answer) = tokio::join!(
-            async {
-                let ClientFrame::Ping(ping) = stream.next().await else { panic!("no Ping") };
-                stream.say(wire::Pong { request: ping.request, at_ms: 1 }).await;
-            },
-            session.ping()
-        );
-        let () = pong;
-        answer.unwrap();
+        let (ping, ()) = tokio::join!(session.ping(), stream.answer_ping());
+        ping.unwrap();
         stream.connection.close(0u8.into(), b"");
         assert!(matches!(incoming.next().await, Some(Event::Paused(_))));
         assert_eq!(session.ping().await, Err(RequestError::Paused));
