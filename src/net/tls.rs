@@ -19,8 +19,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::limits::ALPN;
 
-/// Name of the file, in the folder of keys, with the certificate that was made.
-pub const CERTIFICATE_FILE: &str = "certificate.pem";
 /// The file in the folder of keys that holds the certificate made for development.
 pub const CERTIFICATE_FILE: &str = "certificate.pem";
 
