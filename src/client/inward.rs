@@ -163,7 +163,8 @@ impl Shared {
         let Some(number) = number_of(request) else { return };
         let (pending, more) = {
             let mut state = self.lock();
-            (state.window.answer(number), state.window.has_next())
+            let pending = state.window.answer(number);
+            (pending, state.window.has_next() || state.ending)
         };
         if more {
             self.writer.notify_one();

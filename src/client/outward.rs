@@ -25,7 +25,7 @@ pub(super) enum Work {
     Write,
     /// Nothing to do until this time, or until woken.
     Wait(Option<Instant>),
-    /// Everything is written and the session is to end.
+    /// Everything is written and answered, and the session is to end.
     Finish,
 }
 
@@ -186,13 +186,8 @@ impl Shared {
         if !out.is_empty() {
             return Work::Write;
         }
-        let finishes = ending && state.window.all_written() && state.closing == Closing::No;
+        let finishes = ending && state.window.is_empty() && state.closing == Closing::No;
         if finishes { Work::Finish } else { Work::Wait(state.ack.look_at()) }
-    }
-
-    /// Whether every send has its answer.
-    pub(super) fn all_answered(&self) -> bool {
-        self.lock().window.is_empty()
     }
 
     pub(super) fn settle(&self, pending: Pending, result: Result<Sent, SendError>) {

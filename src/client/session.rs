@@ -163,8 +163,9 @@ impl Session {
         reply(self.send_timeout, self.shared.close()).await
     }
 
-    /// Ends the session without logging out, and waits (3 s at most) until what was queued has
-    /// reached the server, acknowledgements too. What comes for the device waits for it.
+    /// Ends the session without logging out, and waits (3 s at most) until the server has what
+    /// was queued, acknowledgements too, and has answered it. What comes for the device waits for
+    /// it. While there is no connection, this ends at once.
     pub async fn end(&self) {
         self.shared.end();
         self.shared.done.cancelled().await;

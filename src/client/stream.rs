@@ -258,21 +258,14 @@ async fn write(shared: &Shared, send: &mut SendStream) -> Failure {
                 // Woken or in time, there may be something to say.
                 let _ = tokio::time::timeout_at(at, shared.writer.notified()).await;
             }
-            Work::Finish => return finish(shared, send).await,
+            Work::Finish => {
+                // A stream that is gone needs no end; otherwise the server is to have all of it.
+                let _ = send.finish();
+                let _ = send.stopped().await;
+                return Failure::Done;
+            }
         }
     }
-}
-
-/// Ends the stream and waits until the server has all of it.
-async fn finish(shared: &Shared, send: &mut SendStream) -> Failure {
-    // A stream that is gone needs no end.
-    let _ = send.finish();
-    let _ = send.stopped().await;
-    if !shared.all_answered() {
-        // The reader goes on until the server ends the stream too.
-        std::future::pending::<()>().await;
-    }
-    Failure::Done
 }
 
 /// Pieces of the stream taken with one lock of the connection.

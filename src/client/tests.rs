@@ -445,8 +445,14 @@ tests! {
         stream.say(deliver(1)).await;
         assert_eq!(message(&mut incoming).await, 1);
         session.ack(Cursor { epoch: 7, id: MessageId(1) });
-        let (ack, ()) = tokio::join!(stream.next_ack(), session.end());
-        assert_eq!(ack, 1);
+        let sending = session.start_send(to_bob("last")).await.unwrap();
+        let server = async {
+            assert_eq!(stream.next_ack().await, 1);
+            let last = stream.next_send().await;
+            stream.answer(&last, 2).await;
+        };
+        tokio::join!(server, session.end());
+        sending.await.unwrap();
         assert!(stream.try_next().await.is_none());
         assert_eq!(incoming.next().await, None);
     }
