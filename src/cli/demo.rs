@@ -138,7 +138,10 @@ impl Actor {
     /// The number of the next message, which must say `text`.
     async fn hear(&mut self, text: &str) -> Result<u32, Failure> {
         match in_time(self.incoming.next()).await? {
-            Some(Event::Message(message)) if message.body == text => Ok(message.sequence),
+            Some(Event::Message(message)) if message.body == text => {
+                self.session.ack(message.cursor());
+                Ok(message.sequence)
+            }
             event => Err(unexpected(&self.session.peer(), &format_args!("{text:?}"), &event)),
         }
     }

@@ -128,5 +128,10 @@ impl Cli {
 }
 
 fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(command);
+    // A command has waited for whatever must be waited for; one that was cut short waits for
+    // nothing.
+    runtime.shutdown_background();
+    outcome
 }
