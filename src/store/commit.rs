@@ -93,6 +93,9 @@ impl<T: Send + 'static> Committer<T> {
             self.taker.progress.begin();
             let is_idle = item.is_none();
             let acks_wait = !self.taker.lazy.is_empty();
+            if is_idle && !acks_wait && self.taker.is_closed() {
+                break;
+            }
             if !is_idle || (acks_wait && last_start.elapsed() >= ACK_COMPANY) {
                 self.pace(last_start);
                 last_start = Instant::now();

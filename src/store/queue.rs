@@ -216,6 +216,11 @@ impl<T> Queue<T> {
 }
 
 impl<T> Taker<T> {
+    /// Whether nothing more is taken; what was taken before may still wait.
+    pub(super) fn is_closed(&self) -> bool {
+        self.shared.permits.is_closed()
+    }
+
     /// Bytes that wait to be taken.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.shared.waiting.load(Ordering::Relaxed)
