@@ -42,6 +42,10 @@ use clap::Parser;
 use crate::options::{Command, Options, Scenario};
 use crate::report::{Report, Rounds};
 
+// The allocator of the server, so that the floor does without no advantage that the server has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Worker threads of the generator, and of the relay: as many as the figures were agreed for.
 const WORKERS: usize = 2;
 
