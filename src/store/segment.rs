@@ -198,6 +198,8 @@ fn patiently(open: impl Fn() -> sled::Result<sled::Db>) -> sled::Result<sled::Db
 
 /// Makes the creation, renaming and removal of a folder's entries durable.
 pub(super) fn sync_folder(path: &Path) -> Result<(), DatabaseError> {
+    // The parent of a relative path of one name is empty, and means where the process is.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let synced = File::open(path).and_then(|folder| folder.sync_all());
     synced.map_err(DatabaseError::disk("sync", path))
 }
