@@ -6,12 +6,14 @@
 //! * The first signal drains, the second one cuts short.
 
 use std::io::Write;
+use std::time::Instant;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use tidings::config::Config;
+use tidings::net::CERTIFICATE_FILE;
 use tidings::server::{DrainOutcome, Server};
 
 use super::configured::ConfigArgs;
@@ -34,17 +36,22 @@ impl ServeArgs {
 async fn serve(config: Config) -> Outcome {
     let failed = |error: std::io::Error| Failure::new(Exit::ServerFailed, error);
     let mut signals = Signals::new().map_err(failed)?;
+    let made = config.net.keys_dir.join(CERTIFICATE_FILE);
+    let certificate = config.net.certificate.as_ref().map_or(&made, |files| &files.chain);
     info!(
         version = env!("CARGO_PKG_VERSION"),
         data = %config.store.dir.display(),
-        log_bytes_max = config.store.log_bytes_max,
+        certificate = %certificate.display(),
         "starting"
     );
+    let began = Instant::now();
     let started = tokio::select! {
         started = Server::start(config) => started,
         () = signals.next() => return Ok(Exit::Done),
     };
     let server = started.map_err(|error| Failure::new(Exit::ServerFailed, error))?;
+    let took_ms = began.elapsed().as_millis() as u64;
+    info!(replayed = server.report().replayed, took_ms, "started");
     say_ready(&server).map_err(failed)?;
     tokio::select! {
         () = signals.next() => {}
