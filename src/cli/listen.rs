@@ -13,7 +13,8 @@ use tidings::client::{Event, Incoming, Message, Opening, Pause, Session};
 use tidings::id::PeerId;
 
 use super::connected::ServerArgs;
-use super::{Exit, Outcome};
+use super::signals::Signals;
+use super::{Exit, Failure, Outcome};
 
 #[derive(Args, Debug)]
 pub(super) struct ListenArgs {
@@ -25,21 +26,32 @@ pub(super) struct ListenArgs {
 
 impl ListenArgs {
     pub(super) async fn run(self) -> Outcome {
+        let mut signals = Signals::new()?;
         let (options, file) = self.server.device(self.peer, "listen")?;
-        let client = self.server.connect().await?;
-        let (session, mut incoming) = client.open(options).await?;
-        let interrupted = tokio::signal::ctrl_c();
-        tokio::pin!(interrupted);
+        let opened = async {
+            let client = self.server.connect().await?;
+            Ok::<_, Failure>(client.open(options).await?)
+        };
+        let (session, mut incoming) = tokio::select! {
+            opened = opened => opened?,
+            () = signals.next() => return Ok(Exit::Done),
+        };
         loop {
-            let event = match incoming.try_next() {
-                Some(event) => Some(event),
-                None => {
-                    file.store(&session.state())?;
-                    tokio::select! {
-                        event = incoming.next() => event,
-                        _ = &mut interrupted => break end(&session, incoming).await,
-                    }
+            let waiting = incoming.try_next();
+            if waiting.is_none() {
+                file.store(&session.state())?;
+            }
+            let next = async {
+                match waiting {
+                    Some(event) => Some(event),
+                    None => incoming.next().await,
                 }
+            };
+            let event = tokio::select! {
+                biased;
+                // What was taken and not printed is not acknowledged, and comes again.
+                () = signals.next() => break end(&session, incoming).await,
+                event = next => event,
             };
             match event {
                 Some(Event::Ended(refusal)) => return Err(refusal.into()),

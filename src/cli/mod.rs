@@ -11,6 +11,7 @@ mod listen;
 mod logs;
 mod send;
 mod serve;
+mod signals;
 
 use std::error::Error;
 use std::fmt;

@@ -9,7 +9,6 @@ use std::io::Write;
 use std::time::Instant;
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use tidings::config::Config;
@@ -17,6 +16,7 @@ use tidings::net::CERTIFICATE_FILE;
 use tidings::server::{DrainOutcome, Server};
 
 use super::configured::ConfigArgs;
+use super::signals::Signals;
 use super::{Exit, Failure, Outcome, block_on, logs};
 
 #[derive(Args, Debug)]
@@ -81,31 +81,4 @@ fn drained(outcome: &DrainOutcome) -> Exit {
     let DrainOutcome { clean, forced } = *outcome;
     info!(clean, forced, "stopped");
     if forced == 0 { Exit::Done } else { Exit::CutShort }
-}
-
-/// What asks the server to stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for the next one.
-    ///
-    /// # Cancel safety
-    ///
-    /// No signal is lost if the future is dropped.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
