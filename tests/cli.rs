@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -44,29 +44,46 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+fn next_line<R: BufRead + Send + 'static>(mut lines: R) -> (R, String) {
+    in_time("a line", move || {
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        (lines, line.trim_end().to_owned())
+    })
+}
+
 /// A process that runs until it is told to stop.
 struct Running {
     child: Child,
-    stdout: Option<BufReader<std::process::ChildStdout>>,
+    stdout: Option<BufReader<ChildStdout>>,
+    stderr: Option<BufReader<ChildStderr>>,
 }
 
 impl Running {
     fn start(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child = command.spawn().unwrap();
         let stdout = child.stdout.take().map(BufReader::new);
-        Self { child, stdout }
+        let stderr = child.stderr.take().map(BufReader::new);
+        Self { child, stdout, stderr }
     }
 
     /// The next line of its standard output.
     fn line(&mut self) -> String {
-        let mut stdout = self.stdout.take().unwrap();
-        let (stdout, line) = in_time("a line", move || {
-            let mut line = String::new();
-            stdout.read_line(&mut line).unwrap();
-            (stdout, line)
-        });
+        let (stdout, line) = next_line(self.stdout.take().unwrap());
         self.stdout = Some(stdout);
-        line.trim_end().to_owned()
+        line
+    }
+
+    /// Waits for a line with these words in its standard error.
+    fn await_log(&mut self, words: &str) {
+        loop {
+            let (stderr, line) = next_line(self.stderr.take().unwrap());
+            self.stderr = Some(stderr);
+            assert!(!line.is_empty(), "it ended without {words:?}");
+            if line.contains(words) {
+                return;
+            }
+        }
     }
 
     fn signal(&self, name: &str) {
@@ -76,8 +93,13 @@ impl Running {
     }
 
     /// Tells it to stop; its exit status and the rest of its standard output.
-    fn stop(mut self, signal: &str) -> (ExitStatus, String) {
+    fn stop(self, signal: &str) -> (ExitStatus, String) {
         self.signal(signal);
+        self.end()
+    }
+
+    /// Waits for its end; its exit status and the rest of its standard output.
+    fn end(mut self) -> (ExitStatus, String) {
         let mut stdout = self.stdout.take().unwrap();
         let rest = in_time("the end", move || {
             let mut rest = String::new();
@@ -93,6 +115,9 @@ impl Drop for Running {
         // It is gone already when the test went well.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let mut said = String::new();
+        let _ = self.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
+        eprint!("{said}");
     }
 }
 
@@ -190,6 +215,46 @@ fn a_server_says_one_line_when_it_is_ready_and_stops_in_order_when_asked() {
         assert_eq!((status.code(), rest.as_str()), (Some(0), ""), "after SIG{signal}");
     }
     assert!(home.path().join("tidings-data").is_dir());
+}
+
+/// A server, and a client of it that does not react any more.
+fn serve_one_that_hangs(home: &TempDir, more: &[&str]) -> (Running, Running) {
+    let (server, address, fingerprint) = serve(home, more);
+    let args = ["listen", "bob", "--server", &address, "--fingerprint", &fingerprint];
+    let mut bob = Running::start(tidings(home, &args));
+    bob.await_log("bob listens on device");
+    bob.signal("STOP");
+    while !is_stopped(bob.child.id()) {
+        std::thread::yield_now();
+    }
+    (server, bob)
+}
+
+/// Whether every thread of the process has stopped: its state stands behind its name in brackets.
+fn is_stopped(pid: u32) -> bool {
+    let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.all(|thread| {
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    })
+}
+
+#[test]
+fn a_drain_that_has_to_cut_a_session_is_told_by_the_exit_code() {
+    let home = TempDir::new().unwrap();
+    let (server, bob) = serve_one_that_hangs(&home, &["--drain-timeout", "200ms"]);
+    assert_eq!(server.stop("TERM").0.code(), Some(75));
+    drop(bob);
+}
+
+#[test]
+fn a_second_signal_cuts_a_drain_short() {
+    let home = TempDir::new().unwrap();
+    let (mut server, bob) = serve_one_that_hangs(&home, &["--drain-timeout", "10m"]);
+    server.signal("TERM");
+    server.await_log("draining");
+    assert_eq!(server.stop("TERM").0.code(), Some(75));
+    drop(bob);
 }
 
 #[test]
