@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use quinn::Endpoint;
-use tidings::limits::CLIENT_ACK_DELAY;
 use tokio::task::JoinSet;
 
 use crate::link;
 use crate::peer::Work;
+use crate::process;
 use crate::progress::Progress;
 use crate::run::{Phase, Run};
 use crate::server::Server;
@@ -33,6 +33,8 @@ pub(crate) struct Fleet {
     pub(crate) run: Arc<Run>,
     endpoints: Arc<[Endpoint]>,
     server: SocketAddr,
+    /// The server's process, where it can be looked at.
+    pid: Option<u32>,
 }
 
 impl Fleet {
@@ -48,9 +50,9 @@ impl Fleet {
         let ticking = run.clone();
         std::thread::Builder::new()
             .name("ticker".into())
-            .spawn(move || ticking.tick(CLIENT_ACK_DELAY))
+            .spawn(move || ticking.tick())
             .map_err(|error| format!("cannot start the ticker: {error}"))?;
-        Ok(Self { run, endpoints: endpoints?.into(), server: server.address })
+        Ok(Self { run, endpoints: endpoints?.into(), server: server.address, pid: server.pid })
     }
 
     /// Opens the sessions of the peers `indices` and lets them run; says how long it took.
@@ -106,6 +108,10 @@ impl Fleet {
     }
 
     /// Waits until a moment of the run's clock.
+    ///
+    /// # Errors
+    ///
+    /// When the server or every session is gone.
     pub(crate) async fn wait_until(&self, ns: u64, progress: &Progress) -> Result<(), String> {
         let moment = self.run.at(ns);
         let started = Instant::now();
@@ -121,6 +127,9 @@ impl Fleet {
     }
 
     fn check_alive(&self) -> Result<(), String> {
+        if self.pid.is_some_and(|pid| !process::is_running(pid)) {
+            return Err("the server is gone".into());
+        }
         if self.run.open.load(Ordering::Relaxed) > 0 {
             return Ok(());
         }

@@ -11,8 +11,10 @@
 //! * Exit code 0 means that every promise was kept, 1 that one was not or that nothing was
 //!   measured, 2 that the command line is wrong.
 
+mod acks;
 mod chat;
 mod fleet;
+mod flight;
 mod frames;
 mod idle;
 mod link;
@@ -82,7 +84,10 @@ fn fail(why: &str) -> ExitCode {
 /// Runs all rounds; says whether every promise was kept.
 async fn run(scenario: &Scenario, on_floor: bool) -> Result<bool, String> {
     let common = scenario.common();
-    let with_floor = common.with_floor && !on_floor && !matches!(scenario, Scenario::Offline(_));
+    if common.with_floor && matches!(scenario, Scenario::Offline(_)) {
+        return Err("a relay stores nothing, so `offline` has no floor".into());
+    }
+    let with_floor = common.with_floor && !on_floor;
     let (mut rounds, mut floor_rounds) = (Vec::new(), Vec::new());
     for _ in 0..common.rounds {
         if with_floor {

@@ -72,6 +72,12 @@ impl<'a> Measure<'a> {
         }
     }
 
+    /// Begins to measure once the server's own figures have been read, for what is soon over.
+    pub(crate) async fn begin_after_reading(server: &'a Server) -> Self {
+        let metrics = read_metrics(server).await.ok().flatten();
+        Self { metrics: tokio::spawn(std::future::ready(metrics)), ..Self::begin(server) }
+    }
+
     /// Ends the measured time now; the server's own figures may be a second younger.
     pub(crate) async fn end(self) -> Spent {
         let after = Reading::of(self.server);

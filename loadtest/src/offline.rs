@@ -39,8 +39,8 @@ pub(crate) async fn run(stage: &Stage<'_>, offline: &Offline) -> Result<Outcome,
         window: WINDOW,
     };
     let opening = fleet.open(0..SENDERS, store, None, progress).await?;
+    let measure = Measure::begin_after_reading(stage.server).await;
     fleet.run.measure(fleet.run.now_ns(), u64::MAX);
-    let measure = Measure::begin(stage.server);
 
     progress.begin("storing", messages);
     let started = Instant::now();

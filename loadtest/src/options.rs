@@ -7,6 +7,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::frames::{PEERS_MAX, STAMP_BYTES};
@@ -29,7 +30,7 @@ pub(crate) struct Options {
 pub(crate) enum Command {
     #[command(flatten)]
     Scenario(Scenario),
-    /// The same load on a raw QUIC relay without a log, storage or routing: what the transport costs
+    /// The same load on a raw QUIC relay, without a log or routing: what the transport costs
     ///
     /// Example: loadtest floor chat --sessions 200 --window 16
     Floor(Floor),
@@ -94,7 +95,7 @@ pub(crate) struct Relay {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Chat {
     /// Sessions, one connection each
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..PEERS_MAX as i64))]
+    #[arg(long, default_value_t = 200, value_parser = peers_from(2))]
     pub(crate) sessions: u32,
     /// Sends that each session keeps in flight
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=128))]
@@ -111,7 +112,7 @@ pub(crate) struct Chat {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Rate {
     /// Sessions, one connection each
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..PEERS_MAX as i64))]
+    #[arg(long, default_value_t = 1_000, value_parser = peers_from(2))]
     pub(crate) sessions: u32,
     /// Messages a second, all sessions together
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
@@ -128,7 +129,7 @@ pub(crate) struct Rate {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Offline {
     /// Absent peers
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..PEERS_MAX as i64 / 2))]
+    #[arg(long, default_value_t = 2_000, value_parser = peers_from(1))]
     pub(crate) peers: u32,
     /// Messages stored for each of them
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
@@ -143,7 +144,7 @@ pub(crate) struct Offline {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Idle {
     /// Sessions, one connection each
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..PEERS_MAX as i64))]
+    #[arg(long, default_value_t = 1_000, value_parser = peers_from(1))]
     pub(crate) sessions: u32,
     /// How long they are held, in seconds
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
@@ -195,6 +196,9 @@ pub(crate) struct Common {
     /// Leaves the data folder behind
     #[arg(long, help_heading = "Server")]
     pub(crate) keep: bool,
+    /// Kills the server at the end (SIGKILL) and measures how soon it is ready again
+    #[arg(long, help_heading = "Server")]
+    pub(crate) kill: bool,
     /// Bytes the server's log may take, such as 4GiB
     #[arg(long, value_name = "SIZE", help_heading = "Server")]
     pub(crate) log_bytes_max: Option<String>,
@@ -237,6 +241,11 @@ pub(crate) enum ServerChoice {
     Spawn,
     /// It runs already.
     At(SocketAddr),
+}
+
+/// Peers, at least so many; the senders of `offline` come on top of them.
+fn peers_from(least: i64) -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(least..=i64::from(PEERS_MAX / 2))
 }
 
 fn parse_server(text: &str) -> Result<ServerChoice, String> {

@@ -10,13 +10,12 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::BytesMut;
-use tidings::id::MessageId;
-use tidings::limits::{CLIENT_ACK_DELAY, CLIENT_ACK_MESSAGES};
-use tidings::wire::{Ack, ClientFrame, Opened, Ping, RawFrame, ServerFrame, kind};
+use tidings::wire::{ClientFrame, Opened, Ping, RawFrame, ServerFrame, kind};
 
+use crate::acks::Acks;
+use crate::flight::{Flight, Send};
 use crate::frames::{self, DeliverView, NAME_BYTES, SentView, Stamp};
 use crate::proof::{Arrival, Order};
 use crate::record::Record;
@@ -99,7 +98,7 @@ impl Peer {
 
     /// Since when a message awaits acknowledgement, in nanoseconds; 0 for none.
     pub(crate) fn unacked_since_ns(&self) -> u64 {
-        self.acks.since_ns
+        self.acks.since_ns()
     }
 
     /// Whether the peer has done all that it will do.
@@ -284,7 +283,7 @@ impl Peer {
         let sending = phase == Phase::Send;
         while self.flight.len() < self.sends_max {
             let (intended_ns, to) = match &mut self.work {
-                Work::Chat { window } if sending && self.flight.unanswered < *window => {
+                Work::Chat { window } if sending && self.flight.unanswered() < *window => {
                     (now_ns, self.random_peer(run))
                 }
                 Work::Rate => match due.pop_front() {
@@ -292,7 +291,7 @@ impl Peer {
                     None => return,
                 },
                 Work::Store { next, step, messages, first_peer, peers, window }
-                    if sending && *next < *messages && self.flight.unanswered < *window =>
+                    if sending && *next < *messages && self.flight.unanswered() < *window =>
                 {
                     let to = *first_peer + (*next % u64::from(*peers)) as u32;
                     *next += *step;
@@ -303,7 +302,7 @@ impl Peer {
             let number = self.flight.begin(Send { intended_ns, to });
             let stamp = Stamp { sender: self.index, number, intended_ns };
             let name = run.names.name(to);
-            frames::put_send(&mut self.out, &stamp, self.flight.first, &name, run.payload);
+            frames::put_send(&mut self.out, &stamp, self.flight.first(), &name, run.payload);
             record.counts.sent += 1;
             record.counts.sent_measured += u64::from(run.is_measured(intended_ns));
         }
@@ -315,82 +314,189 @@ impl Peer {
     }
 }
 
-/// A send that awaits its answer.
-#[derive(Clone, Copy, Debug)]
-struct Send {
-    intended_ns: u64,
-    to: u32,
-}
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidings::id::{DeviceId, MessageId, PeerId, SessionId};
+    use tidings::wire::{Decoder, Deliver, Dropped, Pong, Sent};
 
-/// The sends that await their answers, by their numbers.
-#[derive(Debug)]
-struct Flight {
-    /// All numbers below this have been answered.
-    first: u64,
-    /// From `first` on; `None` is answered.
-    sends: VecDeque<Option<Send>>,
-    unanswered: usize,
-}
+    use super::*;
 
-impl Flight {
-    fn new(first: u64) -> Self {
-        Self { first, sends: VecDeque::new(), unanswered: 0 }
+    const PEERS: u32 = 4;
+
+    struct Play {
+        run: Run,
+        peer: Peer,
+        now_ns: u64,
     }
 
-    /// Numbers from the oldest unanswered to the newest.
-    fn len(&self) -> usize {
-        self.sends.len()
-    }
-
-    /// Gives a send its number.
-    fn begin(&mut self, send: Send) -> u64 {
-        self.sends.push_back(Some(send));
-        self.unanswered += 1;
-        self.first + self.sends.len() as u64 - 1
-    }
-
-    /// The send that an answer is for; `None` if there is none, or it was answered.
-    fn answered(&mut self, number: u64) -> Option<Send> {
-        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        let send = self.sends.get_mut(at)?.take()?;
-        self.unanswered -= 1;
-        while let Some(None) = self.sends.front() {
-            self.sends.pop_front();
-            self.first += 1;
+    impl Play {
+        /// A peer with index 0 whose server allows 8 unanswered sends.
+        fn new(work: Work, waiting: u64, dropped: u64) -> Self {
+            let run = Run::new(PEERS, 64, true);
+            run.measure(0, u64::MAX);
+            let opened = Opened {
+                session: SessionId(1),
+                epoch: 1,
+                device: DeviceId::random(),
+                next_number: 1,
+                waiting,
+                dropped,
+                at_ms: 0,
+                online: Vec::new(),
+                frame_bytes_max: 1_000,
+                body_bytes_max: 1_000,
+                recipients_max: 1,
+                sends_max: 8,
+            };
+            let peer = Peer::new(0, &run, work, &opened);
+            Self { run, peer, now_ns: 1_000 }
         }
-        Some(send)
-    }
-}
 
-/// What the peer owes the server by way of acknowledgement.
-#[derive(Debug, Default)]
-struct Acks {
-    last_id: u64,
-    messages: usize,
-    since_ns: u64,
-}
+        /// Lets the peer speak and returns what it said.
+        fn speak(&mut self) -> Vec<ClientFrame> {
+            self.speak_of(&mut VecDeque::new())
+        }
 
-impl Acks {
-    fn add(&mut self, id: u64, now_ns: u64) {
-        self.last_id = self.last_id.max(id);
-        self.messages += 1;
-        if self.since_ns == 0 {
-            self.since_ns = now_ns;
+        fn speak_of(&mut self, due: &mut VecDeque<u64>) -> Vec<ClientFrame> {
+            self.peer.speak(self.now_ns, due, &self.run, &mut self.run.records.own());
+            let mut decoder = Decoder::new(1_000);
+            decoder.push(self.peer.out.split().freeze());
+            let mut said = Vec::new();
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                said.push(ClientFrame::decode(frame).unwrap());
+            }
+            said
+        }
+
+        fn hear(&mut self, frame: impl Into<ServerFrame>) -> Result<(), String> {
+            let mut bytes = BytesMut::new();
+            frame.into().encode(&mut bytes);
+            let mut decoder = Decoder::new(1_000);
+            decoder.push(bytes.freeze());
+            let frame = decoder.next_frame().unwrap().unwrap();
+            self.peer.take(frame, self.now_ns, &self.run, &mut self.run.records.own())
+        }
+
+        fn message(&self, id: u64, sender: u32, number: u64) -> Deliver {
+            let peer = |index| {
+                let name = self.run.names.name(index);
+                PeerId::new(std::str::from_utf8(&name).unwrap()).unwrap()
+            };
+            let mut body = sender.to_be_bytes().to_vec();
+            body.extend_from_slice(&number.to_be_bytes());
+            body.extend_from_slice(&self.now_ns.to_be_bytes());
+            body.resize(64, 0);
+            Deliver {
+                transient: false,
+                receipt: false,
+                waited: false,
+                id: MessageId(id as i64),
+                sequence: number as u32,
+                at_ms: 0,
+                conversation: tidings::id::ConversationId::Peers([0; 16]),
+                from: peer(sender),
+                to: vec![peer(0)],
+                client_msg_no: "".into(),
+                body: Bytes::from(body),
+            }
         }
     }
 
-    fn is_due(&self, now_ns: u64) -> bool {
-        // Half the delay before its end: the ticker comes by only now and then.
-        const SOON: Duration = CLIENT_ACK_DELAY.saturating_sub(Duration::from_millis(8));
-        self.messages >= CLIENT_ACK_MESSAGES
-            || self.messages > 0 && now_ns.saturating_sub(self.since_ns) >= SOON.as_nanos() as u64
+    fn sent(request: u64) -> Sent {
+        Sent { request, id: MessageId(request as i64), sequence: 1, at_ms: 0 }
     }
 
-    fn put(&mut self, out: &mut BytesMut) {
-        if self.messages > 0 {
-            ClientFrame::from(Ack { id: MessageId(self.last_id as i64) }).encode(out);
-            self.messages = 0;
-            self.since_ns = 0;
+    fn numbers(said: &[ClientFrame]) -> Vec<(u64, u64)> {
+        let sends = said.iter().filter_map(|frame| match frame {
+            ClientFrame::Send(send) => Some((send.number, send.answered)),
+            _ => None,
+        });
+        sends.collect()
+    }
+
+    #[test]
+    fn a_chat_keeps_its_window_in_flight_and_says_what_was_answered() {
+        let mut play = Play::new(Work::Chat { window: 3 }, 0, 0);
+        assert!(play.speak().is_empty(), "nothing is sent before the run sends");
+        play.run.enter(Phase::Send);
+        assert_eq!(numbers(&play.speak()), [(1, 1), (2, 1), (3, 1)]);
+        play.hear(sent(2)).unwrap();
+        assert_eq!(numbers(&play.speak()), [(4, 1)], "the first is not answered");
+        play.hear(sent(1)).unwrap();
+        play.hear(sent(3)).unwrap();
+        assert_eq!(numbers(&play.speak()), [(5, 4), (6, 4)]);
+        play.run.enter(Phase::Quiet);
+        play.hear(sent(4)).unwrap();
+        assert!(numbers(&play.speak()).is_empty());
+        assert_eq!(play.run.ledger.verdict().acked, 4);
+        assert!(play.hear(sent(4)).is_err(), "an answer must come once");
+    }
+
+    #[test]
+    fn no_more_sends_are_unanswered_than_the_server_allows() {
+        let mut play = Play::new(Work::Rate, 0, 0);
+        let mut due: VecDeque<u64> = (1..=20).collect();
+        assert_eq!(numbers(&play.speak_of(&mut due)).len(), 8);
+        assert_eq!(due.len(), 12, "the rest stays due");
+        play.hear(sent(1)).unwrap();
+        assert_eq!(numbers(&play.speak_of(&mut due)), [(9, 2)]);
+    }
+
+    #[test]
+    fn a_message_is_acknowledged_with_the_next_frame_or_after_a_while() {
+        let mut play = Play::new(Work::Rate, 0, 0);
+        play.hear(play.message(7, 1, 1)).unwrap();
+        assert!(play.speak().is_empty(), "an acknowledgement waits for company");
+        let said = play.speak_of(&mut VecDeque::from([5]));
+        assert!(matches!(said.as_slice(), [ClientFrame::Send(_), ClientFrame::Ack(ack)]
+            if ack.id == MessageId(7)));
+        play.hear(play.message(8, 1, 2)).unwrap();
+        play.now_ns += 19_000_000;
+        assert!(matches!(play.speak().as_slice(), [ClientFrame::Ack(ack)]
+            if ack.id == MessageId(8)));
+        for id in 9..9 + 32 {
+            play.hear(play.message(id, 1, id)).unwrap();
+        }
+        assert!(matches!(play.speak().as_slice(), [ClientFrame::Ack(ack)]
+            if ack.id == MessageId(40)));
+        assert!(play.speak().is_empty());
+    }
+
+    #[test]
+    fn every_message_is_checked() {
+        let mut play = Play::new(Work::Listen, 0, 0);
+        play.hear(play.message(1, 1, 1)).unwrap();
+        play.hear(play.message(1, 1, 1)).unwrap();
+        play.hear(play.message(2, 1, 1)).unwrap();
+        play.hear(play.message(3, 1, 5)).unwrap();
+        play.hear(play.message(4, 1, 4)).unwrap();
+        let forged = Deliver { from: play.message(5, 2, 1).from, ..play.message(5, 3, 1) };
+        play.hear(forged).unwrap();
+        let counts = play.run.records.counts();
+        assert_eq!(counts.duplicated_on_wire, 1, "the same id");
+        assert_eq!(counts.duplicated, 1, "the same message under another id");
+        assert_eq!(counts.out_of_order, 1);
+        assert_eq!(counts.misdelivered, 1);
+    }
+
+    #[test]
+    fn a_drained_peer_had_the_newest_and_was_told_of_the_rest() {
+        for (told, wrong) in [(1, 0), (2, 1)] {
+            let mut play = Play::new(Work::Drain { opened_ns: 0 }, 2, told);
+            play.run.stored.as_ref().unwrap()[0].lock().extend([3, 1, 2]);
+            play.hear(Dropped { count: told, id: MessageId(1) }).unwrap();
+            play.hear(play.message(2, 1, 1)).unwrap();
+            assert!(play.speak().is_empty());
+            play.hear(play.message(3, 1, 2)).unwrap();
+            assert!(
+                matches!(play.speak().as_slice(), [ClientFrame::Ack(ack), ClientFrame::Ping(_)]
+                if ack.id == MessageId(3))
+            );
+            assert!(!play.peer.is_done());
+            play.hear(Pong { request: FENCE, at_ms: 0 }).unwrap();
+            assert!(play.peer.is_done());
+            assert_eq!(play.run.wrong_windows.load(Ordering::Relaxed), wrong);
         }
     }
 }

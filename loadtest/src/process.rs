@@ -15,6 +15,13 @@ pub(crate) fn cpu_us(pid: u32) -> Option<u64> {
     stat_cpu_us(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Whether a process runs: it exists and is no zombie.
+pub(crate) fn is_running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rfind(')').and_then(|end| stat.get(end + 1..)).map(str::trim_start);
+    state.is_some_and(|state| !state.is_empty() && !state.starts_with(['Z', 'X']))
+}
+
 /// CPU time used by the threads of a process whose names begin with `name`, in microseconds.
 pub(crate) fn threads_cpu_us(pid: u32, name: &str) -> Option<u64> {
     let mut total = None;
@@ -105,6 +112,8 @@ mod tests {
         let own = std::process::id();
         assert!(cpu_us(own).is_some());
         assert!(rss_kib(own).is_some_and(|kib| kib > 100));
+        assert!(is_running(own));
+        assert!(!is_running(u32::MAX));
         assert_eq!(threads_cpu_us(own, "no-such-thread"), None);
     }
 }

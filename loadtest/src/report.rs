@@ -76,6 +76,9 @@ pub(crate) struct Report {
     pub(crate) drain_per_second: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) open_to_last_ms: Option<Millis>,
+    /// How soon the server was ready again after it was killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ready_again_ms: Option<f64>,
     /// Sends that the server refused.
     pub(crate) refused: u64,
     /// Messages at the wrong peer, or not from who they say.
@@ -138,10 +141,14 @@ impl Report {
         rows.number("server CPU", self.server_cpu_us_per_message, " us a message");
         rows.number("log CPU", self.log_cpu_us_per_message, " us a message");
         rows.number("generator CPU", self.generator_cpu_us_per_message, " us a message");
-        rows.number("session CPU", self.cpu_us_per_session_second, " us a session and second");
+        if self.scenario.ends_with("idle") {
+            let cost = self.cpu_us_per_session_second;
+            rows.number("session CPU", cost, " us a session and second");
+        }
         rows.number("server memory", self.server_rss_mib, " MiB at most");
         rows.number("session memory", self.rss_kib_per_session, " KiB");
         rows.number("connects/s", self.connects_per_second, "");
+        rows.number("ready again", self.ready_again_ms, " ms after the server was killed");
         rows.count("commits", self.commits);
         rows.count("log bytes", self.log_bytes);
         if let Some(filesystem) = &self.filesystem {

@@ -12,15 +12,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::acks::{ACK_DUE, LOOK};
 use crate::frames::Names;
 use crate::proof::Ledger;
 use crate::record::Records;
 
 /// Problems that are kept for the report; the rest is only counted.
 const TROUBLES_MAX: usize = 5;
-/// How often the ticker looks for acknowledgements that are due.
-const TICK: Duration = Duration::from_millis(4);
-
 /// What the sessions do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
 #[repr(u8)]
@@ -173,11 +171,10 @@ impl Run {
     /// Wakes sessions whose acknowledgements are due, until [`Self::stop_ticking`].
     ///
     /// One thread looks at all sessions, so that none needs a timer of its own.
-    pub(crate) fn tick(&self, delay: Duration) {
-        // One that is not due now is late at the next look but one.
-        let due_ns = (delay.saturating_sub(2 * TICK)).as_nanos() as u64;
+    pub(crate) fn tick(&self) {
+        let due_ns = ACK_DUE.as_nanos() as u64;
         while !self.stop_ticking.load(Ordering::Relaxed) {
-            std::thread::sleep(TICK);
+            std::thread::sleep(LOOK);
             let now_ns = self.now_ns();
             for mail in &self.mail {
                 let since_ns = mail.unacked_since.load(Ordering::Relaxed);

@@ -66,17 +66,26 @@ pub(crate) async fn run(scenario: &Scenario, on_floor: bool) -> Result<Report, S
     };
     let progress = Progress::new(&name);
     let machine = process::machine();
-    let server = match on_floor {
+    let mut server = match on_floor {
         true => Server::relay(scenario.peers(), common.pace_us).await?,
         false => Server::start(common).await?,
     };
     let result = play(scenario, &server, &progress).await;
     let blob_files = server.blob_files();
+    let restarted = match common.kill && result.is_ok() {
+        true => server.kill_and_start(common).await.map(Some),
+        false => Ok(None),
+    };
     let stopped = server.stop().await;
     progress.end();
-    let mut report = result?;
+    let mut report = result.map_err(|why| match &stopped {
+        Ok(()) => why,
+        Err(also) => format!("{why}; {also}"),
+    })?;
+    let ready_again = restarted?;
     stopped?;
     report.scenario = name;
+    report.ready_again_ms = ready_again.map(|took| rounded(took.as_secs_f64() * 1e3));
     report.blob_files = blob_files;
     report.machine = machine;
     report.command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");

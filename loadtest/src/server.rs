@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -100,33 +100,13 @@ impl Server {
     }
 
     async fn spawn(common: &Common) -> Result<Self, String> {
-        let program = match &common.tidings {
-            Some(program) => program.clone(),
-            None => beside_own("tidings")?,
-        };
-        if !program.is_file() {
-            return Err(format!(
-                "there is no server at {}; build it with `cargo build --release`, or name it with \
-                 --tidings PATH",
-                program.display()
-            ));
-        }
         let above = match &common.data {
             Some(folder) => folder.clone(),
             None => beside_own("loadtest-data")?,
         };
         let (folder, filesystem) = fresh_folder(&above, common.keep)?;
         let metrics = folder.path.join("metrics.txt");
-        let log = std::fs::File::create(folder.path.join("server.log"))
-            .map_err(|error| format!("cannot write the server's log: {error}"))?;
-        let mut command = Command::new(program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]);
-        command.arg(folder.path.join("data"));
-        command.arg("--metrics-file").arg(&metrics).args(common.server_arguments());
-        command.stdin(Stdio::null()).stderr(log);
-        let started = start(command, "the server").await;
-        let (child, address, fingerprint) =
-            started.map_err(|why| format!("{why}{}", log_tail(&folder.path)))?;
+        let (child, address, fingerprint) = serve(common, &folder.path).await?;
         Ok(Self {
             address,
             fingerprint,
@@ -137,6 +117,25 @@ impl Server {
             child: Some(child),
             is_relay: false,
         })
+    }
+
+    /// Kills a spawned server and starts it again; says how long it took to be ready.
+    ///
+    /// # Errors
+    ///
+    /// When the server is not ours, or does not come back.
+    pub(crate) async fn kill_and_start(&mut self, common: &Common) -> Result<Duration, String> {
+        let (Some(folder), Some(child)) = (&self.folder, &mut self.child) else {
+            return Err("only a server that was spawned can be killed".into());
+        };
+        child.kill().await.map_err(|error| format!("cannot kill the server: {error}"))?;
+        let started = Instant::now();
+        let (child, address, fingerprint) = serve(common, &folder.path).await?;
+        let took = started.elapsed();
+        self.pid = child.id();
+        self.child = Some(child);
+        (self.address, self.fingerprint) = (address, fingerprint);
+        Ok(took)
     }
 
     /// Files outside the log file that sled made: its pages spilled, and those are never synced.
@@ -170,6 +169,29 @@ impl Server {
         let tail = self.folder.as_ref().map(|folder| log_tail(&folder.path)).unwrap_or_default();
         Err(format!("the server ended with {status}{tail}"))
     }
+}
+
+/// Starts the server on the data in `folder`.
+async fn serve(common: &Common, folder: &Path) -> Result<(Child, SocketAddr, Fingerprint), String> {
+    let program = match &common.tidings {
+        Some(program) => program.clone(),
+        None => beside_own("tidings")?,
+    };
+    if !program.is_file() {
+        return Err(format!(
+            "there is no server at {}; build it with `cargo build --release`, or name it with \
+             --tidings PATH",
+            program.display()
+        ));
+    }
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log"));
+    let log = log.map_err(|error| format!("cannot write the server's log: {error}"))?;
+    let mut command = Command::new(program);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.join("data"));
+    command.arg("--metrics-file").arg(folder.join("metrics.txt"));
+    command.args(common.server_arguments()).stdin(Stdio::null()).stderr(log);
+    let started = start(command, "the server").await;
+    started.map_err(|why| format!("{why}{}", log_tail(folder)))
 }
 
 /// Starts a child and awaits the line that says where it listens.
