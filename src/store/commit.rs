@@ -1,5 +1,5 @@
-//! The commit thread: the only writer. It puts entries in order, appends them as one record, makes
-//! that durable, and only then hands the outcomes on.
+//! The commit thread: the only writer. It puts entries in order, appends them as a record or a few,
+//! makes that durable, and only then hands the outcomes on.
 //!
 //! # Pacing
 //!
@@ -19,7 +19,8 @@ use crossbeam::channel::{RecvTimeoutError, Sender, TryRecvError};
 
 use crate::id::{MessageId, SessionId};
 use crate::limits::{
-    ACK_COMPANY, COMMIT_BYTES_EAGER, COMMIT_INTERVAL, RECORD_BYTES_TARGET, TAIL_BYTES_MAX,
+    ACK_COMPANY, COMMIT_BYTES_EAGER, COMMIT_BYTES_MAX, COMMIT_INTERVAL, RECORD_BYTES_TARGET,
+    TAIL_BYTES_MAX,
 };
 use crate::metrics::Metrics;
 use crate::reason::Reason;
@@ -56,19 +57,16 @@ pub(super) struct Committer<T> {
 /// A commit in the making.
 struct Draft<T> {
     first: MessageId,
+    /// The id of the next entry.
+    next: MessageId,
+    /// Bytes of the records appended so far.
+    bytes: usize,
     at_ms: i64,
     segment: u32,
     outcomes: Vec<Outcome<T>>,
     places: Vec<Place>,
     /// Permits of the queue that the entries hold until they are handed out.
     permits: usize,
-}
-
-impl<T> Draft<T> {
-    /// The id of the next entry.
-    fn id<W: Fn() -> usize>(&self, count: W) -> MessageId {
-        MessageId(self.first.0 + count() as i64)
-    }
 }
 
 impl<T: Send + 'static> Committer<T> {
@@ -126,15 +124,18 @@ impl<T: Send + 'static> Committer<T> {
     fn commit(&mut self, mut item: Option<Item<T>>) -> Result<(), DatabaseError> {
         let start = Instant::now();
         let at_ms = self.options.clock.now_ms();
+        let first = self.log.next_id(at_ms);
         let mut draft = Draft {
-            first: self.log.next_id(at_ms),
+            first,
+            next: first,
+            bytes: 0,
             at_ms,
             segment: self.log.catalog.open().segment.number,
             outcomes: Vec::new(),
             places: Vec::new(),
             permits: 0,
         };
-        while self.writer.bytes() < RECORD_BYTES_TARGET {
+        while draft.bytes + self.writer.bytes() < COMMIT_BYTES_MAX {
             let Some(next) = self.taker.lazy.pop().or_else(|| item.take()) else {
                 match self.taker.items.try_recv() {
                     Ok(next) => item = Some(next),
@@ -147,10 +148,12 @@ impl<T: Send + 'static> Committer<T> {
         if let Some(left) = item {
             self.take(left, &mut draft)?;
         }
-        let wrote = self.writer.count() > 0;
+        if self.writer.count() > 0 {
+            self.log.append(&mut self.writer, draft.first, at_ms)?;
+        }
+        let wrote = draft.next > draft.first;
         if wrote {
-            let places = std::mem::take(&mut draft.places);
-            self.log.append(&mut self.writer, draft.first, at_ms, places)?;
+            self.log.sync(at_ms, std::mem::take(&mut draft.places))?;
         }
         self.metrics.tail_bytes.set(self.ledger.tail_bytes as i64);
         let Draft { outcomes, permits, .. } = draft;
@@ -171,8 +174,9 @@ impl<T: Send + 'static> Committer<T> {
         let at_ms = self.options.clock.now_ms();
         let run = self.ledger.checkpoint.run + 1;
         let first = self.log.next_id(at_ms);
-        self.writer.push(&Entry::Started { run });
-        self.log.append(&mut self.writer, first, at_ms, Vec::new())?;
+        self.writer.push(first, &Entry::Started { run });
+        self.log.append(&mut self.writer, first, at_ms)?;
+        self.log.sync(at_ms, Vec::new())?;
         self.ledger.start(run, at_ms);
         self.settling.want_flush();
         Ok(())
@@ -203,8 +207,15 @@ impl<T: Send + 'static> Committer<T> {
         }
     }
 
-    fn push(&mut self, entry: &Entry) {
-        self.writer.push(entry);
+    /// Adds an entry to the commit; a record that is full is appended.
+    fn push(&mut self, entry: &Entry, draft: &mut Draft<T>) -> Result<(), DatabaseError> {
+        self.writer.push(draft.next, entry);
+        draft.next.0 += 1;
+        if self.writer.bytes() >= RECORD_BYTES_TARGET {
+            draft.bytes += self.writer.bytes();
+            self.log.append(&mut self.writer, draft.first, draft.at_ms)?;
+        }
+        Ok(())
     }
 
     fn decide(
@@ -213,12 +224,12 @@ impl<T: Send + 'static> Committer<T> {
         request: Request,
         draft: &mut Draft<T>,
     ) -> Result<(), DatabaseError> {
-        let id = draft.id(|| self.writer.count());
+        let id = draft.next;
         let at_ms = draft.at_ms;
         match request {
             Request::Message(new) => return self.decide_message(caller, new, draft),
             Request::Open(opening) => {
-                self.push(&Entry::Opened(opening.clone()));
+                self.push(&Entry::Opened(opening.clone()), draft)?;
                 let found = self.ledger.open(&opening, id, at_ms)?;
                 if let (Some(caller), Some(found)) = (caller, found) {
                     let opened = Opened {
@@ -236,13 +247,13 @@ impl<T: Send + 'static> Committer<T> {
             }
             Request::End { peer, device, session, closed } => {
                 let (p, d) = (peer.clone(), device.clone());
-                self.push(&Entry::Ended { peer: p, device: d, session, closed });
+                self.push(&Entry::Ended { peer: p, device: d, session, closed }, draft)?;
                 self.ledger.end(&peer, &device, session, closed, (id, at_ms))?;
                 draft.outcomes.extend(caller.map(|caller| Outcome::Ended { caller }));
             }
             Request::Ack { peer, device, id: acked } => {
                 let (p, d) = (peer.clone(), device.clone());
-                self.push(&Entry::Acked { peer: p, device: d, id: acked });
+                self.push(&Entry::Acked { peer: p, device: d, id: acked }, draft)?;
                 self.ledger.acknowledge(&peer, &device, acked, (id, at_ms))?;
             }
         }
@@ -287,7 +298,7 @@ impl<T: Send + 'static> Committer<T> {
         let next = self.ledger.next(&new.conversation.key(), draft.segment)?;
         let expires_ms = if new.ttl_ms == 0 { 0 } else { at_ms.saturating_add(new.ttl_ms) };
         let message = Arc::new(Message {
-            id: draft.id(|| self.writer.count()),
+            id: draft.next,
             sequence: next.sequence,
             at_ms,
             expires_ms,
@@ -300,7 +311,7 @@ impl<T: Send + 'static> Committer<T> {
         });
         self.ledger.message(&message, &new.origin, hash, next.previous, draft.segment)?;
         let entry = Entry::Message { message: message.clone(), origin: new.origin, hash };
-        self.writer.push(&entry);
+        self.push(&entry, draft)?;
         draft.places.extend(place(&entry, next.previous));
         self.metrics.messages.inc();
         Ok(message)

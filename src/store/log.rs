@@ -36,8 +36,10 @@ pub(super) struct Log {
     pub(super) epoch: u64,
     /// The first id of the last record.
     before: MessageId,
-    /// The last id given.
+    /// The last id on stable storage.
     pub(super) last: MessageId,
+    /// The last id appended.
+    appended: MessageId,
     pub(super) last_at_ms: i64,
     worker: Worker,
     options: Options,
@@ -69,6 +71,7 @@ impl Log {
             epoch,
             before: last.first,
             last: last.last(),
+            appended: last.last(),
             last_at_ms: last.at_ms,
             worker,
             metrics,
@@ -85,26 +88,33 @@ impl Log {
         MessageId(by_clock.max(self.last.0 + 1))
     }
 
-    /// Appends one record and waits until it is on stable storage.
+    /// Appends what has been written so far as one record of the commit that began at `commit`.
+    /// It is not durable before [`Self::sync`].
     pub(super) fn append(
         &mut self,
         writer: &mut RecordWriter,
-        first: MessageId,
+        commit: MessageId,
         at_ms: i64,
-        places: Vec<Place>,
     ) -> Result<(), DatabaseError> {
+        let first = writer.first();
         let count = writer.count() as u32;
-        let header = Header { epoch: self.epoch, first, before: self.before, at_ms, count };
+        let header = Header { epoch: self.epoch, first, before: self.before, commit, at_ms, count };
+        self.catalog.open().segment.append(first, writer.finish(header))?;
+        self.before = first;
+        self.appended = header.last();
+        Ok(())
+    }
+
+    /// Waits until all that was appended is on stable storage; only then is it part of the log.
+    pub(super) fn sync(&mut self, at_ms: i64, places: Vec<Place>) -> Result<(), DatabaseError> {
         let open = self.catalog.open();
-        open.segment.append(first, writer.finish(header))?;
         let start = Instant::now();
         open.segment.database.sync()?;
         self.metrics.sync_seconds.observe(start.elapsed().as_secs_f64());
         self.metrics.syncs.inc();
         self.metrics.commits.inc();
         open.index.extend(places);
-        self.before = first;
-        self.last = header.last();
+        self.last = self.appended;
         self.last_at_ms = at_ms;
         Ok(())
     }

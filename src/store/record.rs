@@ -1,12 +1,13 @@
-//! A record of the log: all entries of one commit, with a table of where each begins.
+//! A record of the log: entries of one commit, with a table of where each begins.
 //!
 //! ```text
-//! kind u8 | version u8 | crc u32 | epoch u64 | first i64 | before i64 | at_ms i64 | count u32
-//!   | end of each entry u32 x count | the entries, one archive each
+//! kind u8 | version u8 | crc u32 | epoch u64 | first i64 | before i64 | commit i64 | at_ms i64
+//!   | count u32 | end of each entry u32 x count | the entries, one archive each
 //! ```
 //!
 //! Little-endian. `crc` covers all behind it. The id of an entry is `first` plus its place;
-//! `before` is the first id of the record before this one, so that a lost record is missed.
+//! `before` is the first id of the record before this one, so that a lost record is missed;
+//! `commit` is the first id of the commit, which may take several records.
 //!
 //! # Invariants
 //!
@@ -22,7 +23,7 @@ use crate::store::archive::{AsText, Kind, ValueError, access, append, strip};
 use crate::store::entry::{Entry, Message, Opening, Origin, Placed};
 
 const VERSION: u8 = 1;
-const HEADER: usize = 2 + 4 + 8 * 4 + 4;
+const HEADER: usize = 2 + 4 + 8 * 5 + 4;
 
 #[derive(Archive, Serialize)]
 pub(super) struct MessageV1 {
@@ -204,6 +205,8 @@ pub(super) struct Header {
     pub first: MessageId,
     /// The first id of the record before it.
     pub before: MessageId,
+    /// The first id of its commit.
+    pub commit: MessageId,
     /// When it was committed.
     pub at_ms: i64,
     /// Its entries.
@@ -220,6 +223,7 @@ impl Header {
 /// Gathers the entries of one commit.
 #[derive(Debug, Default)]
 pub(super) struct RecordWriter {
+    first: MessageId,
     ends: Vec<u32>,
     archives: Vec<u8>,
 }
@@ -235,7 +239,16 @@ impl RecordWriter {
         self.ends.len()
     }
 
-    pub(super) fn push(&mut self, entry: &Entry) {
+    /// The id of its first entry.
+    pub(super) fn first(&self) -> MessageId {
+        self.first
+    }
+
+    /// Adds the entry `id`, which follows the last one.
+    pub(super) fn push(&mut self, id: MessageId, entry: &Entry) {
+        if self.ends.is_empty() {
+            self.first = id;
+        }
         append(&mut self.archives, &EntryV1::new(entry));
         self.ends.push(self.archives.len() as u32);
     }
@@ -247,6 +260,7 @@ impl RecordWriter {
         out.extend_from_slice(&header.epoch.to_le_bytes());
         out.extend_from_slice(&header.first.0.to_le_bytes());
         out.extend_from_slice(&header.before.0.to_le_bytes());
+        out.extend_from_slice(&header.commit.0.to_le_bytes());
         out.extend_from_slice(&header.at_ms.to_le_bytes());
         out.extend_from_slice(&(self.ends.len() as u32).to_le_bytes());
         for end in self.ends.drain(..) {
@@ -280,8 +294,9 @@ impl<'a> Record<'a> {
             epoch: i64_at(6) as u64,
             first: MessageId(i64_at(14)),
             before: MessageId(i64_at(22)),
-            at_ms: i64_at(30),
-            count: u32::from_le_bytes(array(&head[38..42])),
+            commit: MessageId(i64_at(30)),
+            at_ms: i64_at(38),
+            count: u32::from_le_bytes(array(&head[46..50])),
         };
         let (ends, archives) = rest
             .split_at_checked(header.count as usize * 4)

@@ -3,8 +3,8 @@
 //! # Invariants
 //!
 //! * The server always starts: damage costs what is damaged, is named, and begins a new epoch.
-//! * The last record is written again into the new segment and synced before anything is served:
-//!   it is the only one whose sync nobody saw.
+//! * The records of the last commit are written again into the new segment and synced before
+//!   anything is served: they are the only ones whose sync nobody saw.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -138,7 +138,8 @@ struct Replay {
     applied: MessageId,
     is_fresh: bool,
     last: Header,
-    last_bytes: Vec<u8>,
+    /// The records of the last commit.
+    last_commit: Vec<(Header, Vec<u8>)>,
     closed: BTreeMap<u32, SegmentInfo>,
     closing: Vec<(Arc<OpenSegment>, SegmentInfo)>,
     /// A segment without records, made ready by the run before.
@@ -152,14 +153,14 @@ impl Replay {
     fn new(ledger: Ledger, log: PathBuf, checkpoint: Option<Checkpoint>) -> Self {
         let applied = checkpoint.unwrap_or_default().applied;
         let none = MessageId::NONE;
-        let last = Header { epoch: 0, first: none, before: none, at_ms: 0, count: 1 };
+        let last = Header { epoch: 0, first: none, before: none, commit: none, at_ms: 0, count: 1 };
         Self {
             ledger,
             log,
             applied,
             is_fresh: checkpoint.is_none(),
             last,
-            last_bytes: Vec::new(),
+            last_commit: Vec::new(),
             closed: BTreeMap::new(),
             closing: Vec::new(),
             empty: None,
@@ -196,7 +197,8 @@ impl Replay {
         let last = segment.and_then(|segment| segment.last_record().ok().flatten());
         match last {
             Some((header, bytes)) if header.last() >= self.applied => {
-                (self.last, self.last_bytes) = (header, bytes.to_vec());
+                self.last = header;
+                self.last_commit.push((header, bytes.to_vec()));
             }
             _ => {
                 let applied = self.applied;
@@ -288,23 +290,27 @@ impl Replay {
             places.extend(place(&placed.entry, previous));
         }
         index.extend(places);
-        (self.last, self.last_bytes) = (header, bytes.to_vec());
+        if header.commit != self.last.commit {
+            self.last_commit.clear();
+        }
+        self.last = header;
+        self.last_commit.push((header, bytes.to_vec()));
         if self.ledger.tail_bytes > TAIL_BYTES_MAX {
             self.settling.slice(&mut self.ledger, header.last(), i64::MAX)?;
         }
         Ok(())
     }
 
-    /// Makes the segment that this run writes to, beginning with the last record of the last run.
+    /// Makes the segment that this run writes to, beginning with the last commit of the last run.
     fn open_segment(&mut self) -> Result<(Arc<Catalog>, u64), OpenError> {
         let segment = match self.empty.take() {
             Some(segment) => segment,
             None => Segment::open(&self.log, self.newest + 1)?,
         };
-        if !self.last_bytes.is_empty() {
-            segment.append(self.last.first, std::mem::take(&mut self.last_bytes))?;
-            segment.database.sync()?;
+        for (header, bytes) in std::mem::take(&mut self.last_commit) {
+            segment.append(header.first, bytes)?;
         }
+        segment.database.sync()?;
         let epoch = self.epoch(segment.number)?;
         let open = Arc::new(OpenSegment { segment, index: OpenIndex::default() });
         let catalog = Catalog::new(self.log.clone(), open, std::mem::take(&mut self.closed));
