@@ -6,9 +6,11 @@
 //! main > server, config > net > hub > store, wire > base        client > wire > base
 //! ```
 //!
-//! The base is [`id`], [`limits`] and [`reason`]. Without the feature `server` the crate is the
+//! The base is the files beside this one, from [`id`] to [`reason`]. Without the feature `server` the crate is the
 //! client library alone.
 
+#[cfg(feature = "server")]
+pub mod chain;
 #[cfg(feature = "server")]
 pub mod clock;
 pub mod id;

@@ -17,6 +17,7 @@ use std::error::Error;
 use std::fmt;
 
 use clap::{Parser, Subcommand};
+use tidings::chain::Chain;
 
 use configured::ConfigArgs;
 use listen::ListenArgs;
@@ -88,19 +89,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.error.to_string();
-        f.write_str(&said)?;
-        let mut cause = self.error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Some errors repeat their cause in their own text.
-            if !said.ends_with(&text) {
-                write!(f, ": {text}")?;
-            }
-            said = text;
-            cause = error.source();
-        }
-        Ok(())
+        Chain(self.error.as_ref()).fmt(f)
     }
 }
 

@@ -8,12 +8,13 @@
 
 use std::time::{Duration, Instant};
 
+use crate::chain::Chain;
+use crate::id::MessageId;
 use crate::store::image::SegmentInfo;
 use crate::store::ledger::Ledger;
 use crate::store::log::Log;
 use crate::store::segment::DatabaseError;
 use crate::store::state::{Changes, State};
-use crate::store::worker::Chain;
 
 /// The time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -25,13 +26,16 @@ const SWEEP_EVERY_MS: i64 = 3600 * 1000;
 pub(super) struct Housekeeping {
     looked: Instant,
     swept_ms: i64,
+    /// The head that the state was told last.
+    marked: MessageId,
     is_full: bool,
     folder: std::path::PathBuf,
 }
 
 impl Housekeeping {
     pub(super) fn new(folder: std::path::PathBuf, now_ms: i64) -> Self {
-        Self { looked: Instant::now(), swept_ms: now_ms, is_full: false, folder }
+        let marked = MessageId::NONE;
+        Self { looked: Instant::now(), swept_ms: now_ms, marked, is_full: false, folder }
     }
 
     /// Whether the log takes no more messages.
@@ -65,6 +69,10 @@ impl Housekeeping {
         let mut changes = Changes::default();
         for (number, info) in log.indexed() {
             changes.segment(number, &info);
+        }
+        // By this a start knows that the log has lost its end.
+        if std::mem::replace(&mut self.marked, log.last) != log.last {
+            changes.head(log.last);
         }
         changes.apply(&ledger.state)?;
         while let Some(number) = log.expired(now_ms, ledger.checkpoint.applied) {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::id::MessageId;
-use crate::limits::SEGMENT_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::store::Options;
 use crate::store::catalog::{Catalog, OpenSegment};
@@ -193,7 +192,7 @@ impl Log {
     pub(super) fn is_full(&self) -> bool {
         let bytes = self.catalog.bytes();
         self.metrics.log_bytes.set(bytes as i64);
-        bytes > self.options.log_bytes_max.saturating_sub(SEGMENT_BYTES_MAX / 2)
+        bytes > self.options.log_bytes_max.saturating_sub(self.options.segment_bytes_max / 2)
     }
 
     /// Bytes at which history gives way: the open segment, its index and the one made ready must

@@ -50,8 +50,8 @@ pub use peer::Loss;
 pub use queue::{Closed, NewMessage, Request};
 pub use recover::{OpenError, Report};
 pub use segment::DatabaseError;
-pub(crate) use worker::Chain;
 
+use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::id::{DeviceId, MessageId, PeerId, SessionId};
 use crate::limits::{

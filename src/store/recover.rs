@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::Sender;
 
+use crate::chain::Chain;
 use crate::id::MessageId;
 use crate::limits::{INBOX_MESSAGES_MAX, TAIL_BYTES_MAX};
 use crate::metrics::Metrics;
@@ -29,7 +30,6 @@ use crate::store::record::{Header, Record, RecordWriter};
 use crate::store::segment::{DatabaseError, Segment, create_folder, sync_folder};
 use crate::store::settle::Settling;
 use crate::store::state::{Changes, State};
-use crate::store::worker::Chain;
 use crate::store::{Commit, Options};
 
 /// Numbers that a conversation skips when the log may have lost some: more than a segment holds.
@@ -56,6 +56,8 @@ pub struct Report {
     pub replayed: u64,
     /// What was damaged, in plain words; empty if nothing was.
     pub damage: Vec<String>,
+    /// The last position of the log that the run before left.
+    pub head: MessageId,
 }
 
 pub(super) struct Recovered<T> {
@@ -93,7 +95,7 @@ pub(super) fn recover<T>(
     }
     replay.run()?;
     let (catalog, epoch) = replay.open_segment()?;
-    let Replay { ledger, last, report, closing, .. } = replay;
+    let Replay { ledger, last, mut report, closing, .. } = replay;
     for damage in &report.damage {
         tracing::error!(damage, "damaged data folder");
         metrics.damaged_records.inc();
@@ -102,6 +104,7 @@ pub(super) fn recover<T>(
     let housekeeping = Housekeeping::new(folder, now_ms);
     let log = Log::new(catalog, epoch, last, options.clone(), metrics.clone());
     let log = log.map_err(OpenError::Thread)?;
+    report.head = log.last;
     for (segment, info) in closing {
         log.index(segment, info);
     }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! state-N/   a generation; CURRENT names the one in force, the one before is kept
-//! keys:      c | p peer | w peer 00 first-id | s bucket-u16 | g segment-u32
+//! keys:      c | h | p peer | w peer 00 first-id | s bucket-u16 | g segment-u32
 //! ```
 //!
 //! # Invariants
@@ -11,24 +11,27 @@
 //! * A peer and its rows change together, in one batch.
 //! * `CURRENT` is replaced by a rename, after the generation that it names is on stable storage.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::chain::Chain;
 use crate::id::{MessageId, PeerId};
 use crate::limits::RECORD_BYTES_MAX;
 use crate::store::entry::Message;
 use crate::store::image::{
     Checkpoint, ConversationKey, LastSequence, SegmentInfo, find_sequence, pack_checkpoint,
-    pack_peer, pack_segment, pack_sequences, unpack_checkpoint, unpack_peer, unpack_row,
-    unpack_segment, unpack_sequences,
+    pack_head, pack_peer, pack_segment, pack_sequences, unpack_checkpoint, unpack_head,
+    unpack_peer, unpack_row, unpack_segment, unpack_sequences,
 };
 use crate::store::peer::Peer;
 use crate::store::segment::{Batch, Database, DatabaseError, Role, remove_database, sync_folder};
-use crate::store::worker::Chain;
 
 const CHECKPOINT: &[u8] = b"c";
+const HEAD: &[u8] = b"h";
 const PEER: &[u8] = b"p";
+const SEGMENT: &[u8] = b"g";
 /// Buckets of last sequences: with [`RECORD_BYTES_MAX`] and 25 bytes a conversation, room for
 /// 16 million conversations.
 const BUCKETS: u16 = 4096;
@@ -60,7 +63,8 @@ impl State {
         let current = read_current(folder);
         let mut generations = generations(folder)?;
         generations.retain(|generation| current.is_none_or(|current| *generation <= current));
-        let mut fell_back = false;
+        // A state that is named but gone is as lost as one that will not open.
+        let mut fell_back = current.is_some_and(|current| generations.last() != Some(&current));
         for generation in generations.iter().rev() {
             match Self::open_generation(folder, *generation) {
                 Ok(state) => {
@@ -181,8 +185,22 @@ impl State {
         Ok(self.unpacked(&bucket_key(bucket), unpack_sequences)?.unwrap_or_default())
     }
 
-    pub(super) fn segment(&self, number: u32) -> Result<Option<SegmentInfo>, DatabaseError> {
-        self.unpacked(&segment_key(number), unpack_segment)
+    /// The segments that were closed, and not removed since. What cannot be read is left out.
+    pub(super) fn segments(&self) -> Result<BTreeMap<u32, SegmentInfo>, DatabaseError> {
+        let mut segments = BTreeMap::new();
+        for row in self.database.scan(SEGMENT, SEGMENT) {
+            let (key, value) = row?;
+            let number = key.get(1..).and_then(|number| number.try_into().ok());
+            if let (Some(number), Ok(info)) = (number, unpack_segment(&value)) {
+                segments.insert(u32::from_be_bytes(number), info);
+            }
+        }
+        Ok(segments)
+    }
+
+    /// How far the log was once seen to be on stable storage.
+    pub(super) fn head(&self) -> Result<MessageId, DatabaseError> {
+        Ok(self.unpacked(HEAD, unpack_head)?.unwrap_or_default())
     }
 
     fn unpacked<T>(
@@ -234,6 +252,10 @@ impl Changes {
         self.write(CHECKPOINT, pack_checkpoint(checkpoint));
     }
 
+    pub(super) fn head(&mut self, id: MessageId) {
+        self.write(HEAD, pack_head(id));
+    }
+
     pub(super) fn segment(&mut self, number: u32, info: &SegmentInfo) {
         self.write(&segment_key(number), pack_segment(info));
     }
@@ -269,7 +291,7 @@ fn bucket_key(bucket: u16) -> [u8; 3] {
 }
 
 fn segment_key(number: u32) -> Vec<u8> {
-    [&b"g"[..], &number.to_be_bytes()].concat()
+    [SEGMENT, &number.to_be_bytes()].concat()
 }
 
 fn path(folder: &Path, generation: u32) -> PathBuf {

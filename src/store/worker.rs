@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
+use crate::chain::Chain;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::image::SegmentInfo;
 use crate::store::index::OpenIndex;
@@ -142,19 +143,4 @@ fn reindex(catalog: &Catalog, number: u32) -> Result<u64, DatabaseError> {
     // What was before is not known any more: 1 below, where a search goes on.
     index.extend(scan_places(&segment, number.saturating_sub(1)));
     write_index(&OpenSegment { segment, index })
-}
-
-/// An error and its causes, in one line for the operator.
-pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }
