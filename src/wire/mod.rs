@@ -22,10 +22,9 @@
 //! 1970 UTC. A reader skips fields that follow the ones it knows.
 //!
 //! A frame that asks for an answer begins with a **request number**, a varint that the client
-//! chooses, unique among its unanswered requests of this session and not 0 (which stands for the session
-//! itself); the answer carries it
-//! back. Every request gets exactly one answer: its own kind, or Error. Answers may come in
-//! another order than the requests.
+//! chooses, unique among its unanswered requests of this session and not 0 (which stands for the
+//! session itself); the answer carries it back. Every request gets exactly one answer: its own
+//! kind, or Error. Answers may come in another order than the requests.
 //!
 //! | kind | frame | from | fields |
 //! |---|---|---|---|
