@@ -18,6 +18,8 @@ use crate::cli::{Cli, Exit};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Only builds for tests hold points of failure; the environment sets them.
+    let _points = fail::has_failpoints().then(fail::FailScenario::setup);
     let exit = match Cli::try_parse() {
         Ok(cli) => cli.run().unwrap_or_else(|failure| {
             eprintln!("tidings: {failure}");

@@ -92,6 +92,7 @@ impl Hub {
             dispatched.store(last.0, Ordering::Release);
         })?;
         let _ = epoch.set(store.epoch());
+        head.fetch_max(store.report().head.0, Ordering::AcqRel);
         Ok(Self { store, router, options, metrics, head, is_draining: AtomicBool::new(false) })
     }
 
@@ -168,7 +169,12 @@ impl Hub {
     pub async fn handle(&self, session: &Arc<Session>, frame: ClientFrame) -> Result<Flow, Reason> {
         match frame {
             ClientFrame::Send(send) if send.transient => {
-                self.send_transient(session, send, false);
+                let request = send.request;
+                let sent = self.send_transient(session, send, false);
+                if let (Err(reason), 1..) = (sent, request) {
+                    session.reserve_answer().await;
+                    self.refuse(session, request, reason);
+                }
             }
             ClientFrame::Send(send) => self.send(session, send).await?,
             ClientFrame::Ack(ack) => {
@@ -235,20 +241,17 @@ impl Hub {
     }
 
     /// Puts a transient message to those of its recipients who are online.
-    pub fn send_transient(&self, session: &Session, send: Send, by_datagram: bool) {
-        let to = match recipients(send.target) {
-            Ok(to) => to,
-            Err(reason) => {
-                if send.request != 0 {
-                    self.metrics.refuse(reason);
-                    let text = reason.text().into();
-                    let (request, reason) = (send.request, reason as u16);
-                    let error = crate::wire::Error { request, reason, text };
-                    session.tell(false, &error.into());
-                }
-                return;
-            }
-        };
+    ///
+    /// # Errors
+    ///
+    /// The reason for which it can be for nobody.
+    pub fn send_transient(
+        &self,
+        session: &Session,
+        send: Send,
+        by_datagram: bool,
+    ) -> Result<(), Reason> {
+        let to = recipients(send.target)?;
         let from = session.peer().clone();
         let deliver = Deliver {
             transient: true,
@@ -272,6 +275,7 @@ impl Hub {
                 }
             });
         }
+        Ok(())
     }
 
     /// Puts the next part of what waits for a session into its outbox.

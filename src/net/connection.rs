@@ -17,8 +17,8 @@ use crate::net::{Shared, code, session};
 use crate::reason::Reason;
 use crate::wire::{ClientFrame, Decoder, datagram_stream, put_datagram_stream};
 
-/// The open sessions of a connection, by stream.
-pub(super) type Sessions = Arc<Mutex<HashMap<u64, Arc<Session>>>>;
+/// The sessions of a connection, by stream; `None` while one opens.
+pub(super) type Sessions = Arc<Mutex<HashMap<u64, Option<Arc<Session>>>>>;
 
 /// Serves a connection until it is over.
 pub(super) async fn serve(connection: Connection, shared: &Arc<Shared>) {
@@ -51,9 +51,9 @@ fn receive_datagram(mut datagram: Bytes, shared: &Shared, sessions: &Sessions) {
     decoder.push(datagram);
     let Ok(Some(raw)) = decoder.next_frame() else { return };
     let Ok(ClientFrame::Send(send)) = ClientFrame::decode(raw) else { return };
-    let session = sessions.lock().get(&stream).cloned();
+    let session = sessions.lock().get(&stream).cloned().flatten();
     if let Some(session) = session.filter(|_| send.transient) {
-        shared.hub.send_transient(&session, send, true);
+        let _ = shared.hub.send_transient(&session, send, true);
     }
 }
 

@@ -27,7 +27,7 @@ pub use tls::{CERTIFICATE_FILE, CertificateFiles, TlsError};
 use crate::hub::Hub;
 use crate::limits::{
     CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX,
-    IDLE_TIMEOUT, SESSIONS_PER_CONNECTION_MAX,
+    IDLE_TIMEOUT, SESSIONS_PER_CONNECTION_MAX, WRITE_TIMEOUT,
 };
 use crate::metrics::Metrics;
 use crate::reason::Reason;
@@ -35,6 +35,9 @@ use crate::reason::Reason;
 /// Bytes of the socket's buffers, if the system grants them: some 5,000 packets of 1,500 bytes,
 /// what comes in while the receiving task is off the processor for a few milliseconds.
 const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;
+/// Streams of a connection. QUIC tells a client of streams that have become free only when they
+/// are more than an eighth of all; so many more there are than sessions.
+const STREAMS_MAX: u32 = SESSIONS_PER_CONNECTION_MAX + SESSIONS_PER_CONNECTION_MAX / 8;
 /// Bytes a client may have on the way on one stream.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Bytes a client may have on the way in all.
@@ -65,6 +68,8 @@ pub struct Options {
     pub handshakes_max: usize,
     /// How long a drain may take.
     pub drain_timeout: Duration,
+    /// How long one write to a client may take before its session is ended.
+    pub write_timeout: Duration,
 }
 
 impl Options {
@@ -78,6 +83,7 @@ impl Options {
             connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
             handshakes_max: HANDSHAKES_MAX,
             drain_timeout: DRAIN_TIMEOUT,
+            write_timeout: WRITE_TIMEOUT,
         }
     }
 }
@@ -121,6 +127,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     connections_max: usize,
     connections_per_address_max: usize,
+    write_timeout: Duration,
     handshakes: Semaphore,
     /// Connections of each address that has any.
     addresses: DashMap<IpAddr, usize>,
@@ -163,6 +170,7 @@ impl Endpoint {
             metrics,
             connections_max: options.connections_max,
             connections_per_address_max: options.connections_per_address_max,
+            write_timeout: options.write_timeout,
             handshakes: Semaphore::new(options.handshakes_max),
             addresses: DashMap::new(),
             connections: TaskTracker::new(),
@@ -234,7 +242,7 @@ fn transport() -> quinn::TransportConfig {
     acks.ack_eliciting_threshold(VarInt::from_u32(10)).max_ack_delay(Some(ACK_DELAY));
     let mut transport = quinn::TransportConfig::default();
     transport
-        .max_concurrent_bidi_streams(VarInt::from_u32(SESSIONS_PER_CONNECTION_MAX))
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt, WriteError};
 
 use crate::hub::{Flow, Hub, Next, Session};
-use crate::limits::{FRAME_BYTES_MAX, OPEN_TIMEOUT, WRITE_TIMEOUT};
+use crate::limits::{FRAME_BYTES_MAX, OPEN_TIMEOUT, SESSIONS_PER_CONNECTION_MAX};
 use crate::net::connection::{SessionDatagrams, Sessions};
 use crate::net::{Shared, code};
 use crate::reason::Reason;
@@ -29,8 +29,10 @@ pub(super) struct Stream {
 
 /// Why reading has ended.
 enum Ended {
-    /// The client ended the stream, or the connection is gone.
+    /// The client broke the stream off, or the connection is gone.
     Lost,
+    /// The client has nothing more to say; it still hears its answers.
+    Finished,
     /// The client closed its session: answer and finish.
     Closed,
     /// The server stops.
@@ -42,10 +44,16 @@ enum Ended {
 /// Serves a session until it is over.
 pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions) {
     let Stream { connection, mut send, recv } = stream;
+    let timeout = shared.write_timeout;
     let id = u64::from(VarInt::from(send.id()));
     let mut input = Input { recv, decoder: Decoder::new(FRAME_BYTES_MAX) };
+    if !take_place(&sessions, id) {
+        shared.metrics.refuse(Reason::TooManySessions);
+        return turn_away(send, input.recv, Reason::TooManySessions).await;
+    }
     let opened = match input.open().await {
         Ok(open) => {
+            let connection = connection.clone();
             let datagrams = Box::new(SessionDatagrams { connection, stream: id });
             // Not to be dropped half way: once submitted, a session is open.
             shared.hub.open_session(open, datagrams).await
@@ -56,24 +64,40 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
         Ok(session) => session,
         Err(reason) => {
             shared.metrics.refuse(reason);
-            return turn_away(send, input.recv, reason).await;
+            sessions.lock().remove(&id);
+            turn_away(send, input.recv, reason).await;
+            if reason == Reason::OpenTimeout && sessions.lock().is_empty() {
+                connection.close(code(reason), b"no session was opened");
+            }
+            return;
         }
     };
-    sessions.lock().insert(id, session.clone());
+    sessions.lock().insert(id, Some(session.clone()));
     let end = serve(&mut input, &mut send, &session, &shared).await;
+    // Before the client hears of the end: it may open the next one then.
     sessions.lock().remove(&id);
     match end {
         Ok(()) => {
             // The client may have to be told that nothing is read any more.
             let _ = input.recv.stop(code(session.outbox().ended().unwrap_or(Reason::Normal)));
             let _ = send.finish();
-            let _ = tokio::time::timeout(WRITE_TIMEOUT, send.stopped()).await;
+            let _ = tokio::time::timeout(timeout, send.stopped()).await;
         }
         Err(reason) => {
             let _ = send.reset(code(reason));
         }
     }
     shared.hub.end_session(&session).await;
+}
+
+/// Takes the place of one of the sessions that a connection may have.
+fn take_place(sessions: &Sessions, stream: u64) -> bool {
+    let mut sessions = sessions.lock();
+    let has_place = sessions.len() < SESSIONS_PER_CONNECTION_MAX as usize;
+    if has_place {
+        sessions.insert(stream, None);
+    }
+    has_place
 }
 
 /// Reads and writes until the writer has written the last.
@@ -83,20 +107,15 @@ async fn serve(
     session: &Arc<Session>,
     shared: &Shared,
 ) -> Result<(), Reason> {
-    let reader = async {
-        tokio::select! {
-            ended = input.read(session, &shared.hub) => ended,
-            () = shared.quiesce.cancelled() => Ended::Quiesced,
-        }
-    };
-    let writer = write(send, session, &shared.hub);
+    let reader = input.read(session, shared);
+    let writer = write(send, session, shared);
     tokio::pin!(reader, writer);
     tokio::select! {
         ended = &mut reader => {
             match ended {
                 // Nobody reads what would be written.
                 Ended::Lost => return Err(Reason::Normal),
-                Ended::Closed | Ended::Quiesced => session.outbox().finish(),
+                Ended::Finished | Ended::Closed | Ended::Quiesced => session.outbox().finish(),
                 Ended::Refused(reason) => session.end(reason),
             }
             writer.await
@@ -107,12 +126,12 @@ async fn serve(
 
 /// Writes what the outbox holds, and reads from the inbox when that is empty and the session
 /// behind.
-async fn write(send: &mut SendStream, session: &Session, hub: &Hub) -> Result<(), Reason> {
-    let outbox = session.outbox();
+async fn write(send: &mut SendStream, session: &Session, shared: &Shared) -> Result<(), Reason> {
+    let (outbox, timeout) = (session.outbox(), shared.write_timeout);
     loop {
         match outbox.next() {
             Next::Write(batch) => {
-                let written = tokio::time::timeout(WRITE_TIMEOUT, send.write_chunk(batch)).await;
+                let written = tokio::time::timeout(timeout, send.write_chunk(batch)).await;
                 match written {
                     Ok(Ok(())) => {}
                     Ok(Err(WriteError::Stopped(_))) => return Ok(()),
@@ -124,8 +143,8 @@ async fn write(send: &mut SendStream, session: &Session, hub: &Hub) -> Result<()
                 }
             }
             Next::Feed(after) => {
-                if let Err(error) = hub.feed(session, after).await {
-                    let error = crate::store::Chain(&error);
+                if let Err(error) = shared.hub.feed(session, after).await {
+                    let error = crate::chain::Chain(&error);
                     tracing::error!(peer = %session.peer(), %error, "cannot read an inbox");
                     session.end(Reason::Internal);
                 }
@@ -181,19 +200,25 @@ impl Input {
         }
     }
 
-    /// Hands frames to the hub until the session is over.
-    async fn read(&mut self, session: &Arc<Session>, hub: &Hub) -> Ended {
+    /// Hands frames to the hub until the session is over, or the server stops. A frame that has
+    /// been taken is dealt with first, for it may hold the place of its answer.
+    async fn read(&mut self, session: &Arc<Session>, shared: &Shared) -> Ended {
+        let quiesced = shared.quiesce.cancelled();
+        tokio::pin!(quiesced);
         loop {
-            match self.handle_all(session, hub).await {
+            match self.handle_all(session, &shared.hub).await {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Close) => return Ended::Closed,
                 Err(reason) => return Ended::Refused(reason),
             }
-            match self.recv.read_chunk(READ_BYTES_MAX, true).await {
+            let read = tokio::select! {
+                read = self.recv.read_chunk(READ_BYTES_MAX, true) => read,
+                () = &mut quiesced => return Ended::Quiesced,
+            };
+            match read {
                 Ok(Some(chunk)) => self.decoder.push(chunk.bytes),
-                Ok(None) | Err(ReadError::Reset(_) | ReadError::ConnectionLost(_)) => {
-                    return Ended::Lost;
-                }
+                Ok(None) => return Ended::Finished,
+                Err(ReadError::Reset(_) | ReadError::ConnectionLost(_)) => return Ended::Lost,
                 Err(_) => return Ended::Refused(Reason::BadFrame),
             }
         }
@@ -204,7 +229,8 @@ impl Input {
             let request = request_of(&raw);
             let flow = match ClientFrame::decode(raw) {
                 Ok(frame) => hub.handle(session, frame).await?,
-                // Over a limit, or unknown: the request is refused and the session lives.
+                // Over a limit, or unknown: the request is refused and the session lives, if
+                // there is a request to refuse.
                 Err(DecodeError {
                     reason:
                         reason @ (Reason::BodyTooLong
@@ -212,7 +238,7 @@ impl Input {
                         | Reason::BadId
                         | Reason::UnknownKind),
                     ..
-                }) => {
+                }) if request != 0 => {
                     session.reserve_answer().await;
                     hub.refuse(session, request, reason);
                     Flow::Continue
