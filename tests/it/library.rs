@@ -1,0 +1,210 @@
+//! The client library against the real server: trust, and what it makes of the promise.
+
+use std::time::Duration;
+
+use crate::harness::{Running, library, soon, until};
+use tidings::client::{
+    Client, ConnectError, ConnectOptions, Event, Fingerprint, Incoming, Message, OpenError,
+    OpenOptions, Outgoing, SendError, Session, Trust,
+};
+use tidings::limits::SESSIONS_PER_CONNECTION_MAX;
+use tidings::net::CertificateFiles;
+use tidings::reason::Reason;
+
+async fn open(client: &Client, name: &str) -> (Session, Incoming) {
+    let opening = client.open(OpenOptions::new(name.parse().unwrap()));
+    let (session, mut incoming) = soon("an opening", opening).await.unwrap();
+    assert!(matches!(soon("opened", incoming.next()).await, Some(Event::Opened(_))));
+    (session, incoming)
+}
+
+async fn next_message(incoming: &mut Incoming) -> Message {
+    match soon("a message", incoming.next()).await {
+        Some(Event::Message(message)) => message,
+        event => panic!("{event:?} is no message"),
+    }
+}
+
+async fn assert_talks(client: &Client) {
+    let (ann, _to_ann) = open(client, "ann").await;
+    let (bob, mut to_bob) = open(client, "bob").await;
+    let sent = ann.send(Outgoing::to(bob.peer(), "hello")).await.unwrap();
+    assert_eq!(next_message(&mut to_bob).await.id, sent.id);
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_by_its_fingerprint() {
+    let server = Running::start().await;
+    assert_talks(&server.client().await).await;
+}
+
+#[tokio::test]
+async fn a_wrong_fingerprint_is_refused() {
+    let server = Running::start().await;
+    let trust = Trust::Fingerprint(Fingerprint::of(b"another certificate"));
+    let options = ConnectOptions::new(server.address().to_string()).trust(trust);
+    let error = soon("a refusal", Client::connect(options)).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Untrusted(_)), "{error:?}");
+    assert!(!error.is_retryable());
+    until("no connection", || server.connections() == 0).await;
+}
+
+/// A certificate that an authority has signed, in files, and the authority's own.
+fn certificate_of_an_authority(folder: &std::path::Path, name: &str) -> (CertificateFiles, Trust) {
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let authority_certificate = authority.self_signed(&authority_key).unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    std::fs::create_dir_all(folder).unwrap();
+    let files = CertificateFiles { chain: folder.join("chain.pem"), key: folder.join("key.pem") };
+    std::fs::write(&files.chain, certificate.pem()).unwrap();
+    std::fs::write(&files.key, key.serialize_pem()).unwrap();
+    (files, Trust::CertificateAuthority(authority_certificate.pem().into_bytes()))
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_by_the_authority_that_signed_its_certificate() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let (files, trust) = certificate_of_an_authority(folder.path(), "chat.example.org");
+    let server = Running::start_with(|config| config.net.certificate = Some(files)).await;
+    let options = || ConnectOptions::new(server.address().to_string());
+    let named = options().trust(trust.clone()).server_name("chat.example.org");
+    assert_talks(&soon("a connection", Client::connect(named)).await.unwrap()).await;
+    // Another name, another authority, the system's roots: none of them will do.
+    let (_, other) = certificate_of_an_authority(&folder.path().join("other"), "chat.example.org");
+    for options in [options().trust(trust), options().trust(other).server_name("chat.example.org")]
+    {
+        let error = soon("a refusal", Client::connect(options)).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Untrusted(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_development_certificate_can_be_trusted_as_its_own_authority() {
+    let server = Running::start().await;
+    let trust = Trust::certificate_authority_file(server.certificate_file()).unwrap();
+    assert_talks(&library(server.address(), trust).await).await;
+}
+
+#[tokio::test]
+async fn the_library_hands_out_what_waited_and_acknowledges_it() {
+    let server = Running::start().await;
+    let client = server.client().await;
+    let (ann, _to_ann) = open(&client, "ann").await;
+    let (bob, mut to_bob) = open(&client, "bob").await;
+    let device = bob.device().clone();
+    for number in 0..3 {
+        ann.send(Outgoing::to(bob.peer(), number.to_string())).await.unwrap();
+    }
+    for number in 0..3 {
+        assert_eq!(next_message(&mut to_bob).await.body, number.to_string());
+    }
+    // The first two count as had, for the app has asked on.
+    soon("an end", bob.end()).await;
+    let options = OpenOptions::new(bob.peer()).device(device);
+    let (_bob, mut to_bob) = soon("an opening", client.open(options)).await.unwrap();
+    match soon("opened", to_bob.next()).await {
+        Some(Event::Opened(opening)) => assert_eq!(opening.waiting, 1),
+        event => panic!("{event:?}"),
+    }
+    let last = next_message(&mut to_bob).await;
+    assert_eq!((&last.body[..], last.waited), (&b"2"[..], true));
+}
+
+#[tokio::test]
+async fn an_absent_peer_is_told_of_drops_by_the_library() {
+    let server = Running::start().await;
+    let client = server.client().await;
+    let (ann, _to_ann) = open(&client, "ann").await;
+    let bob = || "bob".parse::<tidings::id::PeerId>().unwrap();
+    for number in 0..60 {
+        ann.send(Outgoing::to(bob(), number.to_string())).await.unwrap();
+    }
+    let (session, mut to_bob) = open(&client, "bob").await;
+    match soon("a drop", to_bob.next()).await {
+        Some(Event::Dropped { count, .. }) => assert_eq!(count, 10),
+        event => panic!("{event:?}"),
+    }
+    for number in 10..60 {
+        assert_eq!(next_message(&mut to_bob).await.body, number.to_string());
+    }
+    assert!(to_bob.try_next().is_none());
+    soon("an end", session.end()).await;
+}
+
+#[tokio::test]
+async fn an_app_that_is_slow_gets_everything_once_and_in_order() {
+    const COUNT: u32 = 3000;
+    let server = Running::start().await;
+    let client = server.client().await;
+    let sender = server.client().await;
+    let (bob, mut to_bob) = open(&client, "bob").await;
+    let (ann, _to_ann) = open(&sender, "ann").await;
+    let mut sendings = Vec::new();
+    for number in 0..COUNT {
+        // Its turn comes though Bob takes nothing.
+        let sending = ann.start_send(Outgoing::to(bob.peer(), number.to_string()));
+        sendings.push(soon("a turn", sending).await.unwrap());
+    }
+    for sending in sendings {
+        soon("an answer", sending).await.unwrap();
+    }
+    for number in 0..COUNT {
+        assert_eq!(next_message(&mut to_bob).await.body, number.to_string());
+    }
+    assert_eq!(bob.counts().repeats, 0);
+}
+
+#[tokio::test]
+async fn a_replaced_session_of_the_library_ends_for_good() {
+    let server = Running::start().await;
+    let client = server.client().await;
+    let (bob, mut older) = open(&client, "bob").await;
+    let options = OpenOptions::new(bob.peer()).device(bob.device().clone());
+    let (_newer, _incoming) = soon("an opening", client.open(options)).await.unwrap();
+    match soon("the end", older.next()).await {
+        Some(Event::Ended(refusal)) => assert_eq!(refusal.reason(), Some(Reason::Replaced)),
+        event => panic!("{event:?}"),
+    }
+    assert!(soon("nothing more", older.next()).await.is_none());
+    let send = bob.send(Outgoing::to(bob.peer(), "too late"));
+    assert_eq!(soon("a refusal", send).await, Err(SendError::Ended));
+}
+
+#[tokio::test]
+async fn a_library_client_has_16_sessions_on_a_connection() {
+    let server = Running::start().await;
+    let client = server.client().await;
+    let mut sessions = Vec::new();
+    for number in 0..SESSIONS_PER_CONNECTION_MAX {
+        sessions.push(open(&client, &format!("peer-{number}")).await);
+    }
+    let one_more = client.open(OpenOptions::new("one-more".parse().unwrap())).await;
+    assert!(matches!(one_more, Err(OpenError::TooManySessions)));
+    for number in 0..20 {
+        let (first, _) = sessions.remove(0);
+        soon("an end", first.end()).await;
+        sessions.push(open(&client, &format!("one-more-{number}")).await);
+    }
+    let came_back = sessions.iter().filter(|(session, _)| session.counts().resumes > 0);
+    assert_eq!((came_back.count(), server.connections()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_client_goes_on_over_a_new_socket() {
+    let server = Running::start().await;
+    let client = server.client().await;
+    let (bob, mut to_bob) = open(&client, "bob").await;
+    let (ann, _to_ann) = open(&client, "ann").await;
+    let before = client.local_addr().unwrap();
+    client.rebind().unwrap();
+    assert_ne!(client.local_addr().unwrap(), before);
+    let sent = soon("a send", ann.send(Outgoing::to(bob.peer(), "hello"))).await.unwrap();
+    assert_eq!(next_message(&mut to_bob).await.id, sent.id);
+    assert_eq!(bob.counts().resumes, 0, "the connection survives");
+    assert!(soon("a ping", bob.ping()).await.unwrap() < Duration::from_secs(10));
+}
