@@ -17,7 +17,7 @@ use crate::limits::{BODY_BYTES_MAX, CLIENT_SENDS_MAX, FRAME_BYTES_MAX, RECIPIENT
 use crate::metrics::Metrics;
 use crate::reason::Reason;
 use crate::store::{self, Message, Outcome};
-use crate::wire::{Closed, Dropped, Opened, Sent, ServerFrame};
+use crate::wire::{Closed, Opened, Sent, ServerFrame};
 
 /// The dispatcher's own state.
 pub(super) struct Dispatcher {
@@ -119,10 +119,6 @@ impl Dispatcher {
             sends_max: CLIENT_SENDS_MAX as u64,
         };
         session.tell(false, &frame.into());
-        if opened.loss.count > 0 {
-            let dropped = Dropped { count: opened.loss.count, id: opened.loss.id };
-            session.tell(false, &dropped.into());
-        }
         self.router.attach(session);
         session.open(&opened);
         session.outbox().wake();

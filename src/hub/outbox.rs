@@ -5,6 +5,8 @@
 //! * Pushing never waits: a slow reader cannot slow a sender.
 //! * The ids of persistent messages strictly rise. A full outbox loses nothing: the session is
 //!   *behind*, and a feeder reads from the inbox what was passed over.
+//! * What the window gave up is told where it would have stood: acknowledging that never
+//!   acknowledges a message that has not been put to the session.
 //! * Frames leave in the order in which they were pushed.
 
 use bytes::{Bytes, BytesMut};
@@ -71,6 +73,8 @@ struct Queue {
     passed: MessageId,
     /// The highest id put to the session, which it may acknowledge.
     put: MessageId,
+    /// What tells of the messages that the window gave up, and the last of them.
+    dropped: Option<(MessageId, Bytes)>,
     /// Requests that await their answer.
     unanswered: usize,
     is_room_wanted: bool,
@@ -95,6 +99,7 @@ impl Default for Outbox {
             next_id: MessageId(i64::MAX),
             passed: MessageId::NONE,
             put: MessageId::NONE,
+            dropped: None,
             unanswered: 0,
             is_room_wanted: false,
             end: None,
@@ -105,11 +110,13 @@ impl Default for Outbox {
 
 impl Outbox {
     /// The session is open: it has had what is up to `cursor`, and catches up from there.
-    pub(super) fn open(&self, cursor: MessageId, put: MessageId) {
+    /// `dropped` is the frame that tells of what was given up since, and the last id of that.
+    pub(super) fn open(&self, cursor: MessageId, dropped: Option<(MessageId, Bytes)>) {
         let mut queue = self.queue.lock();
         queue.mode = Mode::Behind;
         queue.next_id = MessageId(cursor.0 + 1);
-        queue.put = put;
+        queue.put = cursor;
+        queue.dropped = dropped;
     }
 
     /// Pushes a frame that answers a request or tells of the session itself.
@@ -156,11 +163,13 @@ impl Outbox {
     ) {
         let mut queue = self.queue.lock();
         for (id, frame) in frames.filter(|(id, _)| *id >= queue.next_id).collect::<Vec<_>>() {
+            queue.tell_dropped(id);
             queue.put = id;
             // The writer is the one who feeds, so nobody has to be woken.
             let _ = queue.push(|buffer| buffer.extend_from_slice(frame));
         }
         let last = caught_up.unwrap_or(last).max(last);
+        queue.tell_dropped(MessageId(last.0 + 1));
         queue.next_id = queue.next_id.max(MessageId(last.0 + 1));
         if caught_up.is_some_and(|head| queue.passed <= head) {
             queue.mode = Mode::Live;
@@ -263,6 +272,14 @@ impl Queue {
         encode(&mut self.buffer);
         self.frames += 1;
         if was_empty { Pushed::Wake } else { Pushed::Quiet }
+    }
+
+    /// Tells of what was given up, once all before `next` that was not has been put.
+    fn tell_dropped(&mut self, next: MessageId) {
+        if let Some((id, frame)) = self.dropped.take_if(|(id, _)| *id < next) {
+            self.put = self.put.max(id);
+            let _ = self.push(|buffer| buffer.extend_from_slice(&frame));
+        }
     }
 
     /// The next bytes to write, and the memory they are in.

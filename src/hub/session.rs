@@ -13,7 +13,7 @@ use crate::hub::outbox::{Outbox, Pushed};
 use crate::id::{DeviceId, MessageId, PeerId, SessionId};
 use crate::reason::Reason;
 use crate::store;
-use crate::wire::{Error, ServerFrame};
+use crate::wire::{Dropped, Error, ServerFrame};
 
 /// Sends datagrams to the client of one session.
 pub trait Datagrams: Send + Sync {
@@ -91,7 +91,13 @@ impl Session {
     }
 
     pub(super) fn open(&self, opened: &store::Opened) {
-        self.outbox.open(opened.cursor, opened.cursor.max(opened.loss.id));
+        let store::Loss { count, id } = opened.loss;
+        let dropped = (count > 0).then(|| {
+            let mut frame = BytesMut::new();
+            ServerFrame::Dropped(Dropped { count, id }).encode(&mut frame);
+            (id, frame.freeze())
+        });
+        self.outbox.open(opened.cursor, dropped);
         if self.id.set(opened.session).is_ok() {
             self.opened.notify_one();
         }
@@ -99,15 +105,13 @@ impl Session {
 
     /// Ends it with a reason, which the client is told.
     pub fn end(&self, reason: Reason) {
-        self.refuse(0, reason);
+        self.tell(false, &error(0, reason).into());
         self.outbox.end(reason);
     }
 
-    /// Tells that a request is refused. Request 0 is the session itself.
+    /// Tells that a request, which has a place for its answer, is refused.
     pub fn refuse(&self, request: u64, reason: Reason) {
-        let text = reason.text().into();
-        let error = Error { request, reason: reason as u16, text };
-        self.tell(request != 0, &error.into());
+        self.tell(true, &error(request, reason).into());
     }
 
     /// Pushes a frame and wakes the writer.
@@ -146,6 +150,10 @@ impl Session {
             self.outbox.room().await;
         }
     }
+}
+
+fn error(request: u64, reason: Reason) -> Error {
+    Error { request, reason: reason as u16, text: reason.text().into() }
 }
 
 /// A message, encoded for those who get it.
