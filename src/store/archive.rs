@@ -56,6 +56,8 @@ pub(super) enum Kind {
     Index = 6,
     /// What is known of a closed segment.
     Segment = 7,
+    /// How far the log was on stable storage.
+    Head = 8,
 }
 
 /// A value that rkyv can write at the end of a vector.

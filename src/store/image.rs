@@ -45,6 +45,7 @@ struct DeviceV1 {
     seen_ms: i64,
     closed: bool,
     loss: LossV1,
+    missed: LossV1,
     senders: Vec<SenderV1>,
 }
 
@@ -68,6 +69,7 @@ struct StoredV1 {
 struct WaitingV1 {
     id: i64,
     at_ms: i64,
+    expires_ms: i64,
 }
 
 #[derive(Archive, Serialize)]
@@ -98,7 +100,13 @@ pub(super) fn pack_peer(peer: &Peer) -> Vec<u8> {
         seen_ms: device.seen_ms,
         closed: device.closed,
         loss: LossV1::new(device.loss),
+        missed: LossV1::new(device.missed),
         senders: device.senders.iter().map(sender).collect(),
+    };
+    let waiting = |waiting: &Waiting| WaitingV1 {
+        id: waiting.id.0,
+        at_ms: waiting.at_ms,
+        expires_ms: waiting.expires_ms,
     };
     let image = PeerV1 {
         run: peer.run,
@@ -107,7 +115,7 @@ pub(super) fn pack_peer(peer: &Peer) -> Vec<u8> {
         applied: peer.applied.0,
         loss: LossV1::new(peer.loss),
         devices: peer.devices.iter().map(device).collect(),
-        waiting: peer.waiting.iter().map(|w| WaitingV1 { id: w.id.0, at_ms: w.at_ms }).collect(),
+        waiting: peer.waiting.iter().map(waiting).collect(),
         rows: peer.rows.iter().map(|r| RowRefV1 { first: r.first.0, last: r.last.0 }).collect(),
     };
     pack(Kind::Peer, VERSION, &image)
@@ -141,6 +149,7 @@ pub(super) fn unpack_peer(bytes: &[u8]) -> Result<Peer, ValueError> {
             .map(|waiting| Waiting {
                 id: MessageId(waiting.id.to_native()),
                 at_ms: waiting.at_ms.to_native(),
+                expires_ms: waiting.expires_ms.to_native(),
                 body: None,
             })
             .collect(),
@@ -157,6 +166,7 @@ pub(super) fn unpack_peer(bytes: &[u8]) -> Result<Peer, ValueError> {
         applied: MessageId(image.applied.to_native()),
         dirty: false,
         listed: false,
+        queued: false,
         tail_bytes: 0,
     })
 }
@@ -171,6 +181,7 @@ fn unpack_device(image: &ArchivedDeviceV1) -> Result<Device, ValueError> {
         seen_ms: image.seen_ms.to_native(),
         closed: image.closed,
         loss: image.loss.loss(),
+        missed: image.missed.loss(),
         senders: image.senders.iter().map(unpack_sender).collect(),
     })
 }
@@ -300,8 +311,6 @@ pub(super) struct Checkpoint {
     pub(super) epoch_segment: u32,
     /// How many numbers such a conversation skips.
     pub(super) sequence_jump: u32,
-    /// No segment up to this one exists any more.
-    pub(super) removed_segment: u32,
 }
 
 #[derive(Archive, Serialize)]
@@ -312,7 +321,6 @@ struct CheckpointV1 {
     started_ms: i64,
     epoch_segment: u32,
     sequence_jump: u32,
-    removed_segment: u32,
 }
 
 /// The stored form of the checkpoint.
@@ -324,7 +332,6 @@ pub(super) fn pack_checkpoint(checkpoint: &Checkpoint) -> Vec<u8> {
         started_ms: checkpoint.started_ms,
         epoch_segment: checkpoint.epoch_segment,
         sequence_jump: checkpoint.sequence_jump,
-        removed_segment: checkpoint.removed_segment,
     };
     pack(Kind::Checkpoint, VERSION, &image)
 }
@@ -339,8 +346,22 @@ pub(super) fn unpack_checkpoint(bytes: &[u8]) -> Result<Checkpoint, ValueError> 
         started_ms: image.started_ms.to_native(),
         epoch_segment: image.epoch_segment.to_native(),
         sequence_jump: image.sequence_jump.to_native(),
-        removed_segment: image.removed_segment.to_native(),
     })
+}
+
+#[derive(Archive, Serialize)]
+struct HeadV1 {
+    id: i64,
+}
+
+/// The stored form of the last id that was seen on stable storage.
+pub(super) fn pack_head(id: MessageId) -> Vec<u8> {
+    pack(Kind::Head, VERSION, &HeadV1 { id: id.0 })
+}
+
+/// Reads what [`pack_head`] wrote.
+pub(super) fn unpack_head(bytes: &[u8]) -> Result<MessageId, ValueError> {
+    Ok(MessageId(unpack::<ArchivedHeadV1>(Kind::Head, VERSION, bytes)?.id.to_native()))
 }
 
 /// What is known of a closed segment without opening it.

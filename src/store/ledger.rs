@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::chain::Chain;
 use crate::id::{DeviceId, MessageId, PeerId, SessionId};
 use crate::metrics::Metrics;
 use crate::store::entry::{Entry, Message, Opening, Origin, Placed};
@@ -21,7 +22,6 @@ use crate::store::segment::DatabaseError;
 use crate::store::sender::{Stored, Verdict};
 use crate::store::sequences::{Next, Sequences};
 use crate::store::state::State;
-use crate::store::worker::Chain;
 
 /// The ledger.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Ledger {
     pub(super) peers: HashMap<PeerId, Peer, RandomState>,
     /// Peers that differ from their stored form; each stands here once.
     pub(super) dirty: Vec<PeerId>,
-    /// Peers whose messages may have to settle, by the time of the oldest of these.
+    /// Peers whose messages may have to settle, each once, with the time from which that is so.
     pub(super) tails: VecDeque<(PeerId, i64)>,
     pub(super) tail_bytes: usize,
     metrics: Arc<Metrics>,
@@ -90,17 +90,19 @@ impl Ledger {
         if entry <= peer.applied {
             return Ok(None);
         }
-        let before = (peer.tail_bytes, peer.has_tail());
+        let before = peer.tail_bytes;
         let result = change(peer, &rules);
-        let after = (peer.tail_bytes, peer.has_tail());
-        let at_ms = peer.waiting.back().map_or(0, |newest| newest.at_ms);
+        let after = peer.tail_bytes;
+        let newest_ms = peer.waiting.back().map_or(0, |newest| newest.at_ms);
         peer.dirty = true;
-        if !std::mem::replace(&mut peer.listed, true) {
+        let is_unlisted = !std::mem::replace(&mut peer.listed, true);
+        let is_unqueued = peer.has_tail() && !std::mem::replace(&mut peer.queued, true);
+        self.tail_bytes = (self.tail_bytes + after).saturating_sub(before);
+        if is_unlisted {
             self.dirty.push(id.clone());
         }
-        self.tail_bytes = (self.tail_bytes + after.0).saturating_sub(before.0);
-        if after.1 && !before.1 {
-            self.tails.push_back((id.clone(), at_ms));
+        if is_unqueued {
+            self.tails.push_back((id.clone(), newest_ms));
         }
         Ok(Some(result))
     }
@@ -113,10 +115,10 @@ impl Ledger {
         hash: u32,
     ) -> Result<Verdict, DatabaseError> {
         let peer = self.peer(from)?;
-        let device = peer.device(&origin.device);
-        Ok(device.map_or(Verdict::New, |device| {
-            device.sender(origin.instance).judge(origin.number, hash)
-        }))
+        let senders = peer.device(&origin.device).map(|device| &device.senders);
+        let mut senders = senders.into_iter().flatten();
+        let sender = senders.find(|sender| sender.instance == origin.instance);
+        Ok(sender.map_or(Verdict::New, |sender| sender.judge(origin.number, hash)))
     }
 
     /// The number that the next message of a conversation gets in `segment`.

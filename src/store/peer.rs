@@ -34,8 +34,8 @@ pub struct Loss {
 }
 
 impl Loss {
-    fn add(&mut self, id: MessageId) {
-        self.count += 1;
+    fn add(&mut self, id: MessageId, count: u64) {
+        self.count += count;
         self.id = self.id.max(id);
     }
 }
@@ -53,7 +53,10 @@ pub(super) struct Device {
     pub(super) seen_ms: i64,
     /// It logged out, and gets nothing until it opens again.
     pub(super) closed: bool,
+    /// Given up while it had no session. Its last Open told of it, if it has one now.
     pub(super) loss: Loss,
+    /// Given up under the eyes of its session; acknowledging later messages says nothing of it.
+    pub(super) missed: Loss,
     pub(super) senders: Vec<Sender>,
 }
 
@@ -66,15 +69,23 @@ impl Device {
 
     /// The sends of an instance; the instance longest silent is forgotten for a new one.
     pub(super) fn sender(&mut self, instance: u64) -> &mut Sender {
-        if let Some(at) = self.senders.iter().position(|sender| sender.instance == instance) {
-            return &mut self.senders[at];
+        let known = self.senders.iter().position(|sender| sender.instance == instance);
+        if let Some(at) = known {
+            self.senders[at..].rotate_left(1);
+        } else {
+            if self.senders.len() == INSTANCES_REMEMBERED {
+                self.senders.remove(0);
+            }
+            self.senders.push(Sender::new(instance));
         }
-        if self.senders.len() == INSTANCES_REMEMBERED {
-            self.senders.remove(0);
-        }
-        self.senders.push(Sender::new(instance));
         let newest = self.senders.len() - 1;
         &mut self.senders[newest]
+    }
+
+    /// A message was given up that it had not had.
+    fn lose(&mut self, id: MessageId) {
+        let loss = if self.session.is_some() { &mut self.missed } else { &mut self.loss };
+        loss.add(id, 1);
     }
 }
 
@@ -83,6 +94,8 @@ impl Device {
 pub(super) struct Waiting {
     pub(super) id: MessageId,
     pub(super) at_ms: i64,
+    /// When it need not be delivered any more; 0 for never.
+    pub(super) expires_ms: i64,
     /// The message, until it has settled in a row on disk.
     pub(super) body: Option<Arc<Message>>,
 }
@@ -102,6 +115,13 @@ pub(super) struct Found {
     pub(super) waiting: usize,
     pub(super) loss: Loss,
     pub(super) replaced: Option<SessionId>,
+}
+
+impl Waiting {
+    /// Whether its sender still wants it delivered.
+    fn is_wanted(&self, at_ms: i64) -> bool {
+        self.expires_ms == 0 || at_ms < self.expires_ms
+    }
 }
 
 /// One peer.
@@ -126,6 +146,8 @@ pub(super) struct Peer {
     pub(super) dirty: bool,
     /// It stands in the list of those that the next flush looks at.
     pub(super) listed: bool,
+    /// It stands in the queue of those whose messages may have to settle.
+    pub(super) queued: bool,
     /// Bytes of the bodies in `waiting`.
     pub(super) tail_bytes: usize,
 }
@@ -168,7 +190,8 @@ impl Peer {
         let at_ms = message.at_ms;
         self.tail_bytes += message.bytes();
         let body = Some(message.clone());
-        self.waiting.push_back(Waiting { id: message.id, at_ms, body });
+        let expires_ms = message.expires_ms;
+        self.waiting.push_back(Waiting { id: message.id, at_ms, expires_ms, body });
         if self.is_away(at_ms) {
             self.away_count += 1;
         }
@@ -199,16 +222,17 @@ impl Peer {
     }
 
     fn give_up(&mut self, index: usize, at_ms: i64, rules: &Rules) {
-        let Some(gone) = self.take(index) else { return };
+        // What its sender does not want delivered any more is no loss.
+        let Some(gone) = self.take(index).filter(|gone| gone.is_wanted(at_ms)) else { return };
         let mut nobody = true;
         for device in self.devices.iter_mut().filter(|device| device.counts(at_ms, rules)) {
             nobody = false;
             if device.cursor < gone.id {
-                device.loss.add(gone.id);
+                device.lose(gone.id);
             }
         }
         if nobody {
-            self.loss.add(gone.id);
+            self.loss.add(gone.id, 1);
         }
     }
 
@@ -258,40 +282,41 @@ impl Peer {
         self.expire(at_ms, rules);
         let start = self.oldest_cursor(at_ms, rules);
         let known = self.devices.iter().position(|device| device.id == opening.device);
-        let index = known.unwrap_or_else(|| self.admit(opening));
-        let inherited = std::mem::take(&mut self.loss);
+        let (index, forgotten) = known.map_or_else(|| self.admit(opening), |at| (at, None));
+        let unclaimed = start.is_none().then(|| std::mem::take(&mut self.loss));
         let device = &mut self.devices[index];
-        if known.is_none() || !device.counts(at_ms, rules) {
-            device.cursor = device.cursor.max(start.unwrap_or_default());
-            if start.is_none() && inherited.count > 0 {
-                device.loss = Loss {
-                    count: device.loss.count + inherited.count,
-                    id: device.loss.id.max(inherited.id),
-                };
-            }
-        }
         device.cursor = device.cursor.max(opening.cursor);
+        let Loss { count, id } = unclaimed.unwrap_or_default();
+        device.loss.add(id, count);
         if device.loss.id <= device.cursor {
             device.loss = Loss::default();
         }
+        let Loss { count, id } = std::mem::take(&mut device.missed);
+        device.loss.add(id, count);
+        if !device.counts(at_ms, rules) {
+            device.cursor = device.cursor.max(start.unwrap_or_default());
+        }
         device.flag = opening.flag;
         device.closed = false;
-        let replaced = device.session.replace(session);
+        let replaced = device.session.replace(session).or(forgotten);
         let next_number = device.sender(opening.instance).highest + 1;
         let (cursor, loss) = (device.cursor, device.loss);
         self.away_count = 0;
         self.release(at_ms, rules);
-        let waiting = self.waiting.iter().rev().take_while(|waiting| waiting.id > cursor).count();
+        let waiting = self.waiting.iter().rev().take_while(|waiting| waiting.id > cursor);
+        let waiting = waiting.filter(|waiting| waiting.is_wanted(at_ms)).count();
         Found { cursor, next_number, waiting, loss, replaced }
     }
 
-    /// Adds a device, for which the one without a session not seen for longest may have to go.
-    fn admit(&mut self, opening: &Opening) -> usize {
+    /// Adds a device, for which the one not seen for longest may have to go: one that has a
+    /// session only if all have, and its session is told too.
+    fn admit(&mut self, opening: &Opening) -> (usize, Option<SessionId>) {
+        let mut forgotten = None;
         if self.devices.len() >= DEVICES_PER_PEER_MAX {
             let idle = self.devices.iter().enumerate();
             let oldest =
                 idle.min_by_key(|(_, d)| (d.session.is_some(), d.seen_ms)).map(|(at, _)| at);
-            self.devices.remove(oldest.unwrap_or(0));
+            forgotten = self.devices.remove(oldest.unwrap_or(0)).session;
         }
         self.devices.push(Device {
             id: opening.device.clone(),
@@ -301,9 +326,10 @@ impl Peer {
             seen_ms: 0,
             closed: true,
             loss: Loss::default(),
+            missed: Loss::default(),
             senders: Vec::new(),
         });
-        self.devices.len() - 1
+        (self.devices.len() - 1, forgotten)
     }
 
     /// A session has ended; one that was replaced ended before.
