@@ -81,6 +81,12 @@ impl Log {
         })
     }
 
+    /// Gives no id up to `head`: it was given before, and lost.
+    pub(super) fn skip_to(&mut self, head: MessageId) {
+        self.last = self.last.max(head);
+        self.appended = self.appended.max(head);
+    }
+
     /// The id of the first entry of a record that is begun now.
     pub(super) fn next_id(&self, now_ms: i64) -> MessageId {
         let by_clock = now_ms.saturating_sub(ID_EPOCH_MS).max(0) << ID_SEQUENCE_BITS;

@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::commit::Committer;
 use crate::store::housekeeping::Housekeeping;
-use crate::store::image::{Checkpoint, SegmentInfo};
+use crate::store::image::SegmentInfo;
 use crate::store::index::OpenIndex;
 use crate::store::ledger::Ledger;
 use crate::store::log::{Log, place};
@@ -89,13 +89,13 @@ pub(super) fn recover<T>(
         Ledger::new(Arc::new(state), rules, checkpoint.unwrap_or_default(), metrics.clone());
     let log_folder = folder.join("log");
     create_folder(&log_folder)?;
-    let mut replay = Replay::new(ledger, log_folder, checkpoint);
+    let mut replay = Replay::new(ledger, log_folder);
     if opened.fell_back {
         replay.report.damage.push("the newest state could not be opened".to_owned());
     }
     replay.run()?;
     let (catalog, epoch) = replay.open_segment()?;
-    let Replay { ledger, last, mut report, closing, .. } = replay;
+    let Replay { ledger, last, head, mut report, closing, .. } = replay;
     for damage in &report.damage {
         tracing::error!(damage, "damaged data folder");
         metrics.damaged_records.inc();
@@ -103,7 +103,8 @@ pub(super) fn recover<T>(
     let now_ms = options.clock.now_ms();
     let housekeeping = Housekeeping::new(folder, now_ms);
     let log = Log::new(catalog, epoch, last, options.clone(), metrics.clone());
-    let log = log.map_err(OpenError::Thread)?;
+    let mut log = log.map_err(OpenError::Thread)?;
+    log.skip_to(head);
     report.head = log.last;
     for (segment, info) in closing {
         log.index(segment, info);
@@ -139,7 +140,8 @@ struct Replay {
     log: PathBuf,
     /// Up to here the state shows everything.
     applied: MessageId,
-    is_fresh: bool,
+    /// Up to here the log was once on stable storage.
+    head: MessageId,
     last: Header,
     /// The records of the last commit.
     last_commit: Vec<(Header, Vec<u8>)>,
@@ -153,15 +155,16 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(ledger: Ledger, log: PathBuf, checkpoint: Option<Checkpoint>) -> Self {
-        let applied = checkpoint.unwrap_or_default().applied;
+    fn new(ledger: Ledger, log: PathBuf) -> Self {
+        let applied = ledger.checkpoint.applied;
+        let head = ledger.state.head().unwrap_or_default().max(applied);
         let none = MessageId::NONE;
         let last = Header { epoch: 0, first: none, before: none, commit: none, at_ms: 0, count: 1 };
         Self {
             ledger,
             log,
             applied,
-            is_fresh: checkpoint.is_none(),
+            head,
             last,
             last_commit: Vec::new(),
             closed: BTreeMap::new(),
@@ -174,9 +177,12 @@ impl Replay {
     }
 
     fn run(&mut self) -> Result<(), OpenError> {
+        let mut known = self.ledger.state.segments()?;
         for number in segments(&self.log)? {
+            let info = known.remove(&number);
+            self.look_for_gap(number, info.is_some() || known.contains_key(&(number - 1)));
             self.newest = number;
-            if let Some(info) = self.ledger.state.segment(number).ok().flatten()
+            if let Some(info) = info
                 && info.last <= self.applied
             {
                 self.closed.insert(number, info);
@@ -187,10 +193,34 @@ impl Replay {
                 Err(error) => self.set_aside(number, &error)?,
             }
         }
-        if self.last.first < self.applied && self.last.last() < self.applied && !self.is_fresh {
+        self.missing(known.into_keys())?;
+        if self.last.last() < self.applied {
             self.read_last_closed();
         }
+        if self.last.last() < self.head {
+            let (last, head) = (self.last.last(), self.head);
+            self.damaged(format!("the log ends at {last}; it was on the disk up to {head}"));
+        }
         Ok(())
+    }
+
+    /// Segments are numbered without gaps. Where one begins an epoch, what is missing before it
+    /// has been told; where one was closed since, likewise.
+    fn look_for_gap(&mut self, number: u32, is_told: bool) {
+        let begins_epoch = number == self.ledger.checkpoint.epoch_segment;
+        if self.newest != 0 && number > self.newest + 1 && !is_told && !begins_epoch {
+            self.damaged(format!("segment {} is missing", number - 1));
+        }
+    }
+
+    /// Segments that were closed, and were not removed by this server.
+    fn missing(&mut self, numbers: impl Iterator<Item = u32>) -> Result<(), OpenError> {
+        let mut changes = Changes::default();
+        for number in numbers {
+            self.damaged(format!("segment {number} is missing"));
+            changes.remove_segment(number);
+        }
+        Ok(changes.apply(&self.ledger.state)?)
     }
 
     /// Nothing was replayed, so the last record is in a segment that was not opened.
@@ -203,11 +233,7 @@ impl Replay {
                 self.last = header;
                 self.last_commit.push((header, bytes.to_vec()));
             }
-            _ => {
-                let applied = self.applied;
-                self.damaged(format!("the log ends before {applied}, which the state knows of"));
-                self.last.first = applied;
-            }
+            last => self.last = last.map_or(self.last, |(header, _)| header),
         }
     }
 
@@ -238,6 +264,8 @@ impl Replay {
                 }
             }
         }
+        // One that was left empty by a run before the last is not the next to be written to.
+        self.empty = None;
         if is_empty {
             self.empty = Some(segment);
             return Ok(());

@@ -46,15 +46,15 @@ impl Sequences {
         conversation: &ConversationKey,
         segment: u32,
     ) -> Result<Next, DatabaseError> {
+        let jump = |last: LastSequence| {
+            if last.segment < checkpoint.epoch_segment { checkpoint.sequence_jump } else { 0 }
+        };
         if let Some(Recent { last, previous }) = self.recent.get(conversation) {
             let previous = if last.segment == segment { *previous } else { last.segment };
-            return Ok(Next { sequence: last.sequence + 1, previous });
+            return Ok(Next { sequence: last.sequence + jump(*last) + 1, previous });
         }
         let last = self.settled(state, conversation)?;
-        let jump = match last {
-            Some(last) if last.segment >= checkpoint.epoch_segment => 0,
-            _ => checkpoint.sequence_jump,
-        };
+        let jump = last.map_or(checkpoint.sequence_jump, jump);
         let last = last.unwrap_or(LastSequence { sequence: 0, segment: 0 });
         // In the same segment but flushed already: the one before is as good a place to go on.
         let previous = last.segment.min(segment.saturating_sub(1));

@@ -110,6 +110,7 @@ impl Settling {
         ledger.checkpoint.applied = flush.target;
         let mut changes = Changes::default();
         changes.checkpoint(&ledger.checkpoint);
+        changes.head(head);
         changes.apply(&ledger.state)?;
         // The log behind the checkpoint may be removed, so the state must be on the disk first.
         ledger.state.database.sync()?;
@@ -149,10 +150,12 @@ fn settle_tails(ledger: &mut Ledger, head: MessageId, now_ms: i64) -> Result<boo
         }
         let Some((id, _)) = ledger.tails.pop_front() else { break };
         let Some(peer) = ledger.peers.get_mut(&id) else { continue };
+        peer.queued = false;
         let oldest = peer.waiting.iter().find(|waiting| waiting.body.is_some());
         let Some(oldest_ms) = oldest.map(|waiting| waiting.at_ms) else { continue };
         if !is_urgent && (0..settle_ms).contains(&now_ms.saturating_sub(oldest_ms)) {
             // What was here has been acknowledged in time; what came since is younger.
+            peer.queued = true;
             ledger.tails.push_back((id, oldest_ms));
             continue;
         }
