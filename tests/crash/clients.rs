@@ -26,8 +26,11 @@ use crate::server::PATIENCE;
 
 /// Sends that a session keeps under way.
 const SPEAKERS: usize = 4;
-/// The longest pause of a speaker between an answer and the next send, in milliseconds.
+/// The longest pause of a speaker between an answer and the next send, in milliseconds, at first.
 const PAUSE_MS_MAX: u64 = 10;
+/// Sends after which each pause is a millisecond longer, so that on a fast machine too what waits
+/// for a device that is absent until the end stays below the most that a peer's inbox holds.
+const SENDS_PER_PAUSE_MS: usize = 1000;
 
 /// What all peers share.
 pub(crate) struct World {
@@ -120,7 +123,7 @@ impl Seat {
     }
 
     /// Takes what comes until `until` is over.
-    pub(crate) async fn listen(&self, incoming: &mut Incoming, until: impl Future) {
+    async fn listen(&self, incoming: &mut Incoming, random: &mut Rng, until: impl Future) {
         let mut until = std::pin::pin!(until);
         loop {
             let event = tokio::select! {
@@ -128,7 +131,13 @@ impl Seat {
                 _ = &mut until => return,
             };
             match event {
-                Some(Event::Message(message)) => self.world.ledger().got(self.device, &message),
+                Some(Event::Message(message)) => {
+                    self.world.ledger().got(self.device, &message);
+                    if random.u16(..512) == 0 {
+                        // The app is busy, so messages wait in the client over a kill.
+                        sleep(Duration::from_millis(random.u64(50..600))).await;
+                    }
+                }
                 Some(Event::Paused(Pause::Lost | Pause::Unanswered)) => {}
                 Some(Event::Resumed(opening)) if opening.dropped == 0 => {}
                 event => return self.world.problem(self.peer, format!("unexpected {event:?}")),
@@ -156,7 +165,7 @@ impl Seat {
         for index in 0..SPEAKERS {
             speakers.spawn(speaker.clone().speak(random.fork(), index == 0));
         }
-        self.listen(&mut incoming, until).await;
+        self.listen(&mut incoming, random, until).await;
         speaker.leaves.store(true, Ordering::Relaxed);
         speaker.left.cancel();
         if tells {
@@ -235,7 +244,9 @@ impl Speaker {
     /// Keeps one send under way until the load is over; then says the last word, or not.
     async fn speak(self: Arc<Self>, mut random: Rng, says_farewell: bool) {
         loop {
-            let pause = sleep(Duration::from_millis(random.u64(..PAUSE_MS_MAX)));
+            let sent = self.world.ledger().sent();
+            let pause_ms = random.u64(..PAUSE_MS_MAX) + (sent / SENDS_PER_PAUSE_MS) as u64;
+            let pause = sleep(Duration::from_millis(pause_ms));
             tokio::select! {
                 () = pause => self.send(self.recipients(&mut random)).await,
                 () = self.world.load_over.cancelled() => break,

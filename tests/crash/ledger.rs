@@ -106,6 +106,11 @@ impl Ledger {
         Outgoing { number, recipients, body: body(number) }
     }
 
+    /// How many sends there have been.
+    pub(crate) fn sent(&self) -> usize {
+        self.sends.len()
+    }
+
     /// A send's fate is known.
     pub(crate) fn settle(&mut self, number: usize, fate: Fate) {
         assert_eq!(self.sends[number].fate, Fate::Pending);
