@@ -98,14 +98,14 @@ async fn a_connection_has_16_sessions_and_one_more_when_one_ends() {
     for number in 0..SESSIONS_PER_CONNECTION_MAX {
         sessions.push(raw.open(open(&format!("peer-{number}"))).await);
     }
-    for _ in 0..20 {
-        let mut one_more = raw.stream().await;
-        one_more.say(open("one more")).await;
-        assert_eq!(one_more.hear_reason().await, Reason::TooManySessions);
-        // As soon as one has ended, there is a place for another.
-        let number = sessions.len();
+    let mut one_more = raw.stream().await;
+    one_more.say(open("one more")).await;
+    assert_eq!(one_more.hear_reason().await, Reason::TooManySessions);
+    drop(one_more);
+    // As soon as one has ended, there is a place for another.
+    for number in 0..20 {
         sessions.remove(0).leave().await;
-        sessions.push(raw.open(open(&format!("peer-{number}"))).await);
+        sessions.push(raw.open(open(&format!("next-{number}"))).await);
     }
     for session in &mut sessions {
         assert_eq!(session.hear_all().await, []);
