@@ -59,6 +59,8 @@ impl Dispatcher {
                 }
                 Outcome::Opened { caller, opened } => self.open(&caller.session, opened),
                 Outcome::Ended { caller } => {
+                    // What comes behind this in the log is not for it any more.
+                    self.router.detach(&caller.session);
                     let closed = Closed { request: caller.request };
                     caller.session.tell(true, &closed.into());
                 }

@@ -191,7 +191,6 @@ impl Hub {
             }
             ClientFrame::Close(close) => {
                 session.reserve_answer().await;
-                self.router.detach(session);
                 let caller = Caller { session: session.clone(), request: close.request };
                 self.note_end(Some(caller), session, true).await;
                 return Ok(Flow::Close);

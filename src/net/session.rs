@@ -81,13 +81,16 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
             // The client may have to be told that nothing is read any more.
             let _ = input.recv.stop(code(session.outbox().ended().unwrap_or(Reason::Normal)));
             let _ = send.finish();
-            let _ = tokio::time::timeout(timeout, send.stopped()).await;
         }
         Err(reason) => {
             let _ = send.reset(code(reason));
         }
     }
     shared.hub.end_session(&session).await;
+    if end.is_ok() {
+        // The session is over, but a drain has to wait until the client has the last of it.
+        let _ = tokio::time::timeout(timeout, send.stopped()).await;
+    }
 }
 
 /// Takes the place of one of the sessions that a connection may have.
