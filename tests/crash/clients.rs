@@ -183,14 +183,15 @@ impl Seat {
     }
 
     /// A peer that keeps one session until the end.
-    pub(crate) async fn stay(mut self, client: Client, mut random: Rng) {
+    pub(crate) async fn stay(mut self, client: Client, mut random: Rng) -> Self {
         self.world.home.fetch_add(1, Ordering::Relaxed);
         let done = self.world.done.clone();
         self.visit(client, &mut random, done.cancelled(), true).await;
+        self
     }
 
     /// A peer that comes and goes, each time with a fresh client, until the load is over.
-    pub(crate) async fn roam(mut self, mut random: Rng) {
+    pub(crate) async fn roam(mut self, mut random: Rng) -> Self {
         let world = self.world.clone();
         while !world.load_over.is_cancelled() {
             let client = world.client().await;
@@ -201,7 +202,7 @@ impl Seat {
             sleep(Duration::from_millis(random.u64(..2000))).await;
         }
         let client = world.client().await;
-        self.stay(client, random).await;
+        self.stay(client, random).await
     }
 
     /// Takes all that waits for the device, which must be `count` messages.

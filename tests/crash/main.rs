@@ -127,27 +127,28 @@ impl Test {
         let peers = (0..PEERS).map(|peer| format!("peer-{peer:02}").parse().unwrap()).collect();
         self.world = Some(Arc::new(World::new(peers, connect)));
         let archives = self.open_archives();
-        let (seats, mut tasks) = self.seat_all();
+        let (phones, tasks) = self.seat_all();
 
         let last = self.kill_many(first);
         let world = self.world().clone();
         world.load_over.cancel();
-        self.wait("the answers", &seats, || {
+        self.wait("the answers", &phones, || {
             world.home.load(Ordering::Relaxed) == PEERS && world.ledger().pending == 0
         });
         world.farewell.cancel();
-        self.wait("the last words", &seats, || {
-            world.said.load(Ordering::Relaxed) == PEERS && world.ledger().missing(&seats).is_empty()
+        self.wait("the last words", &phones, || {
+            world.said.load(Ordering::Relaxed) == PEERS
+                && world.ledger().missing(&phones).is_empty()
         });
         world.done.cancel();
-        let ended = async { while tasks.join_next().await.transpose().unwrap().is_some() {} };
-        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, ended).await.unwrap() });
+        let ended = async { tokio::time::timeout(PATIENCE, tasks.join_all()).await };
+        let seats = self.runtime.block_on(ended).unwrap();
         self.assert_kept();
 
         last.kill();
         let mut after = self.place.start();
         after.ready();
-        self.drain_all(archives);
+        self.drain_all(seats, archives);
         self.assert_kept();
         after.kill();
     }
@@ -169,7 +170,7 @@ impl Test {
     }
 
     /// Starts the peers; their devices in the ledger.
-    fn seat_all(&mut self) -> (Vec<usize>, JoinSet<()>) {
+    fn seat_all(&mut self) -> (Vec<usize>, JoinSet<Seat>) {
         let (world, mut devices, mut tasks) = (self.world().clone(), Vec::new(), JoinSet::new());
         let shared = self.runtime.block_on(world.client());
         for peer in 0..PEERS {
@@ -250,10 +251,14 @@ impl Test {
         assert!(broken.is_empty(), "{}", first_lines(&broken));
     }
 
-    /// Every device that was absent, and every new one, finds what it has not had.
-    fn drain_all(&self, archives: Vec<Seat>) {
+    /// Every device that was there finds nothing; every device that was absent, and every new
+    /// one, finds what it has not had.
+    fn drain_all(&self, seats: Vec<Seat>, archives: Vec<Seat>) {
         let world = self.world();
         self.runtime.block_on(async {
+            for mut seat in seats {
+                seat.drain(0).await;
+            }
             // A new device starts where the peer's oldest device stands.
             for peer in 0..PEERS {
                 let mut fresh = Seat::new(world, peer, "fresh");
