@@ -131,6 +131,10 @@ impl Outbox {
     /// Pushes a message that has just been committed.
     pub(super) fn deliver(&self, id: MessageId, frame: &[u8]) -> Pushed {
         let mut queue = self.queue.lock();
+        if queue.end.is_some() {
+            // It could not be acknowledged any more, and would only hold up the end.
+            return Pushed::Passed;
+        }
         if queue.mode == Mode::Behind || !queue.has_room(frame.len()) {
             queue.mode = Mode::Behind;
             queue.passed = id;
@@ -147,7 +151,7 @@ impl Outbox {
     /// Pushes a transient message; a session without room does without it.
     pub(super) fn transient(&self, frame: &[u8]) -> Pushed {
         let mut queue = self.queue.lock();
-        if !queue.has_room(frame.len()) {
+        if queue.end.is_some() || !queue.has_room(frame.len()) {
             return Pushed::Passed;
         }
         queue.push(|buffer| buffer.extend_from_slice(frame))

@@ -243,6 +243,18 @@ fn a_finished_session_ends_only_when_every_request_has_been_answered() {
 }
 
 #[test]
+fn a_finished_session_is_delivered_nothing_that_would_hold_up_its_end() {
+    let outbox = live();
+    assert!(outbox.reserve_answer());
+    outbox.finish();
+    assert_eq!(deliver(&outbox, 1), Pushed::Passed);
+    assert_eq!(outbox.transient(b"typing,"), Pushed::Passed);
+    assert_eq!(outbox.push(true, |buffer| buffer.extend_from_slice(b"answer,")), Pushed::Wake);
+    assert_eq!(written(&outbox), "answer,");
+    assert!(matches!(outbox.next(), Next::Finish));
+}
+
+#[test]
 fn an_ended_session_writes_what_it_has_takes_nothing_more_and_keeps_its_first_reason() {
     let outbox = live();
     deliver(&outbox, 1);
