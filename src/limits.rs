@@ -92,11 +92,12 @@ pub const DISPATCH_QUEUE_COMMITS_MAX: usize = 64;
 /// the queue, so that under load one sync and one wake-up of each writer serve many messages.
 pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes at which a record takes no further entry. sled keeps a leaf of up to 16 values in one
-/// page, and a page over a quarter of its 8 MiB segments would leave the log file: 16 x 96 KiB is
-/// 1.5 MiB, below the 2 MiB where that begins.
+/// page, and a page over a quarter of its 8 MiB segments would leave the log file: 16 x 112 KiB is
+/// 1.75 MiB, below the 2 MiB where that begins.
 pub const RECORD_BYTES_TARGET: usize = 64 * 1024;
-/// Bytes of a record of the log, or of any other value on disk.
-pub const RECORD_BYTES_MAX: usize = 96 * 1024;
+/// Bytes of a record of the log, or of any other value on disk; the longest is a peer for whom
+/// 10,000 messages wait, at 11 bytes each.
+pub const RECORD_BYTES_MAX: usize = 112 * 1024;
 /// Bytes that make a commit start without waiting for company.
 pub const COMMIT_BYTES_EAGER: usize = 32 * 1024;
 /// The least time between the starts of two commits that are not full: 1,000 syncs a second.

@@ -5,6 +5,8 @@
 //! * Reading gives back what was written, or an error; it never panics.
 //! * A peer is stored only when all its waiting messages are in rows.
 
+use std::collections::VecDeque;
+
 use rkyv::{Archive, Serialize};
 
 use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
@@ -24,7 +26,10 @@ struct PeerV1 {
     applied: i64,
     loss: LossV1,
     devices: Vec<DeviceV1>,
+    /// The id and the time that those of `waiting` count from.
+    waiting_from: (i64, i64),
     waiting: Vec<WaitingV1>,
+    expiries: Vec<ExpiryV1>,
     rows: Vec<RowRefV1>,
 }
 
@@ -65,10 +70,18 @@ struct StoredV1 {
     hash: u32,
 }
 
+/// 11 bytes, for a peer may have ten thousand of them: 7 bytes of an id span 198 days, and 4
+/// bytes of milliseconds 49 days, more than anything waits.
 #[derive(Archive, Serialize)]
 struct WaitingV1 {
-    id: i64,
-    at_ms: i64,
+    id: [u8; 7],
+    at_ms: u32,
+}
+
+/// The time at which one of the waiting messages need not be delivered any more.
+#[derive(Archive, Serialize)]
+struct ExpiryV1 {
+    index: u32,
     expires_ms: i64,
 }
 
@@ -103,10 +116,16 @@ pub(super) fn pack_peer(peer: &Peer) -> Vec<u8> {
         missed: LossV1::new(device.missed),
         senders: device.senders.iter().map(sender).collect(),
     };
-    let waiting = |waiting: &Waiting| WaitingV1 {
-        id: waiting.id.0,
-        at_ms: waiting.at_ms,
-        expires_ms: waiting.expires_ms,
+    let from_id = peer.waiting.front().map_or(0, |oldest| oldest.id.0);
+    let from_ms = peer.waiting.iter().map(|waiting| waiting.at_ms).min().unwrap_or(0);
+    let waiting = |waiting: &Waiting| {
+        let [id @ .., _] = (waiting.id.0 - from_id).to_le_bytes();
+        let at_ms = u32::try_from(waiting.at_ms - from_ms).unwrap_or(u32::MAX);
+        WaitingV1 { id, at_ms }
+    };
+    let expiry = |(index, waiting): (usize, &Waiting)| {
+        let expires_ms = waiting.expires_ms;
+        (expires_ms != 0).then_some(ExpiryV1 { index: index as u32, expires_ms })
     };
     let image = PeerV1 {
         run: peer.run,
@@ -115,7 +134,9 @@ pub(super) fn pack_peer(peer: &Peer) -> Vec<u8> {
         applied: peer.applied.0,
         loss: LossV1::new(peer.loss),
         devices: peer.devices.iter().map(device).collect(),
+        waiting_from: (from_id, from_ms),
         waiting: peer.waiting.iter().map(waiting).collect(),
+        expiries: peer.waiting.iter().enumerate().filter_map(expiry).collect(),
         rows: peer.rows.iter().map(|r| RowRefV1 { first: r.first.0, last: r.last.0 }).collect(),
     };
     pack(Kind::Peer, VERSION, &image)
@@ -143,16 +164,7 @@ pub(super) fn unpack_peer(bytes: &[u8]) -> Result<Peer, ValueError> {
         run: image.run.to_native(),
         away_at_ms: image.away_at_ms.to_native(),
         devices: image.devices.iter().map(unpack_device).collect::<Result<_, _>>()?,
-        waiting: image
-            .waiting
-            .iter()
-            .map(|waiting| Waiting {
-                id: MessageId(waiting.id.to_native()),
-                at_ms: waiting.at_ms.to_native(),
-                expires_ms: waiting.expires_ms.to_native(),
-                body: None,
-            })
-            .collect(),
+        waiting: unpack_waiting(image),
         away_count: (image.away_count.to_native() as usize).min(image.waiting.len()),
         rows: image
             .rows
@@ -169,6 +181,27 @@ pub(super) fn unpack_peer(bytes: &[u8]) -> Result<Peer, ValueError> {
         queued: false,
         tail_bytes: 0,
     })
+}
+
+fn unpack_waiting(image: &ArchivedPeerV1) -> VecDeque<Waiting> {
+    let (from_id, from_ms) = (image.waiting_from.0.to_native(), image.waiting_from.1.to_native());
+    let unpacked = |waiting: &ArchivedWaitingV1| {
+        let mut id = [0; 8];
+        id[..7].copy_from_slice(&waiting.id);
+        Waiting {
+            id: MessageId(from_id.saturating_add(i64::from_le_bytes(id))),
+            at_ms: from_ms.saturating_add(i64::from(waiting.at_ms.to_native())),
+            expires_ms: 0,
+            body: None,
+        }
+    };
+    let mut waiting: VecDeque<_> = image.waiting.iter().map(unpacked).collect();
+    for expiry in image.expiries.iter() {
+        if let Some(waiting) = waiting.get_mut(expiry.index.to_native() as usize) {
+            waiting.expires_ms = expiry.expires_ms.to_native();
+        }
+    }
+    waiting
 }
 
 fn unpack_device(image: &ArchivedDeviceV1) -> Result<Device, ValueError> {
