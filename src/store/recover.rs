@@ -178,6 +178,7 @@ impl Replay {
 
     fn run(&mut self) -> Result<(), OpenError> {
         let mut known = self.ledger.state.segments()?;
+        let newest_known = known.last_key_value().map_or(0, |(number, _)| *number);
         for number in segments(&self.log)? {
             let info = known.remove(&number);
             self.look_for_gap(number, info.is_some() || known.contains_key(&(number - 1)));
@@ -200,6 +201,10 @@ impl Replay {
         if self.last.last() < self.head {
             let (last, head) = (self.last.last(), self.head);
             self.damaged(format!("the log ends at {last}; it was on the disk up to {head}"));
+            // Behind the newest closed one came the open one and the one made ready: their numbers
+            // are not used again, for last sequences name them.
+            self.newest = self.newest.max(newest_known + 2);
+            self.empty.take_if(|empty| empty.number < self.newest);
         }
         Ok(())
     }
@@ -233,7 +238,11 @@ impl Replay {
                 self.last = header;
                 self.last_commit.push((header, bytes.to_vec()));
             }
-            last => self.last = last.map_or(self.last, |(header, _)| header),
+            Some((header, _)) if header.last() > self.last.last() => {
+                self.last = header;
+                self.last_commit.clear();
+            }
+            _ => {}
         }
     }
 

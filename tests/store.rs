@@ -1,0 +1,24 @@
+//! The store through its public face, on real folders: what it promises over restarts, crashes,
+//! damage and time.
+//!
+//! A crash is made in two ways: the folder is copied while the store runs, which takes the state
+//! before the log and so leaves more to replay than a real crash would; or a child process, this
+//! very binary, is killed.
+
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "store/damage.rs"]
+mod damage;
+#[path = "store/harness.rs"]
+mod harness;
+#[path = "store/history.rs"]
+mod history;
+#[path = "store/inbox.rs"]
+mod inbox;
+#[path = "store/log.rs"]
+mod log;
+#[path = "store/model.rs"]
+mod model;
+#[path = "store/retention.rs"]
+mod retention;

@@ -1,0 +1,383 @@
+//! A store on a folder of its own, and what tests do with it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tidings::clock::Clock;
+use tidings::id::{ConversationId, DeviceFlag, DeviceId, MessageId, PeerId, SessionId};
+use tidings::metrics::Metrics;
+use tidings::reason::Reason;
+use tidings::store::{
+    HistoryOf, Message, NewMessage, Opened, Opening, Options, Origin, Outcome, Request, Store,
+};
+use tokio::runtime::Runtime;
+
+/// How long a test waits for what has to come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const DAY_MS: i64 = 24 * 3600 * 1000;
+pub(crate) const MINUTE_MS: i64 = 60_000;
+
+/// What one commit brought, and how many syncs had returned when it was handed out.
+pub(crate) struct Batch {
+    pub(crate) outcomes: Vec<Outcome<u64>>,
+    pub(crate) syncs: u64,
+}
+
+/// A store that runs.
+pub(crate) struct Running {
+    pub(crate) store: Store<u64>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) batches: Receiver<Batch>,
+    pub(crate) options: Options,
+    runtime: Runtime,
+    callers: u64,
+    /// The next send number of each device.
+    numbers: HashMap<(PeerId, DeviceId), u64>,
+    /// The folder, if it goes with the store.
+    folder: Option<TempDir>,
+}
+
+/// A message that was acknowledged.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Sent {
+    pub(crate) id: MessageId,
+    pub(crate) sequence: u32,
+}
+
+pub(crate) fn peer(name: &str) -> PeerId {
+    PeerId::new(name).unwrap()
+}
+
+pub(crate) fn device(name: &str) -> DeviceId {
+    DeviceId::new(name).unwrap()
+}
+
+pub(crate) fn conversation(one: &str, other: &str) -> ConversationId {
+    ConversationId::of_peers([&peer(one), &peer(other)])
+}
+
+/// A message from the device `d` of its sender.
+pub(crate) fn new_message(from: &str, to: &str, number: u64, body: &[u8]) -> NewMessage {
+    NewMessage {
+        from: peer(from),
+        origin: Origin { device: device("d"), instance: 1, number, answered: 0 },
+        conversation: conversation(from, to),
+        to: vec![peer(to)],
+        receipt: false,
+        ttl_ms: 0,
+        client_msg_no: Bytes::new(),
+        body: Bytes::copy_from_slice(body),
+    }
+}
+
+impl Running {
+    /// A store on a fresh folder.
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// One whose segments close after some commits: sled makes its files 8 MiB long at once.
+    pub(crate) fn with_small_segments() -> Self {
+        Self::with(|options| options.segment_bytes_max = 1024 * 1024)
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = Options::new(folder.path().join("data"));
+        change(&mut options);
+        Self { folder: Some(folder), ..Self::open_in(options) }
+    }
+
+    pub(crate) fn open_in(options: Options) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let (batches_tx, batches) = channel();
+        let counted = metrics.clone();
+        let hand_out = move |outcomes: Vec<Outcome<u64>>, _| {
+            let syncs = counted.syncs.get();
+            // A test that has ended wants nothing more.
+            let _ = batches_tx.send(Batch { outcomes, syncs });
+        };
+        let opened = Instant::now();
+        let store = loop {
+            match Store::open(options.clone(), metrics.clone(), hand_out.clone()) {
+                Ok(store) => break store,
+                // A store that was dropped stops a little later.
+                Err(error) if opened.elapsed() < PATIENCE => {
+                    assert!(error.to_string().contains("another server"), "{error}");
+                    std::thread::yield_now();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (callers, numbers) = (0, HashMap::new());
+        let mut running =
+            Self { store, metrics, batches, options, runtime, callers, numbers, folder: None };
+        // The start is committed, so the clock may be stepped.
+        running.commit_something();
+        running
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.options.dir
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.options.clock
+    }
+
+    /// Steps the clock; what is submitted from now on is taken at the later time.
+    pub(crate) fn step(&mut self, ms: i64) {
+        self.clock().step_ms(ms);
+        // A commit that began before the step may still take what comes.
+        self.commit_something();
+    }
+
+    /// Stops in good order and starts again.
+    pub(crate) fn restart(mut self) -> Self {
+        self.store.close();
+        let (folder, numbers) = (self.folder.take(), std::mem::take(&mut self.numbers));
+        let options = self.options.clone();
+        drop(self);
+        Self { folder, numbers, ..Self::open_in(options) }
+    }
+
+    /// Stops in good order; gives back the folder and the options to open it with.
+    pub(crate) fn stop(mut self) -> (TempDir, Options) {
+        self.store.close();
+        (self.folder.take().unwrap(), self.options.clone())
+    }
+
+    /// What a crash at this moment leaves.
+    pub(crate) fn crashed(&self) -> (TempDir, Options) {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("data");
+        copy(self.dir(), &dir);
+        (folder, Options { dir, ..self.options.clone() })
+    }
+
+    /// Starts again on what a crash at this moment leaves.
+    pub(crate) fn crash(mut self) -> Self {
+        let (folder, options) = self.crashed();
+        let numbers = std::mem::take(&mut self.numbers);
+        Self { folder: Some(folder), numbers, ..Self::open_in(options) }
+    }
+
+    pub(crate) fn submit(&mut self, request: Request) -> u64 {
+        self.callers += 1;
+        let caller = self.callers;
+        self.runtime.block_on(self.store.submit(Some(caller), request)).unwrap();
+        caller
+    }
+
+    pub(crate) fn block_on<R>(&self, future: impl Future<Output = R>) -> R {
+        self.runtime.block_on(future)
+    }
+
+    /// The outcomes of these callers, in their order.
+    pub(crate) fn outcomes(&mut self, callers: &[u64]) -> Vec<Outcome<u64>> {
+        let mut found = BTreeMap::new();
+        let start = Instant::now();
+        while found.len() < callers.len() {
+            match self.batches.recv_timeout(PATIENCE) {
+                Ok(batch) => {
+                    found.extend(batch.outcomes.into_iter().map(|out| (caller_of(&out), out)));
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("no outcome in {:?}", start.elapsed()),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(found.keys().copied().eq(callers.iter().copied()));
+        found.into_values().collect()
+    }
+
+    pub(crate) fn outcome(&mut self, request: Request) -> Outcome<u64> {
+        let caller = self.submit(request);
+        self.outcomes(&[caller]).pop().unwrap()
+    }
+
+    fn number(&mut self, from: &str) -> u64 {
+        let number = self.numbers.entry((peer(from), device("d"))).or_default();
+        *number += 1;
+        *number
+    }
+
+    /// Sends one message after the other, without waiting between them.
+    pub(crate) fn send_all(&mut self, from: &str, to: &str, bodies: &[Vec<u8>]) -> Vec<Sent> {
+        let mut callers = Vec::new();
+        for body in bodies {
+            let number = self.number(from);
+            callers.push(self.submit(Request::Message(new_message(from, to, number, body))));
+        }
+        self.outcomes(&callers).iter().map(sent).collect()
+    }
+
+    /// Sends so many small messages, numbered.
+    pub(crate) fn send_many(&mut self, from: &str, to: &str, count: usize) -> Vec<Sent> {
+        let bodies: Vec<Vec<u8>> =
+            (0..count).map(|index| format!("{from}>{to} {index}").into_bytes()).collect();
+        self.send_all(from, to, &bodies)
+    }
+
+    pub(crate) fn send(&mut self, from: &str, to: &str, body: &str) -> Sent {
+        self.send_all(from, to, &[body.as_bytes().to_vec()]).pop().unwrap()
+    }
+
+    /// Sends under a number of one's own choice.
+    pub(crate) fn send_as(&mut self, number: u64, body: &str) -> Outcome<u64> {
+        self.outcome(Request::Message(new_message("alice", "bob", number, body.as_bytes())))
+    }
+
+    pub(crate) fn open(&mut self, who: &str, on: &str) -> Opened {
+        self.open_at(who, on, MessageId::NONE)
+    }
+
+    pub(crate) fn open_at(&mut self, who: &str, on: &str, cursor: MessageId) -> Opened {
+        let opening = Opening {
+            peer: peer(who),
+            device: device(on),
+            flag: DeviceFlag::App,
+            instance: 1,
+            client: "test".to_owned(),
+            cursor,
+        };
+        match self.outcome(Request::Open(opening)) {
+            Outcome::Opened { opened, .. } => opened,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn end(&mut self, who: &str, on: &str, session: SessionId, closed: bool) {
+        let end = Request::End { peer: peer(who), device: device(on), session, closed };
+        assert!(matches!(self.outcome(end), Outcome::Ended { .. }));
+    }
+
+    /// Acknowledges, and waits until that is durable.
+    pub(crate) fn ack(&mut self, who: &str, on: &str, id: MessageId) {
+        let ack = Request::Ack { peer: peer(who), device: device(on), id };
+        self.block_on(self.store.submit(None, ack)).unwrap();
+        self.commit_something();
+    }
+
+    /// Has a commit made, with all that waited for company.
+    pub(crate) fn commit_something(&mut self) {
+        self.end("nobody", "d", SessionId(1), false);
+    }
+
+    /// All that waits for a peer, read in pages.
+    pub(crate) fn waiting(&self, who: &str) -> Vec<Message> {
+        let (mut all, mut after) = (Vec::new(), MessageId::NONE);
+        loop {
+            let page = self.block_on(self.store.waiting(&peer(who), after, 7)).unwrap();
+            all.extend(page.messages.iter().map(|message| (**message).clone()));
+            after = page.last;
+            if page.is_all {
+                return all;
+            }
+        }
+    }
+
+    pub(crate) fn waiting_ids(&self, who: &str) -> Vec<MessageId> {
+        self.waiting(who).iter().map(|message| message.id).collect()
+    }
+
+    /// A history, newest first, read in pages.
+    pub(crate) fn history(&self, of: &HistoryOf, page: usize) -> Vec<Message> {
+        let (mut all, mut before) = (Vec::new(), None);
+        loop {
+            let found = self.block_on(self.store.history(of.clone(), before, page)).unwrap();
+            let Some(last) = found.last() else { return all };
+            before = Some(last.id);
+            all.extend(found);
+        }
+    }
+
+    /// Waits until what is asked for is so.
+    pub(crate) fn until(&mut self, what: &str, is_so: impl Fn(&mut Self) -> bool) {
+        let start = Instant::now();
+        while !is_so(self) {
+            assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until everything unacknowledged has settled, two seconds of the clock from now.
+    pub(crate) fn settle(&mut self) {
+        self.step(2_001);
+        self.until("settled", |running| {
+            running.commit_something();
+            running.metrics.tail_bytes.get() == 0
+        });
+    }
+
+    /// The folders of the log's segments, oldest first.
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        segments(self.dir())
+    }
+}
+
+/// The folders of a log's segments, oldest first.
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir.join("log")).unwrap();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|path| path.file_name().unwrap().to_str().unwrap().parse::<u32>().is_ok());
+    folders.sort();
+    folders
+}
+
+pub(crate) fn ids(sent: &[Sent]) -> Vec<MessageId> {
+    sent.iter().map(|sent| sent.id).collect()
+}
+
+pub(crate) fn sent(outcome: &Outcome<u64>) -> Sent {
+    match outcome {
+        Outcome::Stored { message, .. } => Sent { id: message.id, sequence: message.sequence },
+        other => panic!("not stored: {other:?}"),
+    }
+}
+
+pub(crate) fn refusal(outcome: &Outcome<u64>) -> Option<Reason> {
+    match outcome {
+        Outcome::Refused { reason, .. } => Some(*reason),
+        _ => None,
+    }
+}
+
+fn caller_of(outcome: &Outcome<u64>) -> u64 {
+    match outcome {
+        Outcome::Stored { caller, .. } => caller.unwrap(),
+        Outcome::Repeated { caller, .. }
+        | Outcome::Refused { caller, .. }
+        | Outcome::Opened { caller, .. }
+        | Outcome::Ended { caller } => *caller,
+    }
+}
+
+/// Copies a folder: the state first, so that the log is never behind it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort_by_key(|path| path.file_name().is_some_and(|name| name == "log"));
+    for path in entries {
+        let copied = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &copied);
+        } else {
+            // sled's temporary files come and go.
+            let _ = std::fs::copy(&path, &copied);
+        }
+    }
+}
+
+/// Starts this test binary as a child that runs one test with something to tell it.
+pub(crate) fn child(test: &str, variable: &str, value: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(variable, value);
+    command
+}

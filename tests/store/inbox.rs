@@ -1,0 +1,181 @@
+//! What waits for a peer, over restarts and crashes.
+
+use tidings::id::MessageId;
+use tidings::store::{Loss, Outcome, Request};
+
+use super::harness::{MINUTE_MS, Running, ids, new_message};
+
+/// Bob was here, and has been away for a minute.
+fn bob_away() -> Running {
+    let mut running = Running::new();
+    let opened = running.open("bob", "phone");
+    running.end("bob", "phone", opened.session, false);
+    running.step(MINUTE_MS);
+    running
+}
+
+#[test]
+fn an_absent_peer_finds_the_newest_50_in_order_and_each_device_is_told_how_many_are_gone() {
+    let mut running = bob_away();
+    let laptop = running.open("bob", "laptop");
+    running.end("bob", "laptop", laptop.session, false);
+    running.step(MINUTE_MS);
+    let sent = running.send_many("alice", "bob", 60);
+    for device in ["phone", "laptop"] {
+        let opened = running.open("bob", device);
+        assert_eq!(opened.waiting, 50);
+        assert_eq!(opened.loss, Loss { count: 10, id: sent[9].id });
+    }
+    assert_eq!(running.waiting_ids("bob"), ids(&sent[10..]));
+    assert_eq!(running.metrics.dropped.get(), 10);
+}
+
+#[test]
+fn the_window_and_what_it_gave_up_outlast_a_restart_and_a_crash() {
+    let mut running = bob_away();
+    let mut sent = running.send_many("alice", "bob", 30);
+    running.settle();
+    sent.extend(running.send_many("alice", "bob", 15));
+    running = running.crash();
+    running.step(MINUTE_MS);
+    sent.extend(running.send_many("alice", "bob", 10));
+    running = running.restart();
+    sent.extend(running.send_many("alice", "bob", 5));
+    running = running.crash();
+    assert_eq!(running.store.report().damage, [""; 0]);
+    assert_eq!(running.waiting_ids("bob"), ids(&sent[10..]));
+    let opened = running.open("bob", "phone");
+    assert_eq!((opened.waiting, opened.loss.count), (50, 10));
+}
+
+#[test]
+fn what_was_sent_before_it_was_away_stays_over_a_restart() {
+    let mut running = Running::new();
+    running.open("bob", "phone");
+    let before = running.send_many("alice", "bob", 70);
+    running = running.restart();
+    running.step(MINUTE_MS);
+    let away = running.send_many("alice", "bob", 52);
+    let expected = [&ids(&before)[..], &ids(&away[2..])].concat();
+    assert_eq!(running.waiting_ids("bob"), expected);
+    running = running.crash();
+    assert_eq!(running.waiting_ids("bob"), expected);
+    let opened = running.open("bob", "phone");
+    assert_eq!(opened.loss, Loss { count: 2, id: away[1].id });
+}
+
+#[test]
+fn those_who_were_online_when_the_server_stopped_are_away_a_minute_after_its_start() {
+    let mut running = Running::new();
+    running.open("bob", "phone");
+    running = running.restart();
+    running.step(MINUTE_MS - 10_000);
+    running.send_many("alice", "bob", 60);
+    assert_eq!(running.waiting("bob").len(), 60);
+    running.step(10_000);
+    running.send_many("alice", "bob", 51);
+    assert_eq!(running.waiting("bob").len(), 110);
+}
+
+#[test]
+fn what_every_device_acknowledged_is_gone_and_stays_gone() {
+    let mut running = Running::new();
+    running.open("bob", "phone");
+    running.open("bob", "laptop");
+    let sent = running.send_many("alice", "bob", 6);
+    running.settle();
+    running.ack("bob", "phone", sent[4].id);
+    assert_eq!(running.waiting_ids("bob"), ids(&sent));
+    running.ack("bob", "laptop", sent[2].id);
+    assert_eq!(running.waiting_ids("bob"), ids(&sent[3..]));
+    running = running.crash();
+    assert_eq!(running.waiting_ids("bob"), ids(&sent[3..]));
+    let opened = running.open("bob", "phone");
+    assert_eq!((opened.cursor, opened.waiting), (sent[4].id, 1));
+    running = running.restart();
+    let opened = running.open("bob", "laptop");
+    assert_eq!((opened.cursor, opened.waiting), (sent[2].id, 3));
+}
+
+#[test]
+fn the_apps_own_cursor_counts_when_its_last_acknowledgement_was_lost() {
+    let mut running = Running::new();
+    running.open("bob", "phone");
+    let sent = running.send_many("alice", "bob", 3);
+    let opened = running.open_at("bob", "phone", sent[1].id);
+    assert_eq!((opened.cursor, opened.waiting), (sent[1].id, 1));
+    assert_eq!(running.waiting_ids("bob"), ids(&sent[2..]));
+}
+
+#[test]
+fn after_two_seconds_what_is_unacknowledged_is_on_disk_and_out_of_memory() {
+    let mut running = Running::new();
+    running.open("bob", "phone");
+    let sent = running.send_many("alice", "bob", 20);
+    assert!(running.metrics.tail_bytes.get() > 0);
+    running.settle();
+    let young = running.send_many("alice", "bob", 5);
+    // Rows and the tail, merged.
+    let all = [ids(&sent), ids(&young)].concat();
+    assert_eq!(running.waiting_ids("bob"), all);
+    running = running.crash();
+    assert_eq!(running.waiting_ids("bob"), all);
+    running.settle();
+    running = running.restart();
+    assert_eq!(running.waiting_ids("bob"), all);
+    let bodies: Vec<_> = running.waiting("bob").into_iter().map(|m| m.body).collect();
+    assert_eq!(bodies[0], "alice>bob 0".as_bytes());
+    assert_eq!(bodies[24], "alice>bob 4".as_bytes());
+}
+
+/// Whether any file of the state holds these bytes.
+fn state_holds(running: &Running, bytes: &[u8]) -> bool {
+    let states = std::fs::read_dir(running.dir()).unwrap().map(|entry| entry.unwrap().path());
+    let mut files = states.map(|path| path.join("db")).filter(|path| path.exists());
+    files
+        .any(|file| std::fs::read(file).unwrap().windows(bytes.len()).any(|window| window == bytes))
+}
+
+#[test]
+fn what_was_acknowledged_in_time_is_never_written_to_the_state() {
+    let mut running = Running::new();
+    running.open("bob", "phone");
+    running.open("carol", "phone");
+    let quick = running.send("alice", "bob", "acknowledged-in-time");
+    running.send("alice", "carol", "acknowledged-too-late");
+    running.ack("bob", "phone", quick.id);
+    running.settle();
+    running = running.restart();
+    assert!(state_holds(&running, b"acknowledged-too-late"));
+    assert!(!state_holds(&running, b"acknowledged-in-time"));
+}
+
+#[test]
+fn a_message_past_its_senders_ttl_is_neither_counted_as_waiting_nor_as_dropped() {
+    let mut running = bob_away();
+    let mut short = new_message("alice", "bob", 1, b"short");
+    short.ttl_ms = 10_000;
+    running.outcome(Request::Message(short));
+    running.settle();
+    running = running.crash();
+    assert_eq!(running.waiting("bob").len(), 1);
+    running.step(MINUTE_MS);
+    running.send_many("carol", "bob", 50);
+    let opened = running.open("bob", "phone");
+    assert_eq!((opened.waiting, opened.loss), (50, Loss::default()));
+}
+
+#[test]
+fn a_message_to_several_peers_waits_for_each_of_them() {
+    let mut running = Running::new();
+    let mut message = new_message("alice", "bob", 1, b"to both");
+    message.to.push(super::harness::peer("carol"));
+    let Outcome::Stored { message, .. } = running.outcome(Request::Message(message)) else {
+        panic!("not stored");
+    };
+    running.open("bob", "phone");
+    running.ack("bob", "phone", message.id);
+    running = running.crash();
+    assert_eq!(running.waiting_ids("bob"), [] as [MessageId; 0]);
+    assert_eq!(running.waiting_ids("carol"), [message.id]);
+}
