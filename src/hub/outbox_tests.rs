@@ -17,6 +17,11 @@ fn frame(id: i64) -> Vec<u8> {
     format!("{id},").into_bytes()
 }
 
+/// Delivers; what matters to the caller shows in what is written.
+fn put(outbox: &Outbox, id: i64) {
+    let _ = deliver(outbox, id);
+}
+
 fn deliver(outbox: &Outbox, id: i64) -> Pushed {
     outbox.deliver(MessageId(id), &frame(id))
 }
@@ -72,7 +77,7 @@ fn a_session_that_opens_reads_its_inbox_from_its_cursor_before_anything_live() {
 fn a_session_stays_behind_until_its_feeder_has_passed_what_the_dispatcher_handed_out() {
     let outbox = Outbox::default();
     outbox.open(MessageId::NONE, None);
-    deliver(&outbox, 20);
+    put(&outbox, 20);
     feed(&outbox, &[10], 10, Some(15));
     written(&outbox);
     assert_eq!(feeds_after(&outbox), Some(15));
@@ -167,7 +172,7 @@ fn only_what_was_put_to_the_session_may_be_acknowledged() {
     feed(&outbox, &[6], 9, Some(9));
     assert!(outbox.has_put(MessageId(6)));
     assert!(!outbox.has_put(MessageId(7)), "looked at, but for somebody else");
-    deliver(&outbox, 12);
+    put(&outbox, 12);
     assert!(outbox.has_put(MessageId(12)));
 }
 
@@ -257,7 +262,7 @@ fn a_finished_session_is_delivered_nothing_that_would_hold_up_its_end() {
 #[test]
 fn an_ended_session_writes_what_it_has_takes_nothing_more_and_keeps_its_first_reason() {
     let outbox = live();
-    deliver(&outbox, 1);
+    put(&outbox, 1);
     outbox.end(Reason::Replaced);
     outbox.end(Reason::TooSlow);
     assert_eq!(deliver(&outbox, 2), Pushed::Passed);

@@ -18,6 +18,8 @@ mod archive;
 mod catalog;
 mod commit;
 mod entry;
+#[cfg(test)]
+mod golden_tests;
 mod housekeeping;
 mod image;
 mod index;

@@ -13,7 +13,7 @@ use super::harness::{Running, Sent, copy, ids, peer, segments};
 
 /// A folder whose log has two segments with messages, and what was stored in it.
 struct Made {
-    folder: TempDir,
+    _folder: TempDir,
     options: Options,
     sent: Vec<Sent>,
     epoch: u64,
@@ -28,7 +28,7 @@ fn made() -> Made {
     let dir = folder.path().join("data");
     copy(&made.options.dir, &dir);
     let options = Options { dir, ..made.options.clone() };
-    Made { folder, options, sent: made.sent.clone(), epoch: made.epoch }
+    Made { _folder: folder, options, sent: made.sent.clone(), epoch: made.epoch }
 }
 
 fn make() -> Made {
@@ -48,7 +48,7 @@ fn make() -> Made {
     });
     sent.push(running.send("alice", "bob", "second run, the last"));
     let (folder, options) = running.crashed();
-    Made { folder, options, sent, epoch }
+    Made { _folder: folder, options, sent, epoch }
 }
 
 /// The folder with the greatest name that begins so.

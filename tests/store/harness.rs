@@ -147,12 +147,6 @@ impl Running {
         Self { folder, numbers, ..Self::open_in(options) }
     }
 
-    /// Stops in good order; gives back the folder and the options to open it with.
-    pub(crate) fn stop(mut self) -> (TempDir, Options) {
-        self.store.close();
-        (self.folder.take().unwrap(), self.options.clone())
-    }
-
     /// What a crash at this moment leaves.
     pub(crate) fn crashed(&self) -> (TempDir, Options) {
         let folder = tempfile::tempdir().unwrap();

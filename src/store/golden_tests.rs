@@ -1,0 +1,335 @@
+//! Every value on disk has the bytes that it has always had, and no bytes make a reader panic.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::archive::ValueError;
+use super::entry::{Entry, Message, Opening, Origin, content_hash};
+use super::image::*;
+use super::index::{OpenIndex, Place, Subject, find};
+use super::peer::{Device, Loss, Peer, RowRef, Waiting};
+use super::record::{Header, Record, RecordWriter};
+use super::segment::Segment;
+use super::sender::{Sender, Stored};
+use crate::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::limits::{
+    BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, RECIPIENTS_MAX, RECORD_BYTES_MAX, RECORD_BYTES_TARGET,
+};
+
+const AT_MS: i64 = 1_767_225_600_000;
+const ID: MessageId = MessageId(0x0400_0000_0000_0001);
+
+fn peer(text: &str) -> PeerId {
+    PeerId::new(text).unwrap()
+}
+
+fn device(text: &str) -> DeviceId {
+    DeviceId::new(text).unwrap()
+}
+
+fn message() -> Message {
+    let (from, to) = (peer("alice"), peer("bob"));
+    Message {
+        id: ID,
+        sequence: 42,
+        at_ms: AT_MS,
+        expires_ms: AT_MS + 5_000,
+        conversation: ConversationId::of_peers([&from, &to]),
+        from,
+        to: vec![to, peer("carol")],
+        receipt: true,
+        client_msg_no: "no-7".into(),
+        body: "Grüße".into(),
+    }
+}
+
+fn origin() -> Origin {
+    Origin { device: device("phone"), instance: 9, number: 77, answered: 70 }
+}
+
+/// One entry of each kind.
+fn entries() -> Vec<Entry> {
+    vec![
+        Entry::Message { message: message().into(), origin: origin(), hash: 0x1234_5678 },
+        Entry::Opened(Opening {
+            peer: peer("bob"),
+            device: device("laptop"),
+            flag: DeviceFlag::Pc,
+            instance: 3,
+            client: "tidings/0.1".to_owned(),
+            cursor: MessageId(5),
+        }),
+        Entry::Ended {
+            peer: peer("bob"),
+            device: device("laptop"),
+            session: SessionId(8),
+            closed: true,
+        },
+        Entry::Acked { peer: peer("bob"), device: device("laptop"), id: ID },
+        Entry::Started { run: 6 },
+    ]
+}
+
+fn header(count: usize) -> Header {
+    Header {
+        epoch: 0xfeed,
+        first: ID,
+        before: MessageId(7),
+        commit: ID,
+        at_ms: AT_MS,
+        count: count as u32,
+    }
+}
+
+fn record(entries: &[Entry]) -> Vec<u8> {
+    let mut writer = RecordWriter::default();
+    for (id, entry) in (ID.0..).zip(entries) {
+        writer.push(MessageId(id), entry);
+    }
+    writer.finish(header(entries.len()))
+}
+
+fn bob() -> Peer {
+    let stored = Stored { number: 77, id: ID, sequence: 42, at_ms: AT_MS, hash: 0x1234_5678 };
+    let recent = VecDeque::from([stored]);
+    let device = Device {
+        id: device("laptop"),
+        flag: DeviceFlag::Web,
+        cursor: MessageId(5),
+        session: Some(SessionId(8)),
+        seen_ms: AT_MS - 1,
+        closed: false,
+        loss: Loss { count: 2, id: MessageId(4) },
+        missed: Loss { count: 1, id: MessageId(6) },
+        senders: vec![Sender { instance: 9, highest: 77, recent }],
+    };
+    let waiting =
+        |id, expires_ms| Waiting { id: MessageId(id), at_ms: AT_MS + id, expires_ms, body: None };
+    Peer {
+        run: 6,
+        away_at_ms: AT_MS + 60_000,
+        devices: vec![device],
+        waiting: VecDeque::from([waiting(10, 0), waiting(12, AT_MS + 99)]),
+        away_count: 1,
+        rows: vec![RowRef { first: MessageId(10), last: MessageId(12) }],
+        loss: Loss { count: 3, id: MessageId(9) },
+        applied: MessageId(13),
+        ..Peer::default()
+    }
+}
+
+const CHECKPOINT: Checkpoint = Checkpoint {
+    epoch: 0xfeed,
+    applied: ID,
+    run: 6,
+    started_ms: AT_MS,
+    epoch_segment: 2,
+    sequence_jump: 1 << 20,
+};
+
+const SEGMENT: SegmentInfo = SegmentInfo { last: ID, at_ms: AT_MS, bytes: 4096, indexed: true };
+
+fn sequences() -> Vec<(ConversationKey, LastSequence)> {
+    let group = ConversationId::Group(GroupId([7; 12]));
+    let first = (message().conversation.key(), LastSequence { sequence: 42, segment: 3 });
+    vec![first, (group.key(), LastSequence { sequence: 1, segment: 4 })]
+}
+
+fn place(id: i64) -> Place {
+    let Message { conversation, from, .. } = message();
+    Place { conversation, from, id: MessageId(id), previous: 2 }
+}
+
+/// The only run of the index of a segment with two messages.
+fn index_run() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = Segment::open(folder.path(), 3).unwrap();
+    let index = OpenIndex::default();
+    index.extend([place(10), place(12)]);
+    index.write(&segment).unwrap();
+    let found = find(&segment, Subject::sender(&peer("alice")), ID, 9).unwrap();
+    assert_eq!(found.ids, [MessageId(12), MessageId(10)]);
+    segment.index_below(&[0xff; 25]).unwrap().unwrap().1.to_vec()
+}
+
+fn values() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("record-all-entries", record(&entries())),
+        ("state-peer", pack_peer(&bob())),
+        ("state-row", pack_row(&[&message()])),
+        ("state-sequences", pack_sequences(&sequences())),
+        ("state-checkpoint", pack_checkpoint(&CHECKPOINT)),
+        ("state-head", pack_head(ID)),
+        ("state-segment", pack_segment(&SEGMENT)),
+        ("index-run", index_run()),
+    ]
+}
+
+/// 32 bytes a line.
+fn hex(bytes: &[u8]) -> String {
+    let line = |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    bytes.chunks(32).map(|bytes| line(bytes) + "\n").collect()
+}
+
+#[test]
+fn every_value_on_disk_has_the_bytes_it_has_always_had() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut wrong = String::new();
+    for (name, bytes) in values() {
+        let golden = std::fs::read_to_string(folder.join(format!("{name}.hex")));
+        let (golden, written) = (golden.unwrap_or_default(), hex(&bytes));
+        if golden != written {
+            wrong += &format!("{name}.hex\ngolden:\n{golden}written:\n{written}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "a format on disk has changed:\n{wrong}");
+}
+
+#[test]
+fn the_fingerprint_of_a_content_is_the_one_it_has_always_been() {
+    let Message { conversation, client_msg_no, body, .. } = message();
+    assert_eq!(content_hash(&conversation, &client_msg_no, &body), 1_510_540_264);
+}
+
+#[test]
+fn what_is_read_is_what_was_written() {
+    let bytes = record(&entries());
+    let read = Record::parse(&bytes).unwrap();
+    assert_eq!(read.header, header(5));
+    for (placed, entry) in read.entries().zip(entries()) {
+        let placed = placed.unwrap();
+        assert_eq!(placed.at_ms, AT_MS);
+        assert_eq!(format!("{:?}", placed.entry), format!("{entry:?}"));
+    }
+    assert_eq!(format!("{:?}", unpack_peer(&pack_peer(&bob())).unwrap()), format!("{:?}", bob()));
+    assert_eq!(unpack_row(&pack_row(&[&message()]), |_| true).unwrap(), [message()]);
+    assert_eq!(unpack_row(&pack_row(&[&message()]), |id| id != ID).unwrap(), []);
+    assert_eq!(unpack_sequences(&pack_sequences(&sequences())).unwrap(), sequences());
+    let (conversation, last) = sequences()[1];
+    let found = find_sequence(&pack_sequences(&sequences()), &conversation);
+    assert_eq!(found.unwrap(), Some(last));
+    assert_eq!(unpack_checkpoint(&pack_checkpoint(&CHECKPOINT)).unwrap(), CHECKPOINT);
+    assert_eq!(unpack_head(&pack_head(ID)).unwrap(), ID);
+    assert_eq!(unpack_segment(&pack_segment(&SEGMENT)).unwrap(), SEGMENT);
+}
+
+#[test]
+fn one_entry_is_read_without_its_neighbours() {
+    let bytes = record(&entries());
+    let record = Record::parse(&bytes).unwrap();
+    for (index, entry) in entries().iter().enumerate() {
+        let placed = record.entry(MessageId(ID.0 + index as i64)).unwrap();
+        assert_eq!(format!("{:?}", placed.entry), format!("{entry:?}"));
+    }
+    for id in [0, ID.0 - 1, ID.0 + 5, i64::MAX] {
+        assert!(record.entry(MessageId(id)).is_err(), "{id} is not in the record");
+    }
+}
+
+#[test]
+fn a_value_of_another_kind_or_a_later_version_is_named_and_not_read() {
+    let mut bytes = pack_head(ID);
+    bytes[1] = 2;
+    assert_eq!(unpack_head(&bytes), Err(ValueError::Unknown { kind: 8, version: 2 }));
+    let kind = pack_head(ID)[0];
+    assert_eq!(unpack_checkpoint(&pack_head(ID)), Err(ValueError::Unknown { kind, version: 1 }));
+}
+
+#[test]
+fn the_largest_message_added_to_a_nearly_full_record_fits_the_bound_of_a_value() {
+    let largest = Message {
+        from: peer(&"f".repeat(64)),
+        to: (0..RECIPIENTS_MAX).map(|index| peer(&format!("{index:064}"))).collect(),
+        client_msg_no: vec![b'n'; CLIENT_MSG_NO_BYTES_MAX].into(),
+        body: vec![b'b'; BODY_BYTES_MAX].into(),
+        ..message()
+    };
+    let entry = Entry::Message { message: Arc::new(largest), origin: origin(), hash: 0 };
+    let mut writer = RecordWriter::default();
+    let mut next = ID;
+    while writer.bytes() < RECORD_BYTES_TARGET {
+        writer.push(next, &entry);
+        next.0 += 1;
+    }
+    let bytes = writer.finish(header((next.0 - ID.0) as usize));
+    assert!(bytes.len() <= RECORD_BYTES_MAX, "{} bytes", bytes.len());
+    assert_eq!(writer.count(), 0, "the writer is empty again");
+}
+
+#[test]
+fn a_subject_of_many_runs_is_found_whole_in_pages_and_below_any_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = Segment::open(folder.path(), 1).unwrap();
+    let index = OpenIndex::default();
+    let other = |id| Place { conversation: ConversationId::Group(GroupId([9; 12])), ..place(id) };
+    index.extend((1..=10_000).map(|id| if id % 3 == 0 { other(id) } else { place(id) }));
+    index.write(&segment).unwrap();
+    let conversation = Subject::conversation(&place(0).conversation);
+    let expected: Vec<i64> = (1..=10_000).rev().filter(|id| id % 3 != 0).collect();
+    for page in [1_000, 4_097, 10_000] {
+        let (mut found, mut before) = (Vec::new(), MessageId(i64::MAX));
+        loop {
+            let more = find(&segment, conversation, before, page).unwrap();
+            let Some(last) = more.ids.last() else { break };
+            assert_eq!(more.previous, Some(2));
+            before = *last;
+            found.extend(more.ids.iter().map(|id| id.0));
+        }
+        assert_eq!(found, expected, "in pages of {page}");
+    }
+    let sender = find(&segment, Subject::sender(&peer("alice")), MessageId(5), 10).unwrap();
+    assert_eq!(sender.ids, [4, 3, 2, 1].map(MessageId));
+    let nobody = find(&segment, Subject::sender(&peer("nobody")), MessageId(5), 10).unwrap();
+    assert_eq!((nobody.ids.len(), nobody.previous), (0, None));
+}
+
+fn read_all(bytes: &[u8]) {
+    if let Ok(record) = Record::parse(bytes) {
+        record.entries().for_each(drop);
+    }
+    let _ = unpack_peer(bytes);
+    let _ = unpack_row(bytes, |_| true);
+    let _ = unpack_sequences(bytes);
+    let _ = find_sequence(bytes, &[0; 17]);
+    let _ = unpack_checkpoint(bytes);
+    let _ = unpack_head(bytes);
+    let _ = unpack_segment(bytes);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_value_with_changed_bytes_or_a_cut_never_panics(
+        value in 0..6usize,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let values = [
+            record(&entries()),
+            pack_peer(&bob()),
+            pack_row(&[&message()]),
+            pack_sequences(&sequences()),
+            pack_checkpoint(&CHECKPOINT),
+            pack_segment(&SEGMENT),
+        ];
+        let mut bytes = values[value].clone();
+        for (at, byte) in &changes {
+            let at = at.index(bytes.len());
+            bytes[at] = *byte;
+        }
+        read_all(&bytes);
+        read_all(&bytes[..cut.index(bytes.len())]);
+    }
+
+    #[test]
+    fn a_record_with_a_changed_byte_is_found_out(at in any::<prop::sample::Index>()) {
+        let mut bytes = record(&entries());
+        let at = at.index(bytes.len());
+        bytes[at] ^= 0x40;
+        prop_assert!(Record::parse(&bytes).is_err());
+    }
+}
