@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, VarInt};
 use rustls::RootCertStore;
@@ -20,14 +20,16 @@ use tempfile::TempDir;
 
 use tidings::client::{Client, ConnectOptions, Fingerprint, Trust};
 use tidings::config::Config;
-use tidings::id::{DeviceFlag, DeviceId, MessageId, PeerId};
-use tidings::limits::{ALPN, FRAME_BYTES_MAX, PROTOCOL_VERSION};
+use tidings::id::MessageId;
+use tidings::limits::{ALPN, FRAME_BYTES_MAX};
 use tidings::net::CERTIFICATE_FILE;
 use tidings::reason::Reason;
 use tidings::server::{DrainOutcome, Server};
 use tidings::wire::{
-    Ack, ClientFrame, Decoder, Deliver, Error, Open, Opened, Ping, Send, Sent, ServerFrame, Target,
+    Ack, ClientFrame, Decoder, Deliver, Error, Open, Opened, Ping, Sent, ServerFrame,
 };
+
+pub(crate) use crate::frames::{encoded, open, open_on, peer, raw_frame, send};
 
 /// How long anything may take that a test waits for, on a slow and busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,10 +50,6 @@ pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
         }
     };
     soon(what, look).await;
-}
-
-pub(crate) fn peer(name: &str) -> PeerId {
-    name.parse().unwrap()
 }
 
 /// A server on a free port of this machine.
@@ -160,57 +158,6 @@ impl Running {
 pub(crate) async fn library(address: SocketAddr, trust: Trust) -> Client {
     let options = ConnectOptions::new(address.to_string()).trust(trust);
     soon("a connection", Client::connect(options)).await.unwrap()
-}
-
-/// An Open of a peer on a device of the same name.
-pub(crate) fn open(name: &str) -> Open {
-    open_on(name, name)
-}
-
-pub(crate) fn open_on(name: &str, device: &str) -> Open {
-    Open {
-        version: PROTOCOL_VERSION,
-        app: "".into(),
-        peer: peer(name),
-        device: Some(DeviceId::new(device).unwrap()),
-        flag: DeviceFlag::App,
-        instance: 7,
-        client: "it/1".into(),
-        epoch: 0,
-        cursor: MessageId::NONE,
-        watch: Vec::new(),
-        signature: None,
-    }
-}
-
-/// A persistent Send; the request has the number of the send.
-pub(crate) fn send(number: u64, to: &[&str], body: impl Into<Bytes>) -> Send {
-    Send {
-        request: number,
-        transient: false,
-        receipt: false,
-        number,
-        answered: 0,
-        ttl_ms: 0,
-        client_msg_no: "".into(),
-        target: Target::Peers(to.iter().map(|name| peer(name)).collect()),
-        body: body.into(),
-    }
-}
-
-/// A frame with any fields, also none of the protocol's.
-pub(crate) fn raw_frame(kind: u8, fields: &[u8]) -> Bytes {
-    let mut out = BytesMut::new();
-    out.put_u32((fields.len() as u32 + 1) | 0x8000_0000);
-    out.put_u8(kind);
-    out.put_slice(fields);
-    out.freeze()
-}
-
-pub(crate) fn encoded(frame: impl Into<ClientFrame>) -> Bytes {
-    let mut out = BytesMut::new();
-    frame.into().encode(&mut out);
-    out.freeze()
 }
 
 /// How a raw client speaks QUIC.

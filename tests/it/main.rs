@@ -15,6 +15,7 @@ mod delivery;
 mod drain;
 mod durability;
 mod failures;
+mod frames;
 mod harness;
 mod library;
 mod log_out;
