@@ -192,7 +192,7 @@ impl Driver {
             version: PROTOCOL_VERSION,
             app: self.link.options.app.as_str().into(),
             peer: self.options.peer.clone(),
-            device,
+            device: Some(device),
             flag: self.options.flag,
             instance: self.instance,
             client: self.link.options.client.as_str().into(),

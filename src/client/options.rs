@@ -100,7 +100,7 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
-    /// Opens a session of `peer` on a new device, whose id the server chooses.
+    /// Opens a session of `peer` on a new device, with a random id.
     pub fn new(peer: PeerId) -> Self {
         Self {
             peer,

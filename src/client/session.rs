@@ -176,7 +176,7 @@ impl Session {
         self.shared.peer()
     }
 
-    /// The device's id, chosen by the server if none was given: keep it and open with it again.
+    /// The device's id, a random one if none was given: keep it and open with it again.
     pub fn device(&self) -> &DeviceId {
         &self.device
     }

@@ -49,7 +49,7 @@ pub(super) enum Closing {
 pub(super) struct State {
     pub(super) peer: PeerId,
     pub(super) manual_ack: bool,
-    pub(super) device: Option<DeviceId>,
+    pub(super) device: DeviceId,
     pub(super) epoch: u64,
     /// The last message that was put into the queue, in this epoch.
     pub(super) seen: MessageId,
@@ -106,7 +106,9 @@ impl Shared {
         let state = State {
             peer: options.peer.clone(),
             manual_ack: options.manual_ack,
-            device: options.device.clone(),
+            // An Open may have to be tried again when its answer was lost. If the server chose the
+            // id, each try would leave a device behind, for which messages wait.
+            device: options.device.clone().unwrap_or_else(DeviceId::random),
             epoch: options.cursor.epoch,
             seen: options.cursor.id,
             ack: AckPace::new(options.cursor.id),
@@ -172,7 +174,7 @@ impl Shared {
     // For the driver.
 
     /// What the next Open tells: the device and the cursor.
-    pub(super) fn open_from(&self) -> (Option<DeviceId>, Cursor) {
+    pub(super) fn open_from(&self) -> (DeviceId, Cursor) {
         let state = self.lock();
         let cursor = Cursor { epoch: state.epoch, id: state.ack.had_up_to() };
         (state.device.clone(), cursor)
@@ -181,7 +183,7 @@ impl Shared {
     /// The session is open; its Open told `told`.
     pub(super) fn opened(&self, frame: &wire::Opened, told: Cursor, route: Option<Route>) {
         let mut state = self.lock();
-        state.device = Some(frame.device.clone());
+        state.device = frame.device.clone();
         let mut told = told.id;
         if frame.epoch != state.epoch {
             // Ids of another log mean nothing in this one.

@@ -55,7 +55,9 @@
 //! # Opening
 //!
 //! The first frame of a stream is Open, within 5 seconds. An empty device asks for a random id,
-//! which the client keeps and names from then on. `instance` is a random number that a client
+//! which the client keeps and names from then on; who may have to try an Open again had better
+//! draw the id (32 hexadecimal digits), for each Open without one is a new device, and messages
+//! wait for it even if nobody heard its id. `instance` is a random number that a client
 //! draws when its process starts. `epoch` and `cursor` are those of the last time (0: none): the
 //! id of the last message that the app has had. The server answers Opened, or Error and the end
 //! of the stream. Opened says how many messages wait and how many the window of the device
