@@ -97,7 +97,14 @@ impl Database {
             .segment_size(SLED_SEGMENT_BYTES)
             .cache_capacity(cache)
             .flush_every_ms(Some(SLED_HOUSEKEEPING_MS));
-        let sled = patiently(|| config.open()).map_err(DatabaseError::sled("open", path))?;
+        let sled = match patiently(|| config.open()) {
+            // A kill while it opened left half a snapshot, which only saves time.
+            Err(sled::Error::Corruption { .. }) if remove_snapshots(path) => {
+                patiently(|| config.open())
+            }
+            opened => opened,
+        };
+        let sled = sled.map_err(DatabaseError::sled("open", path))?;
         let disk = DatabaseError::disk("open", path);
         let file = File::open(path.join("db")).map_err(disk)?;
         let database = Self { path: path.to_path_buf(), sled, file };
@@ -194,6 +201,15 @@ fn patiently(open: impl Fn() -> sled::Result<sled::Db>) -> sled::Result<sled::Db
             opened => return opened,
         }
     }
+}
+
+/// Removes sled's snapshots of a database, without which it reads the whole database file; says
+/// whether there were any.
+fn remove_snapshots(path: &Path) -> bool {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let snapshots =
+        entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"snap."));
+    snapshots.filter(|snapshot| fs::remove_file(snapshot.path()).is_ok()).count() > 0
 }
 
 /// Makes the creation, renaming and removal of a folder's entries durable.

@@ -136,6 +136,29 @@ fn an_undamaged_folder_keeps_its_epoch_after_a_crash_and_has_nothing_to_report()
     assert_eq!(running.send("alice", "bob", "on").sequence, made.last().sequence + 1);
 }
 
+/// Every database's own snapshot, which a kill while it opens can leave half written.
+fn snapshots(dir: &Path) -> Vec<PathBuf> {
+    let databases = segments(dir).into_iter().chain([newest(dir, "state-")]);
+    let files = databases.flat_map(|folder| fs::read_dir(folder).unwrap());
+    let paths = files.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("snap.")).collect()
+}
+
+#[test]
+fn a_kill_while_a_database_opens_costs_nothing() {
+    let made = made();
+    let snapshots = snapshots(&made.options.dir);
+    assert!(snapshots.len() >= 3, "{snapshots:?}");
+    for snapshot in snapshots {
+        fs::write(snapshot, []).unwrap();
+    }
+    let mut running = Running::open_in(made.options.clone());
+    assert_eq!(running.store.report().damage, [""; 0]);
+    assert_eq!(running.store.epoch(), made.epoch);
+    assert_eq!(running.waiting_ids("bob"), ids(&made.sent));
+    assert_eq!(running.send("alice", "bob", "on").sequence, made.last().sequence + 1);
+}
+
 #[test]
 fn a_log_that_lost_its_end_is_noticed_by_what_the_state_knows() {
     let made = made();
