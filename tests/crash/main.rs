@@ -126,8 +126,10 @@ impl Test {
         let connect = ConnectOptions::new(&self.place.address).trust(trust);
         let peers = (0..PEERS).map(|peer| format!("peer-{peer:02}").parse().unwrap()).collect();
         self.world = Some(Arc::new(World::new(peers, connect)));
-        let archives = self.open_archives();
-        let (phones, tasks) = self.seat_all();
+        let archives = self.install("archive", (0..PEERS).step_by(ARCHIVES));
+        let seats = self.install("phone", 0..PEERS);
+        let phones: Vec<usize> = seats.iter().map(|phone| phone.device).collect();
+        let tasks = self.start_all(seats);
 
         let last = self.kill_many(first);
         let world = self.world().clone();
@@ -151,42 +153,44 @@ impl Test {
         self.drain_all(seats, archives);
         self.assert_kept();
         after.kill();
+        let complaints = self.place.complaints();
+        assert!(complaints.is_empty(), "{}", first_lines(&complaints));
     }
 
-    /// The devices that are absent from now until the end.
-    fn open_archives(&self) -> Vec<Seat> {
-        let world = self.world().clone();
+    /// Opens a device of each of these peers for the first time. A peer that was never seen would
+    /// be away, and its window could drop something.
+    fn install(&self, name: &'static str, peers: impl Iterator<Item = usize>) -> Vec<Seat> {
+        let world = self.world();
         self.runtime.block_on(async {
             let client = world.client().await;
-            let mut archives = Vec::new();
-            for peer in (0..PEERS).step_by(ARCHIVES) {
-                let mut archive = Seat::new(&world, peer, "archive");
-                let (session, _, _) = archive.open(&client).await;
+            let mut seats = Vec::new();
+            for peer in peers {
+                let mut seat = Seat::new(world, peer, name);
+                let (session, _, _) = seat.open(&client).await;
                 session.end().await;
-                archives.push(archive);
+                seats.push(seat);
             }
-            archives
+            seats
         })
     }
 
-    /// Starts the peers; their devices in the ledger.
-    fn seat_all(&mut self) -> (Vec<usize>, JoinSet<Seat>) {
-        let (world, mut devices, mut tasks) = (self.world().clone(), Vec::new(), JoinSet::new());
+    /// Starts the peers.
+    fn start_all(&mut self, phones: Vec<Seat>) -> JoinSet<Seat> {
+        let (world, mut tasks) = (self.world().clone(), JoinSet::new());
         let shared = self.runtime.block_on(world.client());
-        for peer in 0..PEERS {
-            let (seat, random) = (Seat::new(&world, peer, "phone"), self.random.fork());
-            devices.push(seat.device);
-            if peer >= PEERS - ROAMING {
-                tasks.spawn_on(seat.roam(random), self.runtime.handle());
+        for phone in phones {
+            let random = self.random.fork();
+            if phone.peer >= PEERS - ROAMING {
+                tasks.spawn_on(phone.roam(random), self.runtime.handle());
             } else {
-                let client = match peer {
+                let client = match phone.peer {
                     ..TOGETHER => shared.clone(),
                     _ => self.runtime.block_on(shared.connect_beside()).unwrap(),
                 };
-                tasks.spawn_on(seat.stay(client, random), self.runtime.handle());
+                tasks.spawn_on(phone.stay(client, random), self.runtime.handle());
             }
         }
-        (devices, tasks)
+        tasks
     }
 
     /// Kills and starts the server until there were enough kills under load; the last run goes on.

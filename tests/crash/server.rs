@@ -56,11 +56,25 @@ impl Place {
         self.folder.join("server.log")
     }
 
-    /// The end of what all the servers logged.
+    /// What all the servers logged.
+    fn lines(&self) -> Vec<String> {
+        let Ok(log) = File::open(self.log()) else { return Vec::new() };
+        BufReader::new(log).lines().map_while(Result::ok).collect()
+    }
+
     pub(crate) fn last_log(&self) -> String {
-        let Ok(log) = File::open(self.log()) else { return String::new() };
-        let lines: Vec<String> = BufReader::new(log).lines().map_while(Result::ok).collect();
+        let lines = self.lines();
         lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// What the servers found wrong; a kill is no reason for that.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let mut lines = self.lines();
+        lines.retain(|line| {
+            let warns = line.contains(r#""level":"WARN""#) && line.contains(r#""target":"tidings"#);
+            warns || line.contains(r#""level":"ERROR""#)
+        });
+        lines
     }
 }
 
