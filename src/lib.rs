@@ -6,8 +6,8 @@
 //! main > server, config > net > hub > store, wire > base        client > wire > base
 //! ```
 //!
-//! The base is the files beside this one, from [`id`] to [`reason`]. Without the feature `server` the crate is the
-//! client library alone.
+//! The base is the files beside this one, from [`id`] to [`reason`]. Without the feature `server`
+//! the crate is the client library alone.
 
 #[cfg(feature = "server")]
 pub mod chain;

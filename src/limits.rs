@@ -128,6 +128,9 @@ pub const STALL_MAX: Duration = Duration::from_secs(10);
 pub const WINDOW_MESSAGES: usize = 50;
 /// How long an unacknowledged message is kept.
 pub const WINDOW_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The longest that an unacknowledged message can be kept: its time is stored in 32 bits of
+/// milliseconds behind that of the oldest that waits beside it.
+pub const WINDOW_AGE_SETTING_MAX: Duration = Duration::from_millis(u32::MAX as u64);
 /// Messages kept for a peer that were sent before it was away.
 pub const INBOX_MESSAGES_MAX: usize = 10_000;
 /// How long after its last session ended without a Close a peer counts as away.
@@ -160,8 +163,8 @@ pub const SHARDS_MAX: usize = 1024;
 pub const CONNECTIONS_SETTING_MAX: usize = 1_000_000;
 /// Handshakes at once: each holds up to 64 KiB of what came before it was accepted.
 pub const HANDSHAKES_SETTING_MAX: usize = 65_536;
-/// Bytes of a segment: eight records at the least.
-pub const SEGMENT_BYTES_SETTING_MIN: u64 = 1024 * 1024;
+/// Bytes of a segment: two at least of the steps of 8 MiB in which sled's file grows.
+pub const SEGMENT_BYTES_SETTING_MIN: u64 = 16 * 1024 * 1024;
 /// Bytes of a segment: one of 512 MiB already holds 300 MiB of memory while it is open.
 pub const SEGMENT_BYTES_SETTING_MAX: u64 = 1024 * 1024 * 1024;
 /// How long a drain may be set to take.

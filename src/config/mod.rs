@@ -326,7 +326,7 @@ mod tests {
             "listen" => "[::1]:0",
             "app_id" => "app",
             "log_bytes_max" => "40GiB",
-            "segment_bytes_max" => "3MiB",
+            "segment_bytes_max" => "24MiB",
             "window_age" | "away_after" | "history_age" | "drain_timeout" => "90500ms",
             _ => "64",
         };

@@ -16,6 +16,7 @@ use crate::config::units::{duration, show_duration, show_size, size};
 use crate::limits::{
     APP_ID_BYTES_MAX, CONNECTIONS_SETTING_MAX, DRAIN_TIMEOUT_MAX, HANDSHAKES_SETTING_MAX,
     INBOX_MESSAGES_MAX, SEGMENT_BYTES_SETTING_MAX, SEGMENT_BYTES_SETTING_MIN, SHARDS_MAX,
+    WINDOW_AGE_SETTING_MAX,
 };
 use crate::net::CertificateFiles;
 
@@ -127,7 +128,10 @@ pub static SETTINGS: &[Setting] = &[
         value: "DURATION",
         help: "How long an unacknowledged message is kept.",
         apply: |config, text| {
-            config.store.window_age = longer_than_zero(text)?;
+            config.store.window_age = match longer_than_zero(text)? {
+                age if age > WINDOW_AGE_SETTING_MAX => return Err("at most 49 days".into()),
+                age => age,
+            };
             Ok(())
         },
         shown: |config| Shown::duration(config.store.window_age),

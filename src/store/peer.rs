@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
-use crate::limits::{DEVICES_PER_PEER_MAX, INSTANCES_REMEMBERED};
+use crate::limits::{DEVICES_PER_PEER_MAX, INSTANCES_REMEMBERED, WINDOW_AGE_SETTING_MAX};
 use crate::store::entry::{Message, Opening};
 use crate::store::sender::Sender;
 
@@ -196,6 +196,12 @@ impl Peer {
             self.away_count += 1;
         }
         let mut given_up = 0;
+        let span_ms = WINDOW_AGE_SETTING_MAX.as_millis() as i64;
+        while self.waiting.front().is_some_and(|oldest| oldest.at_ms < at_ms - span_ms) {
+            // Nobody looked for weeks; the stored form has no place for so long a time.
+            self.give_up(0, at_ms, rules);
+            given_up += 1;
+        }
         if self.away_count > rules.window_messages {
             let oldest_away = self.waiting.len() - self.away_count;
             self.give_up(oldest_away, at_ms, rules);
