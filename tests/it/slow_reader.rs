@@ -84,8 +84,8 @@ async fn a_session_that_never_reads_is_cut_and_loses_nothing() {
 
 /// Asks again and again, hearing no answer, until the server cuts the session; says how many
 /// bytes the server let us write.
-async fn ask_for_ever(server: &Running, question: &Bytes) -> usize {
-    let mut session = open_narrow(server, "asker").await;
+async fn ask_for_ever(server: &Running, asker: &str, question: &Bytes) -> usize {
+    let mut session = open_narrow(server, asker).await;
     let mut questions = BytesMut::new();
     while questions.len() < 8 * 1024 {
         questions.extend_from_slice(question);
@@ -115,15 +115,16 @@ async fn who_does_not_read_answers_is_not_read_from() {
     nobody.target = Target::Peers(Vec::new());
     let persistent = encoded(nobody);
     let (ping, unknown, transient, persistent) = tokio::join!(
-        ask_for_ever(&server, &ping),
-        ask_for_ever(&server, &unknown),
-        ask_for_ever(&server, &transient),
-        ask_for_ever(&server, &persistent),
+        ask_for_ever(&server, "ann", &ping),
+        ask_for_ever(&server, "bob", &unknown),
+        ask_for_ever(&server, "cid", &transient),
+        ask_for_ever(&server, "dan", &persistent),
     );
     for (what, bytes) in
         [("ping", ping), ("unknown", unknown), ("transient", transient), ("send", persistent)]
     {
-        assert!(bytes < 1024 * 1024, "{what}: {bytes} bytes were read without hearing an answer");
+        // What QUIC lets us write ahead (256 KiB), one chunk being read, and the places there are.
+        assert!(bytes < 400 * 1024, "{what}: {bytes} bytes were read without hearing an answer");
     }
     assert_serves(&server).await;
 }
