@@ -57,6 +57,11 @@ impl Dispatcher {
                     self.metrics.refuse(reason);
                     caller.session.refuse(caller.request, reason);
                 }
+                Outcome::Overflowed { peer, id } => self.router.visit(&peer, |session| {
+                    if session.outbox().acked() < id {
+                        session.end(Reason::TooSlow);
+                    }
+                }),
                 Outcome::Opened { caller, opened } => self.open(&caller.session, opened),
                 Outcome::Ended { caller } => {
                     // What comes behind this in the log is not for it any more.

@@ -34,6 +34,7 @@ use crate::reason::Reason;
 use crate::store::{self, NewMessage, Opening, Origin, ReadError, Request, Store};
 use crate::wire::{ClientFrame, Deliver, GoAway, Open, Pong, Send, ServerFrame, Target};
 use dispatch::Dispatcher;
+use outbox::Acked;
 use session::{Fed, encode_deliver};
 
 /// What can be set about the hub.
@@ -177,13 +178,14 @@ impl Hub {
                 }
             }
             ClientFrame::Send(send) => self.send(session, send).await?,
-            ClientFrame::Ack(ack) => {
-                if !session.outbox().has_put(ack.id) {
-                    return Err(Reason::AckOfFuture);
+            ClientFrame::Ack(ack) => match session.outbox().acknowledge(ack.id) {
+                Acked::New => {
+                    let (peer, device) = (session.peer().clone(), session.device().clone());
+                    self.submit(None, Request::Ack { peer, device, id: ack.id }).await?;
                 }
-                let (peer, device) = (session.peer().clone(), session.device().clone());
-                self.submit(None, Request::Ack { peer, device, id: ack.id }).await?;
-            }
+                Acked::Repeated => {}
+                Acked::Future => return Err(Reason::AckOfFuture),
+            },
             ClientFrame::Ping(ping) => {
                 session.reserve_answer().await;
                 let at_ms = self.store.clock().now_ms() as u64;

@@ -54,6 +54,17 @@ pub enum Pushed {
     Passed,
 }
 
+/// What an acknowledgement is worth.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Acked {
+    /// It says more than those before.
+    New,
+    /// It says nothing new.
+    Repeated,
+    /// It names what was never put to the session.
+    Future,
+}
+
 /// The outbox of one session.
 #[derive(Debug)]
 pub struct Outbox {
@@ -75,6 +86,8 @@ struct Queue {
     put: MessageId,
     /// What tells of the messages that the window gave up, and the last of them.
     dropped: Option<(MessageId, Bytes)>,
+    /// The last of these that it has acknowledged.
+    acked: MessageId,
     /// Requests that await their answer.
     unanswered: usize,
     is_room_wanted: bool,
@@ -99,6 +112,7 @@ impl Default for Outbox {
             next_id: MessageId(i64::MAX),
             passed: MessageId::NONE,
             put: MessageId::NONE,
+            acked: MessageId::NONE,
             dropped: None,
             unanswered: 0,
             is_room_wanted: false,
@@ -116,6 +130,9 @@ impl Outbox {
         queue.mode = Mode::Behind;
         queue.next_id = MessageId(cursor.0 + 1);
         queue.put = cursor;
+        // Acknowledging that messages were dropped is news, wherever these would have stood.
+        let before_dropped = dropped.as_ref().map(|(id, _)| MessageId(id.0 - 1));
+        queue.acked = before_dropped.map_or(cursor, |before| before.min(cursor));
         queue.dropped = dropped;
     }
 
@@ -233,9 +250,22 @@ impl Outbox {
         }
     }
 
-    /// Whether a message with this id has been put to the session.
-    pub(super) fn has_put(&self, id: MessageId) -> bool {
-        id <= self.queue.lock().put
+    /// The session has had everything up to `id`, or says so.
+    pub(super) fn acknowledge(&self, id: MessageId) -> Acked {
+        let mut queue = self.queue.lock();
+        if id > queue.put {
+            return Acked::Future;
+        }
+        if id <= queue.acked {
+            return Acked::Repeated;
+        }
+        queue.acked = id;
+        Acked::New
+    }
+
+    /// The last message that the session has acknowledged.
+    pub(super) fn acked(&self) -> MessageId {
+        self.queue.lock().acked
     }
 
     /// Ends the session when what has been pushed is written; the first reason stays.

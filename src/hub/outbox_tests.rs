@@ -167,13 +167,13 @@ fn large_contents_leave_in_parts_without_losing_a_byte_or_the_count_of_frames() 
 fn only_what_was_put_to_the_session_may_be_acknowledged() {
     let outbox = Outbox::default();
     outbox.open(MessageId(5), None);
-    assert!(outbox.has_put(MessageId(5)));
-    assert!(!outbox.has_put(MessageId(6)));
+    assert_ne!(outbox.acknowledge(MessageId(5)), Acked::Future);
+    assert_eq!(outbox.acknowledge(MessageId(6)), Acked::Future);
     feed(&outbox, &[6], 9, Some(9));
-    assert!(outbox.has_put(MessageId(6)));
-    assert!(!outbox.has_put(MessageId(7)), "looked at, but for somebody else");
+    assert_ne!(outbox.acknowledge(MessageId(6)), Acked::Future);
+    assert_eq!(outbox.acknowledge(MessageId(7)), Acked::Future, "looked at, but for somebody else");
     put(&outbox, 12);
-    assert!(outbox.has_put(MessageId(12)));
+    assert_ne!(outbox.acknowledge(MessageId(12)), Acked::Future);
 }
 
 #[test]
@@ -183,11 +183,15 @@ fn what_the_window_gave_up_is_told_between_the_messages_before_and_after_it() {
     assert_eq!(feeds_after(&outbox), Some(0));
     feed(&outbox, &[1, 2], 2, None);
     assert_eq!(written(&outbox), "1,2,");
-    assert!(!outbox.has_put(MessageId(5)), "acknowledging it would acknowledge 3 and 4 as well");
+    assert_eq!(
+        outbox.acknowledge(MessageId(5)),
+        Acked::Future,
+        "acknowledging it would acknowledge 3 and 4 as well"
+    );
     feed(&outbox, &[3, 4, 6, 7], 7, Some(HEAD.0));
     assert_eq!(written(&outbox), "3,4,dropped,6,7,");
-    assert!(outbox.has_put(MessageId(7)));
-    assert!(!outbox.has_put(MessageId(8)));
+    assert_ne!(outbox.acknowledge(MessageId(7)), Acked::Future);
+    assert_eq!(outbox.acknowledge(MessageId(8)), Acked::Future);
 }
 
 #[test]
@@ -196,7 +200,7 @@ fn a_loss_is_told_when_nothing_waits_behind_it() {
     outbox.open(MessageId(2), Some((MessageId(5), Bytes::from_static(b"dropped,"))));
     feed(&outbox, &[], 2, Some(HEAD.0));
     assert_eq!(written(&outbox), "dropped,");
-    assert!(outbox.has_put(MessageId(5)));
+    assert_ne!(outbox.acknowledge(MessageId(5)), Acked::Future);
     assert_eq!(feeds_after(&outbox), None);
 }
 
@@ -279,4 +283,15 @@ fn a_page_of_the_inbox_fits_an_outbox_that_has_been_written() {
     feed(&outbox, &ids, ids.len() as i64, Some(ids.len() as i64));
     assert_eq!(written(&outbox).split_terminator(',').count(), FEED_MESSAGES_MAX);
     assert_eq!(deliver(&outbox, 1_000), Pushed::Wake);
+}
+
+#[test]
+fn an_acknowledgement_that_says_nothing_new_is_passed_over() {
+    let outbox = Outbox::default();
+    outbox.open(MessageId(5), None);
+    feed(&outbox, &[6, 7], 9, Some(9));
+    assert_eq!(outbox.acknowledge(MessageId(7)), Acked::New);
+    assert_eq!(outbox.acknowledge(MessageId(7)), Acked::Repeated);
+    assert_eq!(outbox.acknowledge(MessageId(6)), Acked::Repeated);
+    assert_eq!(outbox.acked(), MessageId(7));
 }

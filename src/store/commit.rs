@@ -313,6 +313,8 @@ impl<T: Send + 'static> Committer<T> {
         let entry = Entry::Message { message: message.clone(), origin: new.origin, hash };
         self.push(&entry, draft)?;
         draft.places.extend(place(&entry, next.previous));
+        let overflows = self.ledger.overflows.drain(..);
+        draft.outcomes.extend(overflows.map(|(peer, id)| Outcome::Overflowed { peer, id }));
         self.metrics.messages.inc();
         Ok(message)
     }

@@ -36,6 +36,8 @@ pub(super) struct Ledger {
     /// Peers whose messages may have to settle, each once, with the time from which that is so.
     pub(super) tails: VecDeque<(PeerId, i64)>,
     pub(super) tail_bytes: usize,
+    /// Peers whose inbox was full, and what it gave up; for the commit in the making.
+    pub(super) overflows: Vec<(PeerId, MessageId)>,
     metrics: Arc<Metrics>,
 }
 
@@ -55,6 +57,7 @@ impl Ledger {
             dirty: Vec::new(),
             tails: VecDeque::new(),
             tail_bytes: 0,
+            overflows: Vec::new(),
             metrics,
         }
     }
@@ -145,8 +148,10 @@ impl Ledger {
         self.sequences.advance(message.conversation.key(), Next { sequence, previous }, segment);
         let mut given_up = 0;
         for to in &message.to {
-            given_up +=
-                self.change(to, id, |peer, rules| peer.deliver(message, rules))?.unwrap_or(0);
+            let delivered = self.change(to, id, |peer, rules| peer.deliver(message, rules))?;
+            let delivered = delivered.unwrap_or_default();
+            given_up += delivered.count;
+            self.overflows.extend(delivered.overflow.map(|id| (to.clone(), id)));
         }
         self.metrics.dropped.inc_by(given_up as u64);
         Ok(())
@@ -210,6 +215,8 @@ impl Ledger {
             Entry::Message { message, origin, hash } => {
                 previous = self.next(&message.conversation.key(), segment)?.previous;
                 self.message(message, origin, *hash, previous, segment)?;
+                // The sessions that were too slow then are over.
+                self.overflows.clear();
             }
             Entry::Opened(opening) => {
                 self.open(opening, placed.id, placed.at_ms)?;

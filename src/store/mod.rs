@@ -146,6 +146,14 @@ pub enum Outcome<T> {
         /// What it found.
         opened: Opened,
     },
+    /// A peer's inbox was full, and gave up its oldest message: a session that has not had that
+    /// is too slow.
+    Overflowed {
+        /// Whose.
+        peer: PeerId,
+        /// What was given up.
+        id: MessageId,
+    },
     /// A session's end has been noted.
     Ended {
         /// Who submitted it.

@@ -100,6 +100,14 @@ pub(super) struct Waiting {
     pub(super) body: Option<Arc<Message>>,
 }
 
+/// What was given up when a message came.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct GivenUp {
+    pub(super) count: usize,
+    /// The one that went because the inbox was full.
+    pub(super) overflow: Option<MessageId>,
+}
+
 /// The ids of a row on disk that holds waiting messages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct RowRef {
@@ -185,8 +193,8 @@ impl Peer {
         }
     }
 
-    /// A message has come. Says how many the window gave up for it.
-    pub(super) fn deliver(&mut self, message: &Arc<Message>, rules: &Rules) -> usize {
+    /// A message has come. Says what was given up for it.
+    pub(super) fn deliver(&mut self, message: &Arc<Message>, rules: &Rules) -> GivenUp {
         let at_ms = message.at_ms;
         self.tail_bytes += message.bytes();
         let body = Some(message.clone());
@@ -195,21 +203,22 @@ impl Peer {
         if self.is_away(at_ms) {
             self.away_count += 1;
         }
-        let mut given_up = 0;
+        let mut given_up = GivenUp::default();
         let span_ms = WINDOW_AGE_SETTING_MAX.as_millis() as i64;
         while self.waiting.front().is_some_and(|oldest| oldest.at_ms < at_ms - span_ms) {
             // Nobody looked for weeks; the stored form has no place for so long a time.
             self.give_up(0, at_ms, rules);
-            given_up += 1;
+            given_up.count += 1;
         }
         if self.away_count > rules.window_messages {
             let oldest_away = self.waiting.len() - self.away_count;
             self.give_up(oldest_away, at_ms, rules);
-            given_up += 1;
+            given_up.count += 1;
         }
         if self.waiting.len() > rules.inbox_max {
+            given_up.overflow = self.waiting.front().map(|oldest| oldest.id);
             self.give_up(0, at_ms, rules);
-            given_up += 1;
+            given_up.count += 1;
         }
         given_up
     }

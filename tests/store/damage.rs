@@ -160,6 +160,20 @@ fn a_kill_while_a_database_opens_costs_nothing() {
 }
 
 #[test]
+fn a_kill_while_a_segment_is_made_costs_nothing() {
+    let made = made();
+    let next = segments(&made.options.dir).pop().unwrap();
+    let number: u32 = next.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let half = next.with_file_name(format!("{:010}", number + 1));
+    fs::create_dir_all(&half).unwrap();
+    fs::write(half.join("conf"), []).unwrap();
+    let mut running = Running::open_in(made.options.clone());
+    assert_eq!(running.store.report().damage, [""; 0]);
+    assert_eq!(running.store.epoch(), made.epoch);
+    assert_eq!(running.send("alice", "bob", "on").sequence, made.last().sequence + 1);
+}
+
+#[test]
 fn a_log_that_lost_its_end_is_noticed_by_what_the_state_knows() {
     let made = made();
     let db = written_last(&made.options.dir).join("db");

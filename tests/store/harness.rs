@@ -36,6 +36,8 @@ pub(crate) struct Running {
     pub(crate) options: Options,
     runtime: Runtime,
     callers: u64,
+    /// Outcomes that nobody asked for.
+    pub(crate) unasked: Vec<Outcome<u64>>,
     /// The next send number of each device.
     numbers: HashMap<(PeerId, DeviceId), u64>,
     /// The folder, if it goes with the store.
@@ -116,8 +118,17 @@ impl Running {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (callers, numbers) = (0, HashMap::new());
-        let mut running =
-            Self { store, metrics, batches, options, runtime, callers, numbers, folder: None };
+        let mut running = Self {
+            store,
+            metrics,
+            batches,
+            options,
+            runtime,
+            callers,
+            unasked: Vec::new(),
+            numbers,
+            folder: None,
+        };
         // The start is committed, so the clock may be stepped.
         running.commit_something();
         running
@@ -180,7 +191,12 @@ impl Running {
         while found.len() < callers.len() {
             match self.batches.recv_timeout(PATIENCE) {
                 Ok(batch) => {
-                    found.extend(batch.outcomes.into_iter().map(|out| (caller_of(&out), out)));
+                    for outcome in batch.outcomes {
+                        match caller_of(&outcome) {
+                            Some(caller) => drop(found.insert(caller, outcome)),
+                            None => self.unasked.push(outcome),
+                        }
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => panic!("no outcome in {:?}", start.elapsed()),
                 Err(error) => panic!("{error}"),
@@ -342,13 +358,14 @@ pub(crate) fn refusal(outcome: &Outcome<u64>) -> Option<Reason> {
     }
 }
 
-fn caller_of(outcome: &Outcome<u64>) -> u64 {
+fn caller_of(outcome: &Outcome<u64>) -> Option<u64> {
     match outcome {
-        Outcome::Stored { caller, .. } => caller.unwrap(),
+        Outcome::Stored { caller, .. } => *caller,
         Outcome::Repeated { caller, .. }
         | Outcome::Refused { caller, .. }
         | Outcome::Opened { caller, .. }
-        | Outcome::Ended { caller } => *caller,
+        | Outcome::Ended { caller } => Some(*caller),
+        Outcome::Overflowed { .. } => None,
     }
 }
 

@@ -1,9 +1,10 @@
 //! What waits for a peer, over restarts and crashes.
 
 use tidings::id::MessageId;
+use tidings::limits::INBOX_MESSAGES_MAX;
 use tidings::store::{Loss, Outcome, Request};
 
-use super::harness::{MINUTE_MS, Running, ids, new_message};
+use super::harness::{MINUTE_MS, Running, ids, new_message, peer};
 
 /// Bob was here, and has been away for a minute.
 fn bob_away() -> Running {
@@ -169,7 +170,7 @@ fn a_message_past_its_senders_ttl_is_neither_counted_as_waiting_nor_as_dropped()
 fn a_message_to_several_peers_waits_for_each_of_them() {
     let mut running = Running::new();
     let mut message = new_message("alice", "bob", 1, b"to both");
-    message.to.push(super::harness::peer("carol"));
+    message.to.push(peer("carol"));
     let Outcome::Stored { message, .. } = running.outcome(Request::Message(message)) else {
         panic!("not stored");
     };
@@ -178,4 +179,18 @@ fn a_message_to_several_peers_waits_for_each_of_them() {
     running = running.crash();
     assert_eq!(running.waiting_ids("bob"), [] as [MessageId; 0]);
     assert_eq!(running.waiting_ids("carol"), [message.id]);
+}
+
+#[test]
+fn an_open_session_that_acknowledges_nothing_is_too_slow_at_one_message_over_10_000() {
+    let mut running = Running::new();
+    running.open("bob", "phone");
+    let sent = running.send_many("alice", "bob", INBOX_MESSAGES_MAX);
+    assert!(running.unasked.is_empty());
+    running.send("alice", "bob", "one over");
+    let [Outcome::Overflowed { peer: who, id }] = &running.unasked[..] else {
+        panic!("{:?}", running.unasked);
+    };
+    assert_eq!((who, *id), (&peer("bob"), sent[0].id));
+    assert_eq!(running.open("bob", "phone").loss.count, 1);
 }
