@@ -91,6 +91,10 @@ impl Database {
     /// Opens a database, or makes a new one and what it needs to outlast a power cut.
     pub(super) fn open(path: &Path, role: Role) -> Result<Self, DatabaseError> {
         let is_new = !path.join("db").exists();
+        if is_new && path.exists() {
+            // A kill while it was made left a folder that sled takes for damage.
+            fs::remove_dir_all(path).map_err(DatabaseError::disk("remove", path))?;
+        }
         let cache = if role == Role::Log { LOG_CACHE_BYTES } else { STATE_CACHE_BYTES };
         let config = sled::Config::new()
             .path(path)
