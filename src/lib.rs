@@ -37,3 +37,8 @@ pub mod config;
 pub mod server;
 
 pub mod client;
+
+/// Keeps the README's example compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -278,7 +278,7 @@ mod tests {
         let hex = "ab".repeat(32);
         let line = format!("ready: listening on 127.0.0.1:7400, fingerprint {hex}");
         let (address, fingerprint) = ready_line(&line).unwrap();
-        assert_eq!(address, "127.0.0.1:7400".parse().unwrap());
+        assert_eq!(address, SocketAddr::from(([127, 0, 0, 1], 7400)));
         assert_eq!(fingerprint.to_string(), hex);
         assert!(ready_line("starting").is_none());
         assert!(ready_line("listening on nowhere, fingerprint 12").is_none());
