@@ -22,7 +22,7 @@ use crate::store::worker::Worker;
 const ID_EPOCH_MS: i64 = 1_704_067_200_000;
 /// Bits of an id below the milliseconds.
 const ID_SEQUENCE_BITS: u32 = 22;
-const DAY_MS: i64 = 24 * 3600 * 1000;
+pub(super) const DAY_MS: i64 = 24 * 3600 * 1000;
 /// For how long expiry pauses when the clock cannot be believed.
 const EXPIRY_PAUSE_MS: i64 = 3600 * 1000;
 /// Commits between two looks at the size of the open segment.
@@ -79,6 +79,11 @@ impl Log {
             clock_watch: ClockWatch::new(now_ms, last.at_ms),
             options,
         })
+    }
+
+    /// The clock has leapt since the records that are there: expiry pauses.
+    pub(super) fn distrust_clock(&mut self) {
+        self.clock_watch.pause(self.options.clock.now_ms());
     }
 
     /// Gives no id up to `head`: it was given before, and lost.

@@ -23,7 +23,7 @@ use crate::store::housekeeping::Housekeeping;
 use crate::store::image::SegmentInfo;
 use crate::store::index::OpenIndex;
 use crate::store::ledger::Ledger;
-use crate::store::log::{Log, place};
+use crate::store::log::{DAY_MS, Log, place};
 use crate::store::peer::Rules;
 use crate::store::queue::Taker;
 use crate::store::record::{Header, Record, RecordWriter};
@@ -95,7 +95,7 @@ pub(super) fn recover<T>(
     }
     replay.run()?;
     let (catalog, epoch) = replay.open_segment()?;
-    let Replay { ledger, last, head, mut report, closing, .. } = replay;
+    let Replay { ledger, last, head, mut report, closing, leaped, .. } = replay;
     for damage in &report.damage {
         tracing::error!(damage, "damaged data folder");
         metrics.damaged_records.inc();
@@ -105,6 +105,9 @@ pub(super) fn recover<T>(
     let log = Log::new(catalog, epoch, last, options.clone(), metrics.clone());
     let mut log = log.map_err(OpenError::Thread)?;
     log.skip_to(head);
+    if leaped {
+        log.distrust_clock();
+    }
     report.head = log.last;
     for (segment, info) in closing {
         log.index(segment, info);
@@ -151,6 +154,8 @@ struct Replay {
     empty: Option<Segment>,
     newest: u32,
     settling: Settling,
+    /// Two records behind one another are more than a day apart.
+    leaped: bool,
     report: Report,
 }
 
@@ -172,6 +177,7 @@ impl Replay {
             empty: None,
             newest: 0,
             settling: Settling::default(),
+            leaped: false,
             report: Report::default(),
         }
     }
@@ -330,6 +336,7 @@ impl Replay {
             places.extend(place(&placed.entry, previous));
         }
         index.extend(places);
+        self.leaped |= self.last.at_ms != 0 && (header.at_ms - self.last.at_ms).abs() > DAY_MS;
         if header.commit != self.last.commit {
             self.last_commit.clear();
         }
