@@ -24,7 +24,8 @@ const SWEEP_EVERY_MS: i64 = 3600 * 1000;
 /// When what was looked after last.
 #[derive(Debug)]
 pub(super) struct Housekeeping {
-    looked: Instant,
+    /// `None` when a look is due at once.
+    looked: Option<Instant>,
     swept_ms: i64,
     /// The head that the state was told last.
     marked: MessageId,
@@ -35,7 +36,7 @@ pub(super) struct Housekeeping {
 impl Housekeeping {
     pub(super) fn new(folder: std::path::PathBuf, now_ms: i64) -> Self {
         let marked = MessageId::NONE;
-        Self { looked: Instant::now(), swept_ms: now_ms, marked, is_full: false, folder }
+        Self { looked: Some(Instant::now()), swept_ms: now_ms, marked, is_full: false, folder }
     }
 
     /// Whether the log takes no more messages.
@@ -43,13 +44,14 @@ impl Housekeeping {
         self.is_full
     }
 
-    /// A segment has closed.
+    /// A segment has closed, so that an older one may have to go.
     pub(super) fn closed(
-        &self,
+        &mut self,
         state: &State,
         number: u32,
         info: &SegmentInfo,
     ) -> Result<(), DatabaseError> {
+        self.looked = None;
         let mut changes = Changes::default();
         changes.segment(number, info);
         changes.apply(state)
@@ -62,10 +64,10 @@ impl Housekeeping {
         ledger: &Ledger,
         now_ms: i64,
     ) -> Result<bool, DatabaseError> {
-        if self.looked.elapsed() < LOOK_EVERY {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
             return Ok(false);
         }
-        self.looked = Instant::now();
+        self.looked = Some(Instant::now());
         let mut changes = Changes::default();
         for (number, info) in log.indexed() {
             changes.segment(number, &info);
