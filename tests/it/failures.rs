@@ -12,15 +12,15 @@ use tidings::client::{Client, Event, OpenOptions, Outgoing, Trust};
 use tidings::wire::{Deliver, ServerFrame};
 
 /// A server in a process of its own.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     fingerprint: String,
 }
 
 impl Process {
     /// Starts the server on what `folder` holds, with these points of failure.
-    async fn start(folder: &TempDir, listen: &str, failpoints: &str) -> Self {
+    pub(crate) async fn start(folder: &TempDir, listen: &str, failpoints: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TIDINGS_") {
@@ -51,6 +51,14 @@ impl Process {
     async fn client(&self) -> Client {
         let fingerprint = self.fingerprint.parse().unwrap();
         library(self.address, Trust::Fingerprint(fingerprint)).await
+    }
+
+    /// Kibibytes of its memory.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// Waits for its end.

@@ -17,6 +17,8 @@ mod durability;
 mod failures;
 mod frames;
 mod harness;
+#[cfg(target_os = "linux")]
+mod hostile;
 mod library;
 mod log_out;
 mod offline;
