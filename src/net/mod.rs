@@ -48,7 +48,8 @@ const SEND_WINDOW_BYTES: u64 = 512 * 1024;
 const DATAGRAM_BYTES: usize = 64 * 1024;
 /// Handshakes that wait for their turn, each with its first packet.
 const INCOMING_MAX: usize = 4096;
-/// How long goodbyes may take after everything else is over.
+/// How long the goodbyes of a session, a connection or the endpoint may take: a client that is gone
+/// does not acknowledge them.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What can be set about the endpoint.

@@ -13,7 +13,7 @@ use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt, WriteError};
 use crate::hub::{Flow, Hub, Next, Session};
 use crate::limits::{FRAME_BYTES_MAX, OPEN_TIMEOUT, SESSIONS_PER_CONNECTION_MAX};
 use crate::net::connection::{SessionDatagrams, Sessions};
-use crate::net::{Shared, code};
+use crate::net::{CLOSE_TIMEOUT, Shared, code};
 use crate::reason::Reason;
 use crate::wire::{ClientFrame, DecodeError, Decoder, Error, Open, ServerFrame, request_of};
 
@@ -44,7 +44,6 @@ enum Ended {
 /// Serves a session until it is over.
 pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions) {
     let Stream { connection, mut send, recv } = stream;
-    let timeout = shared.write_timeout;
     let id = u64::from(VarInt::from(send.id()));
     let mut input = Input { recv, decoder: Decoder::new(FRAME_BYTES_MAX) };
     if !take_place(&sessions, id) {
@@ -88,8 +87,11 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
     }
     shared.hub.end_session(&session).await;
     if end.is_ok() {
-        // The session is over, but a drain has to wait until the client has the last of it.
-        let _ = tokio::time::timeout(timeout, send.stopped()).await;
+        // The session is over, but a drain has to wait until the client has the last of it. One
+        // that ended by itself may have lost its client, which a drain must not wait for.
+        let is_drained = shared.quiesce.is_cancelled();
+        let patience = if is_drained { shared.write_timeout } else { CLOSE_TIMEOUT };
+        let _ = tokio::time::timeout(patience, send.stopped()).await;
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! * A slice takes [`SETTLE_SLICE`] at the most, so that a commit never waits longer for it.
 //! * The checkpoint is written after everything that it says is in the state.
-//! * A message that was acknowledged in time is never written here.
+//! * A message that is acknowledged in time is not written here, unless a flush passes while it
+//!   waits.
 
 use std::time::Instant;
 
