@@ -46,6 +46,50 @@ pub const FRAME_BYTES_MAX: usize = 66 * 1024;
 /// Bytes of the text that goes with a reason.
 pub const REASON_TEXT_BYTES_MAX: usize = 200;
 
+/// Peers that one request may invite to a group, or kick.
+pub const INVITED_MAX: usize = 100;
+/// Bytes of a group's metadata: as much as a body, and room for an icon's address.
+pub const GROUP_METADATA_BYTES_MAX: usize = 8 * 1024;
+/// Members on one page: 65 bytes each, beside 8 KiB of metadata.
+pub const MEMBERS_PAGE_MAX: usize = 500;
+/// Conversations on one page: 21 ids at the most each.
+pub const CONVERSATIONS_PAGE_MAX: usize = 40;
+/// Bytes of the messages on one page of history.
+pub const HISTORY_PAGE_BYTES_MAX: usize = 60 * 1024;
+
+// Groups and conversations.
+
+/// Members of a group, unless set otherwise: each message is put into as many inboxes.
+pub const GROUP_MEMBERS_MAX: usize = 1_000;
+/// Members that a group may be set to have: 74 bytes each in one value on disk, beside 8 KiB of
+/// metadata.
+pub const GROUP_MEMBERS_SETTING_MAX: usize = 1_200;
+/// Groups of one peer.
+pub const GROUPS_PER_PEER_MAX: usize = 500;
+/// Groups of the server; each takes about 200 bytes on disk, and as much for each member.
+pub const GROUPS_MAX: usize = 1_000_000;
+/// Conversations remembered for a peer, its groups among them; the one longest silent goes first.
+pub const CONVERSATIONS_PER_PEER_MAX: usize = 1_000;
+/// How long a sender may recall a message, unless set otherwise.
+pub const RECALL_WITHIN: Duration = Duration::from_secs(120);
+/// Recalled messages that are remembered, 8 bytes each; the log's segments forget them as they
+/// go.
+pub const RECALLED_MAX: usize = 1_000_000;
+
+// Signatures and presence.
+
+/// How far the timestamp of a signature may be off: what LeanCloud allows.
+pub const SIGNATURE_AGE_MAX: Duration = Duration::from_secs(6 * 3600);
+/// Nonces remembered, about 40 bytes each; they are forgotten when their signatures are too old.
+pub const NONCES_MAX: usize = 1_000_000;
+/// How long a peer that lost its last session still counts as online, unless set otherwise.
+pub const PRESENCE_GRACE: Duration = Duration::from_secs(5);
+/// How long after a start those who were online before it still count as online: clients come
+/// back within ten seconds.
+pub const PRESENCE_RESTART_GRACE: Duration = Duration::from_secs(20);
+/// How long changes of presence wait for others to travel with.
+pub const PRESENCE_COMPANY: Duration = Duration::from_millis(50);
+
 // Sessions.
 
 /// Sessions (streams) of one connection.
@@ -222,6 +266,16 @@ pub const CLIENT_QUIC_ACK_PACKETS: u32 = 10;
 pub const CLIENT_QUIC_ACK_DELAY: Duration = Duration::from_millis(25);
 
 const _: () = assert!(WATCHED_MAX * (PEER_ID_BYTES_MAX + 1) + 1024 < FRAME_BYTES_MAX);
+const _: () = assert!(
+    MEMBERS_PAGE_MAX * (PEER_ID_BYTES_MAX + 1) + GROUP_METADATA_BYTES_MAX + 1024 < FRAME_BYTES_MAX
+);
+const _: () = assert!(
+    CONVERSATIONS_PAGE_MAX * ((RECIPIENTS_MAX + 1) * (PEER_ID_BYTES_MAX + 1) + 48)
+        < FRAME_BYTES_MAX
+);
+const _: () = assert!(HISTORY_PAGE_BYTES_MAX + 1024 < FRAME_BYTES_MAX);
+const _: () =
+    assert!(GROUP_MEMBERS_SETTING_MAX * 82 + GROUP_METADATA_BYTES_MAX + 1024 < RECORD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX + RECIPIENTS_MAX * (PEER_ID_BYTES_MAX + 1) < FRAME_BYTES_MAX);
 const _: () = assert!(CLIENT_SENDS_MAX < SENDS_REMEMBERED);
 const _: () = assert!(RECORD_BYTES_TARGET + 2 * BODY_BYTES_MAX < RECORD_BYTES_MAX);

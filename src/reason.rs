@@ -69,8 +69,18 @@ reasons! {
     BadSignature = 31, "the signature is wrong";
     StaleSignature = 32, "the signature's timestamp is too far off";
     NonceUsed = 33, "the signature's nonce was used before";
+    NotWatched = 34, "watch the peer before sending to it";
+    NotAllowed = 35, "the group does not allow it";
+    GroupFull = 36, "the group has as many members as it may have";
+    TooManyGroups = 37, "too many groups";
+    BadMetadata = 38, "the metadata is not JSON or exceeds the length limit";
+    NoSuchMessage = 39, "no such message, or not yours";
     TooManySessions = 40, "too many sessions";
     TooManyConnections = 41, "too many connections";
+    TooLate = 42, "too late to recall the message";
+    NotInOpenGroup = 43, "not possible in an open group, which has transient messages only";
+    TooManyWatched = 44, "too many peers watched";
+    TooManyNonces = 45, "too many signatures within their time; try again later";
     Unsupported = 50, "not supported by this server";
     Internal = 60, "the server failed";
 }
@@ -94,7 +104,7 @@ mod tests {
             numbers,
             [
                 0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 21, 22, 23, 24, 25, 26,
-                27, 28, 29, 30, 31, 32, 33, 40, 41, 50, 60
+                27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 50, 60
             ]
         );
         for reason in Reason::ALL {

@@ -98,6 +98,11 @@ impl Reader {
         self.id(|text| if text.is_empty() { Ok(None) } else { DeviceId::new(text).map(Some) })
     }
 
+    /// A peer id; an empty text is nobody.
+    pub(crate) fn maybe_peer(&mut self) -> Result<Option<PeerId>, DecodeError> {
+        self.id(|text| if text.is_empty() { Ok(None) } else { PeerId::new(text).map(Some) })
+    }
+
     fn id<T, E>(&mut self, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, DecodeError> {
         let bytes = self.bytes(255, Reason::BadId)?;
         let bad = DecodeError::new(Reason::BadId, "an id breaks the rules for ids");

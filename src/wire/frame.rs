@@ -12,7 +12,17 @@ use crate::id::{ConversationId, GroupId, MessageId, PeerId};
 use crate::limits::{BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, RECIPIENTS_MAX};
 use crate::reason::Reason;
 use crate::wire::coding::{Reader, Text, Write, put_frame};
+use crate::wire::field::small_frames;
+use crate::wire::group::{
+    Edit, Edited, GroupEvent, Invite, Invited, Join, Joined, Kick, Kicked, Leave, Left, MemberPage,
+    Members,
+};
+use crate::wire::history::{
+    ConversationPage, Conversations, DeviceList, Devices, History, HistoryPage,
+};
 use crate::wire::opening::{Open, Opened};
+use crate::wire::receipt::{Delivered, Read, ReadNoted, ReadUpTo, Recall, RecallDone, Recalled};
+use crate::wire::watching::{Presence, Status, Statuses, Unwatch, Unwatched, Watch, Watched};
 use crate::wire::{DecodeError, RawFrame};
 
 /// The numbers of the kinds of frames.
@@ -21,21 +31,55 @@ pub mod kind {
     pub const OPEN: u8 = 0x01;
     pub const CLOSE: u8 = 0x02;
     pub const PING: u8 = 0x03;
+    pub const WATCH: u8 = 0x04;
+    pub const UNWATCH: u8 = 0x05;
+    pub const STATUS: u8 = 0x06;
     pub const SEND: u8 = 0x10;
     pub const ACK: u8 = 0x11;
+    pub const READ_UP_TO: u8 = 0x12;
+    pub const RECALL: u8 = 0x13;
+    pub const HISTORY: u8 = 0x14;
+    pub const CONVERSATIONS: u8 = 0x15;
+    pub const DEVICES: u8 = 0x16;
+    pub const JOIN: u8 = 0x20;
+    pub const LEAVE: u8 = 0x21;
+    pub const INVITE: u8 = 0x22;
+    pub const KICK: u8 = 0x23;
+    pub const MEMBERS: u8 = 0x24;
+    pub const EDIT: u8 = 0x25;
     pub const OPENED: u8 = 0x81;
     pub const CLOSED: u8 = 0x82;
     pub const PONG: u8 = 0x83;
+    pub const WATCHED: u8 = 0x84;
+    pub const UNWATCHED: u8 = 0x85;
+    pub const STATUSES: u8 = 0x86;
     pub const SENT: u8 = 0x90;
+    pub const READ_NOTED: u8 = 0x92;
+    pub const RECALL_DONE: u8 = 0x93;
+    pub const HISTORY_PAGE: u8 = 0x94;
+    pub const CONVERSATION_PAGE: u8 = 0x95;
+    pub const DEVICE_LIST: u8 = 0x96;
+    pub const JOINED: u8 = 0xa0;
+    pub const LEFT: u8 = 0xa1;
+    pub const INVITED: u8 = 0xa2;
+    pub const KICKED: u8 = 0xa3;
+    pub const MEMBER_PAGE: u8 = 0xa4;
+    pub const EDITED: u8 = 0xa5;
     pub const DELIVER: u8 = 0xc0;
+    pub const DELIVERED: u8 = 0xc1;
+    pub const READ: u8 = 0xc2;
+    pub const RECALLED: u8 = 0xc3;
+    pub const PRESENCE: u8 = 0xc4;
+    pub const GROUP_EVENT: u8 = 0xc5;
     pub const DROPPED: u8 = 0xc6;
     pub const GO_AWAY: u8 = 0xc7;
     pub const ERROR: u8 = 0xff;
 }
 
-const FLAG_TRANSIENT: u8 = 1;
-const FLAG_RECEIPT: u8 = 2;
-const FLAG_WAITED: u8 = 4;
+pub(super) const FLAG_TRANSIENT: u8 = 1;
+pub(super) const FLAG_RECEIPT: u8 = 2;
+pub(super) const FLAG_WAITED: u8 = 4;
+pub(super) const FLAG_OWN: u8 = 8;
 
 const TARGET_PEERS: u8 = 0;
 const TARGET_GROUP: u8 = 1;
@@ -139,6 +183,8 @@ pub struct Deliver {
     pub receipt: bool,
     /// It waited for this session to open or to catch up.
     pub waited: bool,
+    /// The peer itself sent it, from another of its devices.
+    pub own: bool,
     /// Its id; `NONE` if transient.
     pub id: MessageId,
     /// Its number in its conversation; 0 if transient.
@@ -163,7 +209,8 @@ impl Deliver {
         out.put_u8(
             flag(self.transient, FLAG_TRANSIENT)
                 | flag(self.receipt, FLAG_RECEIPT)
-                | flag(self.waited, FLAG_WAITED),
+                | flag(self.waited, FLAG_WAITED)
+                | flag(self.own, FLAG_OWN),
         );
         out.put_u64(self.id.0 as u64);
         out.put_varint(u64::from(self.sequence));
@@ -181,6 +228,7 @@ impl Deliver {
             transient: flags & FLAG_TRANSIENT != 0,
             receipt: flags & FLAG_RECEIPT != 0,
             waited: flags & FLAG_WAITED != 0,
+            own: flags & FLAG_OWN != 0,
             id: fields.message_id()?,
             sequence: sequence(&mut fields)?,
             at_ms: fields.u64()?,
@@ -193,7 +241,7 @@ impl Deliver {
     }
 }
 
-fn sequence(fields: &mut Reader) -> Result<u32, DecodeError> {
+pub(super) fn sequence(fields: &mut Reader) -> Result<u32, DecodeError> {
     u32::try_from(fields.varint()?)
         .map_err(|_| DecodeError::new(Reason::BadFrame, "a sequence is a u32"))
 }
@@ -308,29 +356,25 @@ macro_rules! frames {
 
 frames! {
     /// What a client says.
-    ClientFrame { Open = OPEN, Close = CLOSE, Ping = PING, Send = SEND, Ack = ACK }
+    ClientFrame {
+        Open = OPEN, Close = CLOSE, Ping = PING, Watch = WATCH, Unwatch = UNWATCH, Status = STATUS,
+        Send = SEND, Ack = ACK, ReadUpTo = READ_UP_TO, Recall = RECALL, History = HISTORY,
+        Conversations = CONVERSATIONS, Devices = DEVICES, Join = JOIN, Leave = LEAVE,
+        Invite = INVITE, Kick = KICK, Members = MEMBERS, Edit = EDIT,
+    }
 }
 
 frames! {
     /// What the server says.
     ServerFrame {
-        Opened = OPENED, Closed = CLOSED, Pong = PONG, Sent = SENT, Deliver = DELIVER,
-        Dropped = DROPPED, GoAway = GO_AWAY, Error = ERROR,
+        Opened = OPENED, Closed = CLOSED, Pong = PONG, Watched = WATCHED, Unwatched = UNWATCHED,
+        Statuses = STATUSES, Sent = SENT, ReadNoted = READ_NOTED, RecallDone = RECALL_DONE,
+        HistoryPage = HISTORY_PAGE, ConversationPage = CONVERSATION_PAGE, DeviceList = DEVICE_LIST,
+        Joined = JOINED, Left = LEFT, Invited = INVITED, Kicked = KICKED, MemberPage = MEMBER_PAGE,
+        Edited = EDITED, Deliver = DELIVER, Delivered = DELIVERED, Read = READ,
+        Recalled = RECALLED, Presence = PRESENCE, GroupEvent = GROUP_EVENT, Dropped = DROPPED,
+        GoAway = GO_AWAY, Error = ERROR,
     }
-}
-
-macro_rules! small_frames {
-    ($($name:ident { $($field:ident: $put:ident / $get:ident),* })*) => {
-        $(impl $name {
-            fn encode(&self, out: &mut BytesMut) {
-                $(field::$put(out, &self.$field);)*
-            }
-
-            fn decode(mut fields: Reader) -> Result<Self, DecodeError> {
-                Ok(Self { $($field: field::$get(&mut fields)?,)* })
-            }
-        })*
-    };
 }
 
 small_frames! {
@@ -343,55 +387,4 @@ small_frames! {
     Dropped { count: put_varint/varint, id: put_id/id }
     GoAway { reason: put_reason/reason, wait_ms: put_varint/varint, text: put_text/text }
     Error { request: put_varint/varint, reason: put_u16/u16, text: put_text/text }
-}
-
-/// How the fields of the small frames are written and read.
-mod field {
-    use super::*;
-    use crate::limits::REASON_TEXT_BYTES_MAX;
-
-    type Read<T> = Result<T, DecodeError>;
-
-    pub(super) fn put_varint(out: &mut BytesMut, value: &u64) {
-        Write::put_varint(out, *value);
-    }
-    pub(super) fn varint(fields: &mut Reader) -> Read<u64> {
-        Ok(fields.varint()?)
-    }
-    pub(super) fn put_u32(out: &mut BytesMut, value: &u32) {
-        Write::put_varint(out, u64::from(*value));
-    }
-    pub(super) fn u32(fields: &mut Reader) -> Read<u32> {
-        sequence(fields)
-    }
-    pub(super) fn put_u16(out: &mut BytesMut, value: &u16) {
-        out.put_u16(*value);
-    }
-    pub(super) fn u16(fields: &mut Reader) -> Read<u16> {
-        Ok(fields.u16()?)
-    }
-    pub(super) fn put_u64(out: &mut BytesMut, value: &u64) {
-        out.put_u64(*value);
-    }
-    pub(super) fn u64(fields: &mut Reader) -> Read<u64> {
-        Ok(fields.u64()?)
-    }
-    pub(super) fn put_id(out: &mut BytesMut, value: &MessageId) {
-        out.put_u64(value.0 as u64);
-    }
-    pub(super) fn id(fields: &mut Reader) -> Read<MessageId> {
-        fields.message_id()
-    }
-    pub(super) fn put_reason(out: &mut BytesMut, value: &Reason) {
-        out.put_u16(*value as u16);
-    }
-    pub(super) fn reason(fields: &mut Reader) -> Read<Reason> {
-        Ok(Reason::from_number(fields.u16()?).unwrap_or(Reason::Restarting))
-    }
-    pub(super) fn put_text(out: &mut BytesMut, value: &Text) {
-        out.put_run(value.as_bytes());
-    }
-    pub(super) fn text(fields: &mut Reader) -> Read<Text> {
-        fields.text(REASON_TEXT_BYTES_MAX)
-    }
 }

@@ -28,29 +28,63 @@
 //!
 //! | kind | frame | from | fields |
 //! |---|---|---|---|
-//! | `0x01` | [`Open`] | client | version u16, app text, peer text, device text, flag u8, instance u64, client text, epoch u64, cursor u64, watch list of text, signed u8, then if 1: nonce text, timestamp u64, signature text |
+//! | `0x01` | [`Open`] | client | version u16, app text, peer text, device text, flag u8, instance u64, client text, epoch u64, cursor u64, watch list of text, *signature* |
 //! | `0x02` | [`Close`] | client | request varint |
 //! | `0x03` | [`Ping`] | client | request varint |
-//! | `0x10` | [`Send`] | client | request varint, flags u8, number varint, answered varint, ttl varint (ms; 0: none), client_msg_no text, target u8, then 0: recipients list of text, 1: group 12 bytes; body run |
+//! | `0x04` | [`Watch`] | client | request varint, peers list of text, *signature* |
+//! | `0x05` | [`Unwatch`] | client | request varint, peers list of text |
+//! | `0x06` | [`Status`] | client | request varint, peers list of text |
+//! | `0x10` | [`Send`] | client | request varint, flags u8, number varint, answered varint, ttl varint (ms; 0: none), client_msg_no text, target u8, then 0: recipients list of text, 1: group; body run |
 //! | `0x11` | [`Ack`] | client | id u64 |
+//! | `0x12` | [`ReadUpTo`] | client | request varint, *conversation*, sequence varint |
+//! | `0x13` | [`Recall`] | client | request varint, message u64 |
+//! | `0x14` | [`History`] | client | request varint, *conversation*, before u64 (0: the newest), max varint |
+//! | `0x15` | [`Conversations`] | client | request varint, before u64 (0: all), max varint |
+//! | `0x16` | [`Devices`] | client | request varint |
+//! | `0x20` | [`Join`] | client | request varint, *group* (zeroes: a new one), open u8, *rules*, metadata run, *signature* |
+//! | `0x21` | [`Leave`] | client | request varint, *group* |
+//! | `0x22` | [`Invite`] | client | request varint, *group*, peers list of text, *signature* |
+//! | `0x23` | [`Kick`] | client | request varint, *group*, peers list of text, *signature* |
+//! | `0x24` | [`Members`] | client | request varint, *group*, after text (empty: from the first), max varint |
+//! | `0x25` | [`Edit`] | client | request varint, *group*, flags u8, then for 1: *rules*, for 2: metadata run |
 //! | `0x81` | [`Opened`] | server | session u64, epoch u64, device text, next number varint, waiting varint, dropped varint, time u64, online list of text, frame max varint, body max varint, recipients max varint, sends max varint |
 //! | `0x82` | [`Closed`] | server | request varint |
 //! | `0x83` | [`Pong`] | server | request varint, time u64 |
+//! | `0x84` | [`Watched`] | server | request varint, online list of text |
+//! | `0x85` | [`Unwatched`] | server | request varint |
+//! | `0x86` | [`Statuses`] | server | request varint, online list of text |
 //! | `0x90` | [`Sent`] | server | request varint, id u64, sequence varint, time u64 |
-//! | `0xc0` | [`Deliver`] | server | flags u8, id u64, sequence varint, time u64, conversation, from text, recipients list of text, client_msg_no text, body run |
+//! | `0x92` | [`ReadNoted`] | server | request varint |
+//! | `0x93` | [`RecallDone`] | server | request varint |
+//! | `0x94` | [`HistoryPage`] | server | request varint, more u8, list of: flags u8, id u64, sequence varint, time u64, from text, recipients list of text, client_msg_no text, body run |
+//! | `0x95` | [`ConversationPage`] | server | request varint, more u8, list of: flags u8, *conversation*, others list of text, last id u64, last sequence varint, read sequence varint, unread varint |
+//! | `0x96` | [`DeviceList`] | server | request varint, list of: device text, flag u8, online u8, seen u64 |
+//! | `0xa0` | [`Joined`] | server | request varint, *group*, open u8, version u64, count varint, *rules*, metadata run |
+//! | `0xa1` | [`Left`] | server | request varint |
+//! | `0xa2` | [`Invited`] | server | request varint, version u64 |
+//! | `0xa3` | [`Kicked`] | server | request varint, version u64 |
+//! | `0xa4` | [`MemberPage`] | server | request varint, open u8, version u64, creator text (empty: the back end), count varint, *rules*, metadata run, members list of text, more u8 |
+//! | `0xa5` | [`Edited`] | server | request varint, version u64 |
+//! | `0xc0` | [`Deliver`] | server | flags u8, id u64, sequence varint, time u64, *conversation*, from text, recipients list of text, client_msg_no text, body run |
+//! | `0xc1` | [`Delivered`] | server | *conversation*, peer text, sequence varint, time u64 |
+//! | `0xc2` | [`Read`] | server | *conversation*, peer text, sequence varint, time u64 |
+//! | `0xc3` | [`Recalled`] | server | flags u8, id u64, *conversation*, message u64, sequence varint, by text (empty: the back end), time u64 |
+//! | `0xc4` | [`Presence`] | server | online list of text, offline list of text |
+//! | `0xc5` | [`GroupEvent`] | server | flags u8, id u64, *group*, change u8, by text (empty: the back end), peers list of text, time u64 |
 //! | `0xc6` | [`Dropped`] | server | count varint, id u64 |
 //! | `0xc7` | [`GoAway`] | server | reason u16, wait varint (ms), text |
 //! | `0xff` | [`Error`] | server | request varint (0: the session), reason u16, text |
 //!
+//! A *signature* is a u8, and if that is 1: nonce text, timestamp u64, signature text. A *group*
+//! is 12 bytes. *Rules* are three u8, who may invite, kick and edit: 0 the app's back end alone,
+//! 1 the creator too, 2 every member.
+//!
 //! A *conversation* is a u8 and, for 0, the 16 bytes of the MD5 of its participants' ids, sorted
 //! and joined by `:`; for 1, the 12 bytes of a group id.
 //!
-//! Kinds `0x04..=0x06` (Watch, Unwatch, Status), `0x12..=0x14` (Read, Recall, History),
-//! `0x20..=0x24` (Join, Leave, Invite, Kick, Members) and `0x30..=0x32` (BindAlias, UnbindAlias,
-//! Upstream), their answers (`0x80` higher) and `0xc1..=0xc5` (Delivered, Read, Recalled,
-//! Presence, GroupEvent) are reserved. A kind that the server does not know is answered with
-//! Error [`Reason::UnknownKind`], carrying the varint its fields begin with; a client skips kinds
-//! it does not know.
+//! Kinds `0x30..=0x32` (BindAlias, UnbindAlias, Upstream) and their answers (`0x80` higher) are
+//! reserved. A kind that the server does not know is answered with Error [`Reason::UnknownKind`],
+//! carrying the varint its fields begin with; a client skips kinds it does not know.
 //!
 //! # Opening
 //!
@@ -75,6 +109,10 @@
 //! content is refused with [`Reason::NumberReused`], one below what the server remembers with
 //! [`Reason::TooOld`]. At most `sends max` numbers may be unanswered.
 //!
+//! A client that resumes with QUIC's 0-RTT may put an Open and Sends of numbers it knows into it.
+//! The Sends act at once, and their answers may come before Opened; the Open, and everything else,
+//! takes effect when the handshake is confirmed.
+//!
 //! A transient Send has number 0 and gets no answer unless it is refused. It may ride a QUIC
 //! datagram: the stream id of its session as a varint, then the frame. So may its Deliver.
 //!
@@ -87,6 +125,72 @@
 //! session. Transient messages have id 0 and are never acknowledged. Dropped tells that the
 //! window gave up `count` messages with ids up to `id`; it is acknowledged like a message.
 //!
+//! A Send to a group reaches its members, the sender's other devices among them. What a peer sends
+//! reaches its other devices that have a session: flag 8 of Deliver says that the peer sent it
+//! itself. Such a copy never waits.
+//!
+//! # Who is online
+//!
+//! A peer is online while it has a session; one that lost its last session stays so for a short
+//! grace (5 s by default), and none after a Close. Watch adds to the list of peers that the session
+//! watches, 1,000 at the most, and answers with those of them that are online; Unwatch takes away
+//! from it. The list ends with the session: the next Open brings it again. Presence tells of
+//! changes, 50 ms of them at once. Status asks without watching. For 20 s after a start of the
+//! server, peers that were online before still count as online.
+//!
+//! # Receipts, marks, recall
+//!
+//! Delivered answers flag 2 of a Send to one peer: a device of the recipient has acknowledged all
+//! such messages of the conversation up to `sequence`. ReadUpTo says that the peer has read a
+//! conversation up to a number; ReadNoted answers when that is on stable storage. Read tells it to
+//! the others of a conversation of peers, and to the peer's own other devices (`peer` is the peer
+//! itself then); in a group, only to the own devices. Both are marks: a later one takes the place
+//! of the one before. They are not acknowledged. After Opened come those that changed after the
+//! cursor, which a client may have had before.
+//!
+//! Recall takes back a message of one's own, within the server's limit of time (2 minutes by
+//! default). Everybody who was to have it, the sender's other devices too, hears Recalled, which
+//! waits like a message and has an id of its own. The inbox holds the message no more, history has
+//! it without a body. RecallDone answers when that is on stable storage; recalling again is
+//! answered likewise.
+//!
+//! # Looking back
+//!
+//! History gives messages of a conversation that the peer sent or was to have; of a group, those
+//! since it became a member. Newest first, those before an id; flag 16: recalled, no body. A page
+//! has as many as fit a frame; the next one begins before the last id of this one, if `more` is 1.
+//! Conversations lists what the peer takes part in, newest message first, the next page before the
+//! last id of this one; flag 1: it is a group that the peer is a member of. `unread` is how many
+//! messages are newer than the one last read or sent. Devices lists the peer's devices.
+//!
+//! # Groups
+//!
+//! Join of group zero creates a group and makes the peer its creator and first member; the answer
+//! tells the group's id. Everyone who knows an id may join. Invite makes peers members at once,
+//! Kick removes them; whether the peer may is in the rules. Inviting a member, or kicking who is
+//! none, changes nothing and is no error. The version of a group is the id of its last change.
+//! GroupEvent tells every member of each change, and those who were members until then: change 1
+//! joined, 2 left, 3 invited, 4 kicked, 5 edited; it waits like a message. Metadata is JSON,
+//! 8 KiB at the most.
+//!
+//! An *open group* has no members, no events and only transient messages. A session joins it and
+//! is in it until it leaves, joins another open group, or ends; `count` says how many sessions
+//! are in it.
+//!
+//! # Signatures
+//!
+//! Where the server asks for signatures, Open, Watch, Join, Invite and Kick carry one: the
+//! lower-case hexadecimal HMAC-SHA1, with the app's signing key, of
+//!
+//! ```text
+//! app:peer:ids:timestamp:nonce                     Open and Watch; the ids to watch
+//! app:peer:group:ids:timestamp:nonce:action        join, invite or kick; the ids invited or kicked
+//! ```
+//!
+//! The ids are sorted by UTF-16 code units and joined with `:`; none leave two colons in a row.
+//! Creating a group is `join` with an empty group; joining has no ids. The timestamp is in
+//! seconds or milliseconds since 1970, at most 6 hours off. A peer uses a nonce once.
+//!
 //! # Ending
 //!
 //! Close is log out: the device gets nothing more until it opens again. Ending the stream or
@@ -97,8 +201,13 @@
 
 pub(crate) mod coding;
 mod decoder;
+mod field;
 mod frame;
+mod group;
+mod history;
 mod opening;
+mod receipt;
+mod watching;
 
 pub use coding::{Text, VARINT_MAX};
 pub use decoder::{Decoder, RawFrame};
@@ -106,7 +215,17 @@ pub use frame::{
     Ack, ClientFrame, Close, Closed, Deliver, Dropped, Error, GoAway, Ping, Pong, Send, Sent,
     ServerFrame, Target, kind,
 };
+pub use group::{
+    Edit, Edited, GroupChange, GroupEvent, Invite, Invited, Join, Joined, Kick, Kicked, Leave,
+    Left, MemberPage, Members, Rules, Who,
+};
+pub use history::{
+    Conversation, ConversationPage, Conversations, Device, DeviceList, Devices, History,
+    HistoryPage, Past,
+};
 pub use opening::{Open, Opened, Signature};
+pub use receipt::{Delivered, Read, ReadNoted, ReadUpTo, Recall, RecallDone, Recalled};
+pub use watching::{Presence, Status, Statuses, Unwatch, Unwatched, Watch, Watched};
 
 use crate::reason::Reason;
 

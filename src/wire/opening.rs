@@ -27,6 +27,28 @@ pub struct Signature {
     pub signature: Text,
 }
 
+impl Signature {
+    pub(super) fn encode(signature: Option<&Self>, out: &mut BytesMut) {
+        let Some(signature) = signature else { return out.put_u8(0) };
+        out.put_u8(1);
+        out.put_run(signature.nonce.as_bytes());
+        out.put_u64(signature.timestamp);
+        out.put_run(signature.signature.as_bytes());
+    }
+
+    pub(super) fn decode(fields: &mut Reader) -> Result<Option<Self>, DecodeError> {
+        match fields.u8()? {
+            0 => Ok(None),
+            1 => Ok(Some(Self {
+                nonce: fields.text(NONCE_BYTES_MAX)?,
+                timestamp: fields.u64()?,
+                signature: fields.text(SIGNATURE_BYTES_MAX)?,
+            })),
+            _ => Err(DecodeError::new(Reason::BadFrame, "unknown kind of signature")),
+        }
+    }
+}
+
 /// Opens a session. The first frame of a stream.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Open {
@@ -66,15 +88,7 @@ impl Open {
         out.put_u64(self.epoch);
         out.put_u64(self.cursor.0 as u64);
         out.put_peers(&self.watch);
-        match &self.signature {
-            None => out.put_u8(0),
-            Some(signature) => {
-                out.put_u8(1);
-                out.put_run(signature.nonce.as_bytes());
-                out.put_u64(signature.timestamp);
-                out.put_run(signature.signature.as_bytes());
-            }
-        }
+        Signature::encode(self.signature.as_ref(), out);
     }
 
     pub(super) fn decode(mut fields: Reader) -> Result<Self, DecodeError> {
@@ -93,16 +107,8 @@ impl Open {
             client: fields.text(CLIENT_NAME_BYTES_MAX)?,
             epoch: fields.u64()?,
             cursor: fields.message_id()?,
-            watch: fields.peers(WATCHED_MAX, Reason::TooManyRecipients)?,
-            signature: match fields.u8()? {
-                0 => None,
-                1 => Some(Signature {
-                    nonce: fields.text(NONCE_BYTES_MAX)?,
-                    timestamp: fields.u64()?,
-                    signature: fields.text(SIGNATURE_BYTES_MAX)?,
-                }),
-                _ => return Err(DecodeError::new(Reason::BadFrame, "unknown kind of signature")),
-            },
+            watch: fields.peers(WATCHED_MAX, Reason::TooManyWatched)?,
+            signature: Signature::decode(&mut fields)?,
         })
     }
 }
