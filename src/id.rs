@@ -129,6 +129,17 @@ impl DeviceId {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, Ord, PartialOrd)]
 pub struct GroupId(pub [u8; 12]);
 
+impl GroupId {
+    /// A fresh random group id.
+    pub fn random() -> Self {
+        let mut id = [0; 12];
+        id.copy_from_slice(&fastrand::u128(1..).to_be_bytes()[4..]);
+        // All zeroes asks for a new group.
+        id[0] |= u8::from(id == [0; 12]);
+        Self(id)
+    }
+}
+
 /// What has an order: the messages among one set of peers, or those of one group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, Ord, PartialOrd)]
 pub enum ConversationId {

@@ -13,6 +13,7 @@
 pub mod chain;
 #[cfg(feature = "server")]
 pub mod clock;
+pub mod group;
 pub mod id;
 pub mod limits;
 #[cfg(feature = "server")]

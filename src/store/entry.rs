@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::group::{GroupChange, Rules};
 use crate::id::{ConversationId, DeviceFlag, DeviceId, MessageId, PeerId, SessionId};
 
 /// A persistent message.
@@ -44,6 +45,154 @@ impl Message {
     /// Bytes it takes in memory, about.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.body.len() + self.client_msg_no.len() + 96
+    }
+}
+
+/// What inboxes hold beside messages: something that the peer has to be told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Notice {
+    /// Its id, which is its position in the log.
+    pub id: MessageId,
+    /// When it happened, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// What it belongs to.
+    pub conversation: ConversationId,
+    /// Who did it; nobody for the app's back end.
+    pub by: Option<PeerId>,
+    /// What happened.
+    pub news: News,
+}
+
+/// What happened, of which a notice tells.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum News {
+    /// A group has changed: what, and whom it concerns.
+    Group(GroupChange, Vec<PeerId>),
+    /// A message was taken back: its id and its number.
+    Recalled(MessageId, u32),
+}
+
+/// What waits in an inbox.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Item {
+    /// A message.
+    Message(Arc<Message>),
+    /// A notice.
+    Notice(Arc<Notice>),
+}
+
+impl Item {
+    /// Its id.
+    pub fn id(&self) -> MessageId {
+        match self {
+            Self::Message(message) => message.id,
+            Self::Notice(notice) => notice.id,
+        }
+    }
+
+    /// What it belongs to.
+    pub fn conversation(&self) -> ConversationId {
+        match self {
+            Self::Message(message) => message.conversation,
+            Self::Notice(notice) => notice.conversation,
+        }
+    }
+
+    /// When it came, in milliseconds since 1970.
+    pub fn at_ms(&self) -> i64 {
+        match self {
+            Self::Message(message) => message.at_ms,
+            Self::Notice(notice) => notice.at_ms,
+        }
+    }
+
+    /// When it need not be delivered any more; 0 for never.
+    pub fn expires_ms(&self) -> i64 {
+        match self {
+            Self::Message(message) => message.expires_ms,
+            Self::Notice(_) => 0,
+        }
+    }
+
+    /// Bytes it takes in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Message(message) => message.bytes(),
+            Self::Notice(notice) => {
+                let peers = match &notice.news {
+                    News::Group(_, peers) => peers.len(),
+                    News::Recalled(..) => 0,
+                };
+                size_of::<Notice>() + 96 + 32 * peers
+            }
+        }
+    }
+}
+
+/// A message of history.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Past {
+    /// The message; without a body if it was recalled.
+    pub message: Message,
+    /// It was recalled.
+    pub recalled: bool,
+}
+
+/// Up to which message of a conversation somebody has come.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mark {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Who has come so far.
+    pub peer: PeerId,
+    /// Having read it, or only having it on a device.
+    pub read: bool,
+    /// The number of the last message.
+    pub sequence: u32,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// What is to change in a group.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum GroupAction {
+    /// It begins, with these members; the one who creates it is one of them.
+    Create {
+        /// No stored members, and only transient messages.
+        open: bool,
+        /// Who may do what.
+        rules: Rules,
+        /// JSON, or empty.
+        metadata: Bytes,
+        /// The members.
+        members: Vec<PeerId>,
+    },
+    /// The one who asks becomes a member.
+    Join,
+    /// The one who asks is no member any more.
+    Leave,
+    /// These become members.
+    Invite(Vec<PeerId>),
+    /// These are no members any more.
+    Kick(Vec<PeerId>),
+    /// The rules or the metadata are to be others.
+    Edit {
+        /// Who may do what from now on.
+        rules: Option<Rules>,
+        /// JSON, or empty.
+        metadata: Option<Bytes>,
+    },
+}
+
+impl GroupAction {
+    /// Bytes it takes in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Create { metadata, members, .. } => metadata.len() + 32 * members.len(),
+            Self::Join | Self::Leave => 0,
+            Self::Invite(peers) | Self::Kick(peers) => 32 * peers.len(),
+            Self::Edit { metadata, .. } => metadata.as_ref().map_or(0, Bytes::len),
+        }
     }
 }
 

@@ -47,7 +47,8 @@ use tokio::sync::watch;
 
 pub use archive::ValueError;
 pub use catalog::HistoryOf;
-pub use entry::{Message, Opening, Origin};
+pub use entry::{GroupAction, Item, Mark, Message, News, Notice, Opening, Origin, Past};
+pub use group::Group;
 pub use peer::Loss;
 pub use queue::{Closed, NewMessage, Request};
 pub use recover::{OpenError, Report};
@@ -120,6 +121,8 @@ pub enum Outcome<T> {
         caller: Option<T>,
         /// The message, with its id and sequence.
         message: Arc<Message>,
+        /// The members of the group but its sender, if it is for a group.
+        members: Option<Arc<[PeerId]>>,
     },
     /// The message had been stored before.
     Repeated {
@@ -157,7 +160,41 @@ pub enum Outcome<T> {
     /// A session's end has been noted.
     Ended {
         /// Who submitted it.
+        caller: Option<T>,
+        /// Whose it was.
+        peer: PeerId,
+        /// The device logged out.
+        closed: bool,
+    },
+    /// What was asked has been noted; there is nothing more to say.
+    Noted {
+        /// Who submitted it.
         caller: T,
+    },
+    /// Somebody has come further in a conversation.
+    Marked {
+        /// Who submitted it, if somebody waits for an answer.
+        caller: Option<T>,
+        /// How far; `None` if that was known.
+        mark: Option<Mark>,
+        /// Who is to be told.
+        to: Vec<PeerId>,
+    },
+    /// A group has been asked to change.
+    Grouped {
+        /// Who submitted it.
+        caller: Option<T>,
+        /// The group as it is now.
+        group: Arc<Group>,
+        /// What is to be told, and to whom; `None` if nothing has changed.
+        notice: Option<(Arc<Notice>, Arc<[PeerId]>)>,
+    },
+    /// A message has been taken back.
+    Recalled {
+        /// Who submitted it.
+        caller: Option<T>,
+        /// What is to be told, and to whom; `None` if it had been taken back before.
+        notice: Option<(Arc<Notice>, Arc<[PeerId]>)>,
     },
 }
 
@@ -180,13 +217,17 @@ pub struct Opened {
     pub replaced: Option<SessionId>,
     /// When it opened.
     pub at_ms: i64,
+    /// What has become of the peer's conversations since `cursor`.
+    pub marks: Vec<Mark>,
 }
 
 /// Messages that wait for a peer, by rising id.
 #[derive(Clone, Debug)]
 pub struct Waiting {
-    /// The messages.
-    pub messages: Vec<Arc<Message>>,
+    /// The messages and notices.
+    pub items: Vec<Item>,
+    /// What the log did not keep long enough, though it was asked for.
+    pub loss: Loss,
     /// The last id looked at; go on behind it.
     pub last: MessageId,
     /// Nothing more waits, up to `head`.

@@ -17,10 +17,10 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::{Parker, Unparker};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::id::{ConversationId, DeviceId, MessageId, PeerId, SessionId};
+use crate::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
 use crate::limits::{COMMIT_BYTES_EAGER, COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_ENTRIES_MAX};
 use crate::store::WaitingPage;
-use crate::store::entry::{Opening, Origin};
+use crate::store::entry::{GroupAction, Message, Opening, Origin};
 
 /// Permits that the smallest item takes.
 const ITEM_BYTES_MIN: usize = COMMIT_QUEUE_BYTES_MAX / COMMIT_QUEUE_ENTRIES_MAX;
@@ -38,7 +38,7 @@ pub struct NewMessage {
     pub origin: Origin,
     /// What it belongs to.
     pub conversation: ConversationId,
-    /// For whom it is; nobody twice.
+    /// For whom it is; nobody twice. Empty in a group, whose members get it.
     pub to: Vec<PeerId>,
     /// The sender wants to hear of its delivery.
     pub receipt: bool,
@@ -77,6 +77,40 @@ pub enum Request {
         /// The last of them.
         id: MessageId,
     },
+    /// A peer has read a conversation.
+    Read {
+        /// Who.
+        peer: PeerId,
+        /// The conversation.
+        conversation: ConversationId,
+        /// Up to which number.
+        sequence: u32,
+    },
+    /// A message is taken back.
+    Recall {
+        /// The message, as [`Store::message`](crate::store::Store::message) gave it.
+        message: Arc<Message>,
+        /// Who does it; nobody for the app's back end.
+        by: Option<PeerId>,
+    },
+    /// A group is to change.
+    Group {
+        /// Which; a new id to create one.
+        group: GroupId,
+        /// Who asks; nobody for the app's back end.
+        by: Option<PeerId>,
+        /// For what.
+        action: GroupAction,
+    },
+    /// A signature's nonce is used.
+    Nonce {
+        /// By whom.
+        peer: PeerId,
+        /// The nonce.
+        nonce: Bytes,
+        /// From when its signature is too old anyway, in milliseconds since 1970.
+        expires_ms: i64,
+    },
 }
 
 impl Request {
@@ -86,6 +120,9 @@ impl Request {
             Self::Message(new) => 256 + new.body.len() + 32 * new.to.len(),
             Self::Open(_) | Self::End { .. } => 256,
             Self::Ack { .. } => 64,
+            Self::Read { .. } | Self::Nonce { .. } => 128,
+            Self::Recall { .. } => 256,
+            Self::Group { action, .. } => 512 + action.bytes(),
         };
         bytes.max(ITEM_BYTES_MIN)
     }

@@ -7,6 +7,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::group::{GroupChange, Rules, Who};
 use crate::id::{GroupId, MessageId, PeerId};
 use crate::limits::{INVITED_MAX, MEMBERS_PAGE_MAX};
 use crate::reason::Reason;
@@ -17,58 +18,6 @@ use crate::wire::opening::Signature;
 
 const FLAG_RULES: u8 = 1;
 const FLAG_METADATA: u8 = 2;
-
-/// Who may do something in a group. The app's back end may do everything.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[repr(u8)]
-pub enum Who {
-    /// The app's back end alone.
-    Server = 0,
-    /// The one who created the group, while a member.
-    #[default]
-    Creator = 1,
-    /// Every member.
-    Members = 2,
-}
-
-impl Who {
-    /// The one with this number.
-    pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Server, Self::Creator, Self::Members].into_iter().find(|who| *who as u8 == number)
-    }
-}
-
-/// Who may do what in a group.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Rules {
-    /// Who may invite.
-    pub invite: Who,
-    /// Who may kick.
-    pub kick: Who,
-    /// Who may change the metadata and these rules.
-    pub edit: Who,
-}
-
-impl Default for Rules {
-    /// Every member may invite; the creator kicks and edits.
-    fn default() -> Self {
-        Self { invite: Who::Members, kick: Who::Creator, edit: Who::Creator }
-    }
-}
-
-impl Rules {
-    pub(super) fn encode(&self, out: &mut BytesMut) {
-        out.put_slice(&[self.invite as u8, self.kick as u8, self.edit as u8]);
-    }
-
-    pub(super) fn decode(fields: &mut Reader) -> Result<Self, DecodeError> {
-        let mut who = || {
-            let bad = DecodeError::new(Reason::BadFrame, "unknown kind of permission");
-            Who::from_number(fields.u8()?).ok_or(bad)
-        };
-        Ok(Self { invite: who()?, kick: who()?, edit: who()? })
-    }
-}
 
 /// Joins a group, or creates one and joins it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -229,30 +178,6 @@ pub struct Edited {
     pub version: MessageId,
 }
 
-/// What has happened in a group.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
-#[repr(u8)]
-pub enum GroupChange {
-    /// Peers joined by themselves.
-    Joined = 1,
-    /// Peers left by themselves.
-    Left = 2,
-    /// Peers were made members.
-    Invited = 3,
-    /// Peers were removed.
-    Kicked = 4,
-    /// The metadata or the rules are others.
-    Edited = 5,
-}
-
-impl GroupChange {
-    /// The one with this number.
-    pub fn from_number(number: u8) -> Option<Self> {
-        let all = [Self::Joined, Self::Left, Self::Invited, Self::Kicked, Self::Edited];
-        all.into_iter().find(|change| *change as u8 == number)
-    }
-}
-
 /// Something has happened in a group of the peer, or to the peer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupEvent {
@@ -279,7 +204,7 @@ impl Edit {
         let rules = if self.rules.is_some() { FLAG_RULES } else { 0 };
         out.put_u8(rules | if self.metadata.is_some() { FLAG_METADATA } else { 0 });
         if let Some(rules) = &self.rules {
-            rules.encode(out);
+            put_rules(out, rules);
         }
         if let Some(metadata) = &self.metadata {
             out.put_run(metadata);
@@ -289,7 +214,8 @@ impl Edit {
     pub(super) fn decode(mut fields: Reader) -> Result<Self, DecodeError> {
         let (request, group) = (fields.varint()?, field::group(&mut fields)?);
         let flags = fields.u8()?;
-        let rules = (flags & FLAG_RULES != 0).then(|| Rules::decode(&mut fields)).transpose()?;
+        let has_rules = flags & FLAG_RULES != 0;
+        let rules = has_rules.then(|| rules(&mut fields)).transpose()?;
         let has_metadata = flags & FLAG_METADATA != 0;
         let metadata = has_metadata.then(|| field::metadata(&mut fields)).transpose()?;
         Ok(Self { request, group, rules, metadata })
@@ -297,11 +223,15 @@ impl Edit {
 }
 
 pub(super) fn put_rules(out: &mut BytesMut, value: &Rules) {
-    value.encode(out);
+    out.put_slice(&[value.invite as u8, value.kick as u8, value.edit as u8]);
 }
 
 pub(super) fn rules(fields: &mut Reader) -> Result<Rules, DecodeError> {
-    Rules::decode(fields)
+    let mut who = || {
+        let bad = DecodeError::new(Reason::BadFrame, "unknown kind of permission");
+        Who::from_number(fields.u8()?).ok_or(bad)
+    };
+    Ok(Rules { invite: who()?, kick: who()?, edit: who()? })
 }
 
 pub(super) fn invited(fields: &mut Reader) -> Result<Vec<PeerId>, DecodeError> {

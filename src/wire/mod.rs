@@ -216,8 +216,8 @@ pub use frame::{
     ServerFrame, Target, kind,
 };
 pub use group::{
-    Edit, Edited, GroupChange, GroupEvent, Invite, Invited, Join, Joined, Kick, Kicked, Leave,
-    Left, MemberPage, Members, Rules, Who,
+    Edit, Edited, GroupEvent, Invite, Invited, Join, Joined, Kick, Kicked, Leave, Left, MemberPage,
+    Members,
 };
 pub use history::{
     Conversation, ConversationPage, Conversations, Device, DeviceList, Devices, History,
