@@ -19,6 +19,7 @@ pub mod limits;
 #[cfg(feature = "server")]
 pub mod metrics;
 pub mod reason;
+pub mod signature;
 
 pub mod wire;
 
