@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Values and small tools; each may use those before it.
 const BASE: &[&str] =
-    &["limits", "reason", "id", "chain", "clock", "signature", "metrics", "shutdown"];
+    &["limits", "reason", "id", "group", "chain", "clock", "signature", "metrics", "shutdown"];
 
 /// Whom each module above the base may use. All of them may use the base.
 const MAY_USE: &[(&str, &[&str])] = &[

@@ -28,9 +28,12 @@ pub use router::Router;
 pub use session::{Caller, Datagrams, Session};
 
 use crate::id::{ConversationId, DeviceId, MessageId, PeerId};
-use crate::limits::{FEED_MESSAGES_MAX, RECONNECT_JITTER};
+use crate::limits::{
+    FEED_MESSAGES_MAX, PRESENCE_GRACE, PRESENCE_RESTART_GRACE, RECONNECT_JITTER,
+};
 use crate::metrics::Metrics;
 use crate::reason::Reason;
+use crate::signature::{Keys, Signatures};
 use crate::store::{self, NewMessage, Opening, Origin, ReadError, Request, Store};
 use crate::wire::{ClientFrame, Deliver, GoAway, Open, Pong, Send, ServerFrame, Target};
 use dispatch::Dispatcher;
@@ -38,17 +41,35 @@ use outbox::Acked;
 use session::{Fed, encode_deliver};
 
 /// What can be set about the hub.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The app that is served; empty for whichever a client names.
     pub app_id: String,
     /// Shards of the router, a power of two.
     pub shards: usize,
+    /// Whether signatures are asked for.
+    pub signatures: Signatures,
+    /// What signatures are checked with; there unless they are off.
+    pub keys: Option<Arc<Keys>>,
+    /// Whether a peer must watch those it sends to, where signatures are enforced.
+    pub watch_before_send: bool,
+    /// How long a peer that lost its last session still counts as online.
+    pub presence_grace: Duration,
+    /// How long after a start those who were online before it still count as online.
+    pub presence_restart_grace: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { app_id: String::new(), shards: 16 }
+        Self {
+            app_id: String::new(),
+            shards: 16,
+            signatures: Signatures::Off,
+            keys: None,
+            watch_before_send: true,
+            presence_grace: PRESENCE_GRACE,
+            presence_restart_grace: PRESENCE_RESTART_GRACE,
+        }
     }
 }
 
