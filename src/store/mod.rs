@@ -58,8 +58,9 @@ use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::id::{DeviceId, MessageId, PeerId, SessionId};
 use crate::limits::{
-    AWAY_AFTER, DISPATCH_QUEUE_COMMITS_MAX, HISTORY_AGE, HISTORY_PAGE_MAX, LOG_BYTES_MAX,
-    SEGMENT_BYTES_MAX, STALL_MAX, WINDOW_AGE, WINDOW_MESSAGES,
+    AWAY_AFTER, DEVICES_PER_PEER_MAX, DISPATCH_QUEUE_COMMITS_MAX, GROUP_MEMBERS_MAX, HISTORY_AGE,
+    HISTORY_PAGE_MAX, LOG_BYTES_MAX, RECALL_WITHIN, SEGMENT_BYTES_MAX, STALL_MAX, WINDOW_AGE,
+    WINDOW_MESSAGES,
 };
 use crate::metrics::Metrics;
 use crate::reason::Reason;
@@ -82,6 +83,12 @@ pub struct Options {
     pub log_bytes_max: u64,
     /// Bytes on disk at which a segment of the log is closed.
     pub segment_bytes_max: u64,
+    /// How long a sender may recall a message.
+    pub recall_within: Duration,
+    /// Members of a group.
+    pub group_members_max: usize,
+    /// Devices of a peer; opening one more forgets the one not seen for longest.
+    pub devices_max: usize,
     /// The time.
     pub clock: Clock,
 }
@@ -97,6 +104,9 @@ impl Options {
             history_age: HISTORY_AGE,
             log_bytes_max: LOG_BYTES_MAX,
             segment_bytes_max: SEGMENT_BYTES_MAX,
+            recall_within: RECALL_WITHIN,
+            group_members_max: GROUP_MEMBERS_MAX,
+            devices_max: DEVICES_PER_PEER_MAX,
             clock: Clock::system(),
         }
     }
