@@ -61,15 +61,23 @@ pub const HISTORY_PAGE_BYTES_MAX: usize = 60 * 1024;
 
 /// Members of a group, unless set otherwise: each message is put into as many inboxes.
 pub const GROUP_MEMBERS_MAX: usize = 1_000;
-/// Members that a group may be set to have: 74 bytes each in one value on disk, beside 8 KiB of
-/// metadata.
-pub const GROUP_MEMBERS_SETTING_MAX: usize = 1_200;
+/// Members that a group may be set to have: each takes 88 bytes of one value on disk.
+pub const GROUP_MEMBERS_SETTING_MAX: usize = 1_000;
+/// Memberships of a group that are remembered, those among them that have ended since the last
+/// flush; a group that has more takes nobody until the next one.
+pub const GROUP_STINTS_MAX: usize = GROUP_MEMBERS_SETTING_MAX + 128;
 /// Groups of one peer.
 pub const GROUPS_PER_PEER_MAX: usize = 500;
 /// Groups of the server; each takes about 200 bytes on disk, and as much for each member.
 pub const GROUPS_MAX: usize = 1_000_000;
 /// Conversations remembered for a peer, its groups among them; the one longest silent goes first.
 pub const CONVERSATIONS_PER_PEER_MAX: usize = 1_000;
+/// Marks told when a session opens: fewer than an outbox holds; the newest if there are more.
+pub const MARKS_AT_OPEN_MAX: usize = 200;
+/// Receipts that are due when a peer has its messages; the oldest are forgotten. 110 bytes each.
+pub const RECEIPTS_PER_PEER_MAX: usize = 500;
+/// Groups kept in memory though nothing of theirs is going on; the largest take 100 KB.
+pub const GROUPS_CACHED_MAX: usize = 1_000;
 /// How long a sender may recall a message, unless set otherwise.
 pub const RECALL_WITHIN: Duration = Duration::from_secs(120);
 /// Recalled messages that are remembered, 8 bytes each; the log's segments forget them as they
@@ -227,6 +235,17 @@ pub const CLIENT_ACK_MESSAGES: usize = 32;
 pub const CLIENT_ACK_DELAY: Duration = Duration::from_millis(20);
 /// A send unanswered for this long means that the connection is broken.
 pub const CLIENT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests of one session that await their answer; the next one waits. A screen of an app asks
+/// for a dozen things at once.
+pub const CLIENT_REQUESTS_MAX: usize = 64;
+/// Messages and events that wait for the app, from which on marks and changes of presence take
+/// the place of earlier ones: half of [`CLIENT_INCOMING_MAX`].
+pub const CLIENT_COALESCE_FROM: usize = 128;
+/// How long a signer may take: as long as an answer of the server.
+pub const CLIENT_SIGN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often in a row a session that comes back is opened with a fresh signature after the server
+/// refused the one before.
+pub const CLIENT_SIGNATURES_REFUSED_MAX: u32 = 3;
 /// The first wait before a reconnection; it doubles up to the next.
 pub const CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// The longest wait before a reconnection.
@@ -274,11 +293,11 @@ const _: () = assert!(
         < FRAME_BYTES_MAX
 );
 const _: () = assert!(HISTORY_PAGE_BYTES_MAX + 1024 < FRAME_BYTES_MAX);
-const _: () =
-    assert!(GROUP_MEMBERS_SETTING_MAX * 82 + GROUP_METADATA_BYTES_MAX + 1024 < RECORD_BYTES_MAX);
+const _: () = assert!(GROUP_STINTS_MAX * 88 + GROUP_METADATA_BYTES_MAX + 1024 < RECORD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX + RECIPIENTS_MAX * (PEER_ID_BYTES_MAX + 1) < FRAME_BYTES_MAX);
 const _: () = assert!(CLIENT_SENDS_MAX < SENDS_REMEMBERED);
 const _: () = assert!(RECORD_BYTES_TARGET + 2 * BODY_BYTES_MAX < RECORD_BYTES_MAX);
 const _: () = assert!(FEED_MESSAGES_MAX * 2 <= OUTBOX_FRAMES_MAX);
 const _: () = assert!(CLIENT_SENDS_MAX * BODY_BYTES_MAX < CLIENT_SEND_WINDOW as usize);
 const _: () = assert!(CLIENT_INCOMING_MAX < CLIENT_INCOMING_SENDING_MAX);
+const _: () = assert!(CLIENT_COALESCE_FROM < CLIENT_INCOMING_MAX);

@@ -58,6 +58,16 @@ pub(super) enum Kind {
     Segment = 7,
     /// How far the log was on stable storage.
     Head = 8,
+    /// A peer's part in a conversation.
+    Part = 9,
+    /// Receipts that are due when a peer has its messages.
+    Receipts = 10,
+    /// A group.
+    Group = 11,
+    /// A nonce that was used.
+    Nonce = 12,
+    /// A message that was taken back.
+    Recalled = 13,
 }
 
 /// A value that rkyv can write at the end of a vector.

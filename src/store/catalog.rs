@@ -15,7 +15,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use crate::id::{ConversationId, MessageId, PeerId};
-use crate::store::entry::{Entry, Message};
+use crate::store::entry::{Entry, Message, Placed};
 use crate::store::image::SegmentInfo;
 use crate::store::index::{self, Found, OpenIndex, Place, Subject};
 use crate::store::record::Record;
@@ -221,6 +221,39 @@ impl Catalog {
     pub(super) fn cool(&self) {
         self.cold.lock().clear();
     }
+}
+
+impl Catalog {
+    /// The entry with this id, or `None` if the log does not hold it (any more).
+    ///
+    /// Blocks on the disk.
+    pub(super) fn entry(&self, id: MessageId) -> Result<Option<Placed>, DatabaseError> {
+        let (memory, closed) = {
+            let segments = self.segments.read();
+            let memory = segments.closing.values().chain([&segments.open]);
+            let memory: Vec<_> = memory.rev().cloned().collect();
+            let closed = segments.closed.iter().find(|(_, info)| info.last >= id);
+            (memory, closed.map(|(number, _)| *number))
+        };
+        for open in memory {
+            if let Some(placed) = read_entry(&open.segment, id)? {
+                return Ok(Some(placed));
+            }
+        }
+        match closed {
+            Some(number) => read_entry(&*self.cold(number)?, id),
+            None => Ok(None),
+        }
+    }
+}
+
+fn read_entry(segment: &Segment, id: MessageId) -> Result<Option<Placed>, DatabaseError> {
+    let Some(bytes) = segment.record(id)? else { return Ok(None) };
+    let record = Record::parse(&bytes).map_err(DatabaseError::value(&segment.database.path))?;
+    if id > record.header.last() {
+        return Ok(None);
+    }
+    record.entry(id).map(Some).map_err(DatabaseError::value(&segment.database.path))
 }
 
 fn read_message(segment: &Segment, id: MessageId) -> Result<Option<Message>, DatabaseError> {

@@ -17,25 +17,23 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{RecvTimeoutError, Sender, TryRecvError};
 
-use crate::id::{MessageId, SessionId};
+use crate::id::MessageId;
 use crate::limits::{
     ACK_COMPANY, COMMIT_BYTES_EAGER, COMMIT_BYTES_MAX, COMMIT_INTERVAL, RECORD_BYTES_TARGET,
     TAIL_BYTES_MAX,
 };
 use crate::metrics::Metrics;
-use crate::reason::Reason;
 use crate::store::Options;
-use crate::store::entry::{Entry, Message, content_hash};
+use crate::store::entry::Entry;
 use crate::store::housekeeping::Housekeeping;
 use crate::store::index::Place;
 use crate::store::ledger::Ledger;
-use crate::store::log::{Log, place};
-use crate::store::queue::{Item, NewMessage, Question, Request, Taker};
+use crate::store::log::Log;
+use crate::store::queue::{Item, Taker};
 use crate::store::record::RecordWriter;
 use crate::store::segment::DatabaseError;
-use crate::store::sender::Verdict;
 use crate::store::settle::Settling;
-use crate::store::{Commit, Opened, Outcome, WaitingItem, WaitingPage};
+use crate::store::{Commit, Outcome};
 
 /// The least time between two slices of settling while entries wait, so that settling takes a
 /// tenth of the thread at the most.
@@ -55,16 +53,16 @@ pub(super) struct Committer<T> {
 }
 
 /// A commit in the making.
-struct Draft<T> {
+pub(super) struct Draft<T> {
     first: MessageId,
     /// The id of the next entry.
-    next: MessageId,
+    pub(super) next: MessageId,
     /// Bytes of the records appended so far.
     bytes: usize,
-    at_ms: i64,
-    segment: u32,
-    outcomes: Vec<Outcome<T>>,
-    places: Vec<Place>,
+    pub(super) at_ms: i64,
+    pub(super) segment: u32,
+    pub(super) outcomes: Vec<Outcome<T>>,
+    pub(super) places: Vec<Place>,
     /// Permits of the queue that the entries hold until they are handed out.
     permits: usize,
 }
@@ -208,141 +206,16 @@ impl<T: Send + 'static> Committer<T> {
     }
 
     /// Adds an entry to the commit; a record that is full is appended.
-    fn push(&mut self, entry: &Entry, draft: &mut Draft<T>) -> Result<(), DatabaseError> {
+    pub(super) fn push(
+        &mut self,
+        entry: &Entry,
+        draft: &mut Draft<T>,
+    ) -> Result<(), DatabaseError> {
         self.writer.push(draft.next, entry);
         draft.next.0 += 1;
         if self.writer.bytes() >= RECORD_BYTES_TARGET {
             draft.bytes += self.writer.bytes();
             self.log.append(&mut self.writer, draft.first, draft.at_ms)?;
-        }
-        Ok(())
-    }
-
-    fn decide(
-        &mut self,
-        caller: Option<T>,
-        request: Request,
-        draft: &mut Draft<T>,
-    ) -> Result<(), DatabaseError> {
-        let id = draft.next;
-        let at_ms = draft.at_ms;
-        match request {
-            Request::Message(new) => return self.decide_message(caller, new, draft),
-            Request::Open(opening) => {
-                self.push(&Entry::Opened(opening.clone()), draft)?;
-                let found = self.ledger.open(&opening, id, at_ms)?;
-                if let (Some(caller), Some(found)) = (caller, found) {
-                    let opened = Opened {
-                        session: SessionId(id.0),
-                        device: opening.device,
-                        cursor: found.cursor,
-                        next_number: found.next_number,
-                        waiting: found.waiting,
-                        loss: found.loss,
-                        replaced: found.replaced,
-                        at_ms,
-                    };
-                    draft.outcomes.push(Outcome::Opened { caller, opened });
-                }
-            }
-            Request::End { peer, device, session, closed } => {
-                let (p, d) = (peer.clone(), device.clone());
-                self.push(&Entry::Ended { peer: p, device: d, session, closed }, draft)?;
-                self.ledger.end(&peer, &device, session, closed, (id, at_ms))?;
-                draft.outcomes.extend(caller.map(|caller| Outcome::Ended { caller }));
-            }
-            Request::Ack { peer, device, id: acked } => {
-                let (p, d) = (peer.clone(), device.clone());
-                self.push(&Entry::Acked { peer: p, device: d, id: acked }, draft)?;
-                self.ledger.acknowledge(&peer, &device, acked, (id, at_ms))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn decide_message(
-        &mut self,
-        caller: Option<T>,
-        new: NewMessage,
-        draft: &mut Draft<T>,
-    ) -> Result<(), DatabaseError> {
-        let hash = content_hash(&new.conversation, &new.client_msg_no, &new.body);
-        let outcome = match self.ledger.judge(&new.from, &new.origin, hash)? {
-            Verdict::Repeat(stored) => {
-                self.metrics.repeats.inc();
-                let (id, sequence, at_ms) = (stored.id, stored.sequence, stored.at_ms);
-                caller.map(|caller| Outcome::Repeated { caller, id, sequence, at_ms })
-            }
-            Verdict::Refused(reason) => caller.map(|caller| Outcome::Refused { caller, reason }),
-            Verdict::New if self.housekeeping.is_full() => {
-                let reason = Reason::StorageFull;
-                caller.map(|caller| Outcome::Refused { caller, reason })
-            }
-            Verdict::New => {
-                let message = self.store(new, hash, draft)?;
-                Some(Outcome::Stored { caller, message })
-            }
-        };
-        draft.outcomes.extend(outcome);
-        Ok(())
-    }
-
-    /// Gives a new message its place in the log and in its conversation.
-    fn store(
-        &mut self,
-        new: NewMessage,
-        hash: u32,
-        draft: &mut Draft<T>,
-    ) -> Result<Arc<Message>, DatabaseError> {
-        let at_ms = draft.at_ms;
-        let next = self.ledger.next(&new.conversation.key(), draft.segment)?;
-        let expires_ms = if new.ttl_ms == 0 { 0 } else { at_ms.saturating_add(new.ttl_ms) };
-        let message = Arc::new(Message {
-            id: draft.next,
-            sequence: next.sequence,
-            at_ms,
-            expires_ms,
-            conversation: new.conversation,
-            from: new.from,
-            to: new.to,
-            receipt: new.receipt,
-            client_msg_no: new.client_msg_no,
-            body: new.body,
-        });
-        self.ledger.message(&message, &new.origin, hash, next.previous, draft.segment)?;
-        let entry = Entry::Message { message: message.clone(), origin: new.origin, hash };
-        self.push(&entry, draft)?;
-        draft.places.extend(place(&entry, next.previous));
-        let overflows = self.ledger.overflows.drain(..);
-        draft.outcomes.extend(overflows.map(|(peer, id)| Outcome::Overflowed { peer, id }));
-        self.metrics.messages.inc();
-        Ok(message)
-    }
-
-    fn answer(&mut self, question: Question) -> Result<(), DatabaseError> {
-        match question {
-            Question::Waiting { peer: id, after, max, answer } => {
-                // What is in the ledger but behind the head is not durable yet.
-                let head = self.log.last;
-                let peer = self.ledger.peer(&id)?;
-                let from = peer.waiting.partition_point(|waiting| waiting.id <= after);
-                let durable = peer.waiting.partition_point(|waiting| waiting.id <= head);
-                let to = durable.min(from + max).max(from);
-                let items = peer
-                    .waiting
-                    .range(from..to)
-                    .map(|waiting| WaitingItem { id: waiting.id, message: waiting.body.clone() });
-                let items = items.collect();
-                let is_all = to >= durable;
-                let rows = peer.rows.iter().map(|row| (row.first, row.last)).collect();
-                // Who asked may have gone.
-                let _ = answer.send(WaitingPage { items, rows, is_all, head });
-            }
-            Question::Segment { conversation, answer } => {
-                let key = conversation.key();
-                let segment = self.ledger.sequences.segment(&self.ledger.state, &key)?;
-                let _ = answer.send(segment);
-            }
         }
         Ok(())
     }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::group::{GroupChange, Rules};
-use crate::id::{ConversationId, DeviceFlag, DeviceId, MessageId, PeerId, SessionId};
+use crate::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::store::group::Change;
 
 /// A persistent message.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -114,9 +115,15 @@ impl Item {
         }
     }
 
-    /// Bytes it takes in memory, about.
+    /// Whether inboxes hold only its id, for many share it: it is read from the log.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self.conversation(), ConversationId::Group(_))
+    }
+
+    /// Bytes it takes in memory, about, for each inbox.
     pub(super) fn bytes(&self) -> usize {
         match self {
+            _ if self.is_shared() => 64,
             Self::Message(message) => message.bytes(),
             Self::Notice(notice) => {
                 let peers = match &notice.news {
@@ -185,6 +192,13 @@ pub enum GroupAction {
 }
 
 impl GroupAction {
+    /// What the creation of a group means for its members.
+    pub(super) fn as_change(&self, by: Option<&PeerId>) -> Option<Change> {
+        let Self::Create { members, .. } = self else { return None };
+        let change = if by.is_some() { GroupChange::Joined } else { GroupChange::Invited };
+        Some(Change { change, peers: members.clone(), rules: None, metadata: None })
+    }
+
     /// Bytes it takes in memory, about.
     pub(super) fn bytes(&self) -> usize {
         match self {
@@ -239,6 +253,52 @@ pub(super) enum Entry {
     Acked { peer: PeerId, device: DeviceId, id: MessageId },
     /// The server started; sessions of before are over.
     Started { run: u32 },
+    /// A peer has read a conversation; the others in it are to know.
+    Read { peer: PeerId, conversation: ConversationId, sequence: u32, others: Vec<PeerId> },
+    /// A device of `by` has had what `to` asked a receipt for.
+    Delivered { to: PeerId, by: PeerId, conversation: ConversationId, sequence: u32 },
+    /// A message was taken back.
+    Recalled(Recall),
+    /// A group was created.
+    GroupCreated { group: GroupId, by: Option<PeerId>, action: GroupAction },
+    /// A group was changed; its last message was number `sequence`.
+    GroupChanged { group: GroupId, by: Option<PeerId>, change: Change, sequence: u32 },
+    /// A signature's nonce was used.
+    Nonce { peer: PeerId, nonce: Bytes, expires_ms: i64 },
+}
+
+/// A message that was taken back.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Recall {
+    pub(super) message: MessageId,
+    pub(super) conversation: ConversationId,
+    pub(super) sequence: u32,
+    /// Who took it back; nobody for the app's back end.
+    pub(super) by: Option<PeerId>,
+    /// Who had sent it, and those for whom it was unless that is a group.
+    pub(super) concerned: Vec<PeerId>,
+}
+
+impl Recall {
+    /// What is told of it; the entry is `id`.
+    pub(super) fn notice(&self, id: MessageId, at_ms: i64) -> Notice {
+        let news = News::Recalled(self.message, self.sequence);
+        Notice { id, at_ms, conversation: self.conversation, by: self.by.clone(), news }
+    }
+}
+
+impl Change {
+    /// What is told of it; the entry is `id`.
+    pub(super) fn notice(
+        &self,
+        id: MessageId,
+        at_ms: i64,
+        group: GroupId,
+        by: Option<&PeerId>,
+    ) -> Notice {
+        let news = News::Group(self.change, self.peers.clone());
+        Notice { id, at_ms, conversation: ConversationId::Group(group), by: by.cloned(), news }
+    }
 }
 
 /// An entry, where and when it stands in the log.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::group::{GroupChange, Rules, Who};
 use crate::id::{GroupId, MessageId, PeerId};
+use crate::limits::GROUP_STINTS_MAX;
 use crate::reason::Reason;
 use crate::store::entry::GroupAction;
 
@@ -196,6 +197,9 @@ impl Group {
         }
         if self.count() + peers.len() > members_max {
             return Err(Reason::GroupFull);
+        }
+        if self.stints.len() + peers.len() > GROUP_STINTS_MAX {
+            return Err(Reason::Busy);
         }
         Ok(Some(Change::of(change, peers)))
     }

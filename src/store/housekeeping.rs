@@ -77,8 +77,11 @@ impl Housekeeping {
             changes.head(log.last);
         }
         changes.apply(&ledger.state)?;
-        while let Some(number) = log.expired(now_ms, ledger.checkpoint.applied) {
-            self.remove(log, &ledger.state, number)?;
+        // Inboxes hold only the ids of what groups have been told.
+        let inboxes_ms = if ledger.groups.count > 0 { ledger.rules.window_age_ms } else { 0 };
+        while let Some((number, last)) = log.expired(now_ms, ledger.checkpoint.applied, inboxes_ms)
+        {
+            self.remove(log, ledger, number, last)?;
         }
         let was_full = std::mem::replace(&mut self.is_full, log.is_full());
         if self.is_full && !was_full {
@@ -91,9 +94,17 @@ impl Housekeeping {
         Ok(is_due)
     }
 
-    fn remove(&self, log: &Log, state: &State, number: u32) -> Result<(), DatabaseError> {
+    fn remove(
+        &self,
+        log: &Log,
+        ledger: &Ledger,
+        number: u32,
+        last: MessageId,
+    ) -> Result<(), DatabaseError> {
+        let state = &ledger.state;
         let mut changes = Changes::default();
         changes.remove_segment(number);
+        ledger.recalled.forget_up_to(last, &mut changes);
         changes.apply(state)?;
         state.database.sync()?;
         // The generation before this one may need what goes now, and could not be opened again.

@@ -11,9 +11,11 @@ use rkyv::{Archive, Serialize};
 
 use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
 use crate::store::archive::{AsText, Kind, ValueError, pack, unpack};
-use crate::store::entry::Message;
+use crate::store::entry::Item;
+use crate::store::inscription::{MessageV1, RecallV1, device};
+use crate::store::part::Parts;
 use crate::store::peer::{Device, Loss, Peer, RowRef, Waiting};
-use crate::store::record::{ArchivedMessageV1, MessageV1, device};
+use crate::store::receipts::Receipts;
 use crate::store::sender::{Sender, Stored};
 
 const VERSION: u8 = 1;
@@ -21,6 +23,7 @@ const VERSION: u8 = 1;
 #[derive(Archive, Serialize)]
 struct PeerV1 {
     run: u32,
+    ended_run: u32,
     away_at_ms: i64,
     away_count: u32,
     applied: i64,
@@ -129,6 +132,7 @@ pub(super) fn pack_peer(peer: &Peer) -> Vec<u8> {
     };
     let image = PeerV1 {
         run: peer.run,
+        ended_run: peer.ended_run,
         away_at_ms: peer.away_at_ms,
         away_count: peer.away_count as u32,
         applied: peer.applied.0,
@@ -162,6 +166,7 @@ pub(super) fn unpack_peer(bytes: &[u8]) -> Result<Peer, ValueError> {
     let image = unpack::<ArchivedPeerV1>(Kind::Peer, VERSION, bytes)?;
     Ok(Peer {
         run: image.run.to_native(),
+        ended_run: image.ended_run.to_native(),
         away_at_ms: image.away_at_ms.to_native(),
         devices: image.devices.iter().map(unpack_device).collect::<Result<_, _>>()?,
         waiting: unpack_waiting(image),
@@ -180,6 +185,8 @@ pub(super) fn unpack_peer(bytes: &[u8]) -> Result<Peer, ValueError> {
         listed: false,
         queued: false,
         tail_bytes: 0,
+        parts: Parts::default(),
+        receipts: Receipts::default(),
     })
 }
 
@@ -236,43 +243,61 @@ fn unpack_sender(image: &ArchivedSenderV1) -> Sender {
 
 #[derive(Archive, Serialize)]
 struct RowV1 {
-    messages: Vec<RowMessageV1>,
+    items: Vec<RowItemV1>,
 }
 
 #[derive(Archive, Serialize)]
-struct RowMessageV1 {
+struct RowItemV1 {
     id: i64,
     at_ms: i64,
-    message: MessageV1,
+    item: ItemV1,
 }
 
-/// A row of waiting messages, by rising id.
-pub(super) fn pack_row(messages: &[&Message]) -> Vec<u8> {
-    let message = |message: &&Message| RowMessageV1 {
-        id: message.id.0,
-        at_ms: message.at_ms,
-        message: MessageV1::new(message),
-    };
-    pack(Kind::Row, VERSION, &RowV1 { messages: messages.iter().map(message).collect() })
+#[derive(Archive, Serialize)]
+enum ItemV1 {
+    Message { message: MessageV1 },
+    Recalled { recall: RecallV1 },
 }
 
-/// Reads those messages of a row whose id is `wanted`.
+impl RowItemV1 {
+    /// What is shared by many is not in rows, so a notice is one of a recall.
+    fn new(item: &Item) -> Option<Self> {
+        let image = match item {
+            Item::Message(message) => ItemV1::Message { message: MessageV1::new(message) },
+            Item::Notice(notice) => ItemV1::Recalled { recall: RecallV1::of(notice)? },
+        };
+        Some(Self { id: item.id().0, at_ms: item.at_ms(), item: image })
+    }
+}
+
+impl ArchivedRowItemV1 {
+    fn item(&self) -> Result<Item, ValueError> {
+        let (id, at_ms) = (MessageId(self.id.to_native()), self.at_ms.to_native());
+        Ok(match &self.item {
+            ArchivedItemV1::Message { message } => {
+                Item::Message(message.message(id, at_ms)?.into())
+            }
+            ArchivedItemV1::Recalled { recall } => {
+                Item::Notice(recall.recall()?.notice(id, at_ms).into())
+            }
+        })
+    }
+}
+
+/// A row of what waits, by rising id.
+pub(super) fn pack_row(items: &[&Item]) -> Vec<u8> {
+    let items = items.iter().filter_map(|item| RowItemV1::new(item)).collect();
+    pack(Kind::Row, VERSION, &RowV1 { items })
+}
+
+/// Reads what of a row has a `wanted` id.
 pub(super) fn unpack_row(
     bytes: &[u8],
     wanted: impl Fn(MessageId) -> bool,
-) -> Result<Vec<Message>, ValueError> {
+) -> Result<Vec<Item>, ValueError> {
     let row = unpack::<ArchivedRowV1>(Kind::Row, VERSION, bytes)?;
-    let messages = row
-        .messages
-        .iter()
-        .map(|message: &ArchivedRowMessageV1| (MessageId(message.id.to_native()), message));
-    messages
-        .filter(|(id, _)| wanted(*id))
-        .map(|(id, row)| {
-            let message: &ArchivedMessageV1 = &row.message;
-            message.message(id, row.at_ms.to_native())
-        })
-        .collect()
+    let wanted = row.items.iter().filter(|item| wanted(MessageId(item.id.to_native())));
+    wanted.map(ArchivedRowItemV1::item).collect()
 }
 
 /// The key of a conversation.

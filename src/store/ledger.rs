@@ -13,11 +13,20 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::chain::Chain;
-use crate::id::{DeviceId, MessageId, PeerId, SessionId};
+use crate::group::GroupChange;
+use crate::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
 use crate::metrics::Metrics;
-use crate::store::entry::{Entry, Message, Opening, Origin, Placed};
+use crate::store::entry::{
+    Entry, GroupAction, Item, Message, Notice, Opening, Origin, Placed, Recall,
+};
+use crate::store::group::{Change, Group};
+use crate::store::groups::Groups;
 use crate::store::image::Checkpoint;
+use crate::store::nonces::Nonces;
+use crate::store::part::Reach;
 use crate::store::peer::{Found, Peer, Rules};
+use crate::store::recalled::Recalled;
+use crate::store::receipts::Asked;
 use crate::store::segment::DatabaseError;
 use crate::store::sender::{Stored, Verdict};
 use crate::store::sequences::{Next, Sequences};
@@ -38,6 +47,11 @@ pub(super) struct Ledger {
     pub(super) tail_bytes: usize,
     /// Peers whose inbox was full, and what it gave up; for the commit in the making.
     pub(super) overflows: Vec<(PeerId, MessageId)>,
+    pub(super) groups: Groups,
+    pub(super) nonces: Nonces,
+    pub(super) recalled: Recalled,
+    /// Messages recalled that the state does not know yet, and the entries that did it.
+    pub(super) recalls: Vec<(MessageId, MessageId)>,
     metrics: Arc<Metrics>,
 }
 
@@ -47,8 +61,12 @@ impl Ledger {
         rules: Rules,
         checkpoint: Checkpoint,
         metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, DatabaseError> {
+        Ok(Self {
+            groups: Groups::open(&state)?,
+            nonces: Nonces::open(&state)?,
+            recalled: Recalled::open(&state)?,
+            recalls: Vec::new(),
             state,
             rules,
             checkpoint,
@@ -59,7 +77,7 @@ impl Ledger {
             tail_bytes: 0,
             overflows: Vec::new(),
             metrics,
-        }
+        })
     }
 
     /// A peer, from memory or the state, with the sessions of earlier runs ended.
@@ -129,29 +147,47 @@ impl Ledger {
         self.sequences.next(&self.state, &self.checkpoint, key, segment)
     }
 
-    /// A message has come.
+    /// A message has come for `to`.
     pub(super) fn message(
         &mut self,
         message: &Arc<Message>,
+        to: &[PeerId],
         origin: &Origin,
         hash: u32,
-        previous: u32,
-        segment: u32,
+        (previous, segment): (u32, u32),
     ) -> Result<(), DatabaseError> {
         let Message { id, sequence, at_ms, .. } = **message;
         let stored = Stored { number: origin.number, id, sequence, at_ms, hash };
         self.change(&message.from, id, |peer, _| {
+            peer.parts.message(message, &message.from);
             if let Some(device) = peer.device(&origin.device) {
                 device.sender(origin.instance).remember(stored, origin.answered);
             }
         })?;
         self.sequences.advance(message.conversation.key(), Next { sequence, previous }, segment);
+        let item = Item::Message(message.clone());
+        self.deliver(&item, to, |peer, id| {
+            peer.parts.message(message, id);
+            peer.receipts.ask(message);
+        })
+    }
+
+    /// Puts a message or a notice into inboxes; `also` is done to each of the peers.
+    fn deliver(
+        &mut self,
+        item: &Item,
+        to: &[PeerId],
+        mut also: impl FnMut(&mut Peer, &PeerId),
+    ) -> Result<(), DatabaseError> {
         let mut given_up = 0;
-        for to in &message.to {
-            let delivered = self.change(to, id, |peer, rules| peer.deliver(message, rules))?;
+        for id in to {
+            let delivered = self.change(id, item.id(), |peer, rules| {
+                also(peer, id);
+                peer.deliver(item, rules)
+            })?;
             let delivered = delivered.unwrap_or_default();
             given_up += delivered.count;
-            self.overflows.extend(delivered.overflow.map(|id| (to.clone(), id)));
+            self.overflows.extend(delivered.overflow.map(|gone| (id.clone(), gone)));
         }
         self.metrics.dropped.inc_by(given_up as u64);
         Ok(())
@@ -181,16 +217,138 @@ impl Ledger {
         Ok(())
     }
 
-    /// A device has had every message up to `acked`.
+    /// A device has had every message up to `acked`. Says whose receipts are due.
     pub(super) fn acknowledge(
         &mut self,
         peer: &PeerId,
         device: &DeviceId,
         acked: MessageId,
         (id, at_ms): (MessageId, i64),
+    ) -> Result<Vec<Asked>, DatabaseError> {
+        let acknowledge =
+            |peer: &mut Peer, rules: &Rules| peer.acknowledge(device, acked, at_ms, rules);
+        Ok(self.change(peer, id, acknowledge)?.unwrap_or_default())
+    }
+
+    /// A device of `by` has had what `to` asked a receipt for.
+    pub(super) fn delivered(
+        &mut self,
+        to: &PeerId,
+        by: &PeerId,
+        conversation: ConversationId,
+        reach: Reach,
     ) -> Result<(), DatabaseError> {
-        self.change(peer, id, |peer, rules| peer.acknowledge(device, acked, at_ms, rules))?;
+        let entry = reach.entry;
+        self.change(to, entry, |peer, _| peer.parts.mark(conversation, by, false, reach))?;
         Ok(())
+    }
+
+    /// A peer has read a conversation.
+    pub(super) fn read(
+        &mut self,
+        peer: &PeerId,
+        others: &[PeerId],
+        conversation: ConversationId,
+        reach: Reach,
+    ) -> Result<(), DatabaseError> {
+        let entry = reach.entry;
+        self.change(peer, entry, |peer, _| peer.parts.read(conversation, reach))?;
+        for other in others {
+            self.change(other, entry, |other, _| {
+                other.parts.mark(conversation, peer, true, reach);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A message was taken back. Gives what is to be told, and to whom.
+    pub(super) fn recall(
+        &mut self,
+        recall: &Recall,
+        (id, at_ms): (MessageId, i64),
+    ) -> Result<(Arc<Notice>, Arc<[PeerId]>), DatabaseError> {
+        self.recalled.insert(recall.message);
+        self.recalls.push((recall.message, id));
+        let mut to = recall.concerned.clone();
+        if let ConversationId::Group(group) = recall.conversation
+            && let Some(group) = self.groups.find(&self.state, group)?
+        {
+            to.extend(group.members_at(id).cloned());
+        }
+        to.sort_unstable();
+        to.dedup();
+        let notice = Arc::new(recall.notice(id, at_ms));
+        let recalled = recall.message;
+        self.deliver(&Item::Notice(notice.clone()), &to, |peer, _| peer.recall(recalled))?;
+        Ok((notice, to.into()))
+    }
+
+    /// A group was created. Gives it, and what is to be told to whom.
+    pub(super) fn create_group(
+        &mut self,
+        group: GroupId,
+        by: Option<&PeerId>,
+        action: &GroupAction,
+        at: (MessageId, i64),
+    ) -> Result<Changed, DatabaseError> {
+        let known = self.groups.find(&self.state, group)?;
+        let created = match known {
+            Some(group) => group,
+            None => match Group::create(group, by, at, action) {
+                Some(created) => self.groups.insert(created),
+                None => return Ok(None),
+            },
+        };
+        if created.open {
+            return Ok(Some((created, None)));
+        }
+        let Some(change) = action.as_change(by) else { return Ok(None) };
+        let told = self.tell_group(&created, by, &change, 0, at)?;
+        Ok(Some((created, Some(told))))
+    }
+
+    /// A group was changed, whose last message was number `sequence`. Gives it as it is now, and
+    /// what is to be told to whom.
+    pub(super) fn change_group(
+        &mut self,
+        group: GroupId,
+        by: Option<&PeerId>,
+        change: &Change,
+        sequence: u32,
+        at: (MessageId, i64),
+    ) -> Result<Changed, DatabaseError> {
+        let apply = |group: &mut Group| group.apply(at.0, change);
+        let Some(group) = self.groups.change(&self.state, group, at.0, apply)? else {
+            return Ok(None);
+        };
+        let told = self.tell_group(&group, by, change, sequence, at)?;
+        Ok(Some((group, Some(told))))
+    }
+
+    fn tell_group(
+        &mut self,
+        group: &Group,
+        by: Option<&PeerId>,
+        change: &Change,
+        sequence: u32,
+        (id, at_ms): (MessageId, i64),
+    ) -> Result<Told, DatabaseError> {
+        let conversation = ConversationId::Group(group.id);
+        let notice = Arc::new(change.notice(id, at_ms, group.id, by));
+        let to = group.concerned(id);
+        self.deliver(&Item::Notice(notice.clone()), &to, |peer, who| {
+            if change.peers.binary_search(who).is_err() {
+                return;
+            }
+            match change.change {
+                GroupChange::Joined | GroupChange::Invited => {
+                    peer.parts.joined(conversation, id, sequence);
+                }
+                GroupChange::Left | GroupChange::Kicked => peer.parts.left(conversation),
+                GroupChange::Edited => {}
+            }
+        })?;
+        Ok((notice, to.into()))
     }
 
     /// Gives up what of a peer's messages is older than the window.
@@ -210,13 +368,14 @@ impl Ledger {
     /// Applies an entry read back from the log; it stands in `segment`.
     pub(super) fn replay(&mut self, placed: &Placed, segment: u32) -> Result<u32, DatabaseError> {
         let at = (placed.id, placed.at_ms);
+        let (entry, at_ms) = at;
         let mut previous = 0;
         match &placed.entry {
             Entry::Message { message, origin, hash } => {
                 previous = self.next(&message.conversation.key(), segment)?.previous;
-                self.message(message, origin, *hash, previous, segment)?;
-                // The sessions that were too slow then are over.
-                self.overflows.clear();
+                let members = self.members(message)?;
+                let to = members.as_deref().unwrap_or(&message.to);
+                self.message(message, to, origin, *hash, (previous, segment))?;
             }
             Entry::Opened(opening) => {
                 self.open(opening, placed.id, placed.at_ms)?;
@@ -224,9 +383,49 @@ impl Ledger {
             Entry::Ended { peer, device, session, closed } => {
                 self.end(peer, device, *session, *closed, at)?;
             }
-            Entry::Acked { peer, device, id } => self.acknowledge(peer, device, *id, at)?,
+            Entry::Acked { peer, device, id } => {
+                // The receipts have entries of their own.
+                self.acknowledge(peer, device, *id, at)?;
+            }
             Entry::Started { run } => self.start(*run, placed.at_ms),
+            Entry::Read { peer, conversation, sequence, others } => {
+                let reach = Reach { sequence: *sequence, at_ms, entry };
+                self.read(peer, others, *conversation, reach)?;
+            }
+            Entry::Delivered { to, by, conversation, sequence } => {
+                let reach = Reach { sequence: *sequence, at_ms, entry };
+                self.delivered(to, by, *conversation, reach)?;
+            }
+            Entry::Recalled(recall) => {
+                self.recall(recall, at)?;
+            }
+            Entry::GroupCreated { group, by, action } => {
+                self.create_group(*group, by.as_ref(), action, at)?;
+            }
+            Entry::GroupChanged { group, by, change, sequence } => {
+                self.change_group(*group, by.as_ref(), change, *sequence, at)?;
+            }
+            Entry::Nonce { peer, nonce, expires_ms } => self.nonces.note(peer, nonce, *expires_ms),
         }
+        // The sessions that were too slow then are over.
+        self.overflows.clear();
         Ok(previous)
     }
+
+    /// The members of a group that get a message; `None` if it is for peers.
+    pub(super) fn members(
+        &mut self,
+        message: &Message,
+    ) -> Result<Option<Arc<[PeerId]>>, DatabaseError> {
+        let ConversationId::Group(group) = message.conversation else { return Ok(None) };
+        let group = self.groups.find(&self.state, group)?;
+        let members = group.iter().flat_map(|group| group.members_at(message.id));
+        Ok(Some(members.filter(|peer| **peer != message.from).cloned().collect()))
+    }
 }
+
+/// What is to be told, and to whom.
+pub(super) type Told = (Arc<Notice>, Arc<[PeerId]>);
+
+/// A group as it is now, and what is to be told of it.
+pub(super) type Changed = Option<(Arc<Group>, Option<Told>)>;

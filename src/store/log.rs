@@ -172,10 +172,16 @@ impl Log {
         self.worker.indexed.try_iter().collect()
     }
 
-    /// The oldest closed segment, if history's age or the log's size has it go.
+    /// The oldest closed segment and its last entry, if the age of history, and of what inboxes
+    /// need, or the log's size has it go.
     ///
     /// What lies behind `needed` stays, whatever its size.
-    pub(super) fn expired(&mut self, now_ms: i64, needed: MessageId) -> Option<u32> {
+    pub(super) fn expired(
+        &mut self,
+        now_ms: i64,
+        needed: MessageId,
+        inboxes_ms: i64,
+    ) -> Option<(u32, MessageId)> {
         let (number, info) = self.catalog.closed().into_iter().next()?;
         if info.last > needed {
             return None;
@@ -183,9 +189,9 @@ impl Log {
         let bytes = self.catalog.bytes();
         self.metrics.log_bytes.set(bytes as i64);
         let age_ms = now_ms.saturating_sub(info.at_ms);
-        let is_old = age_ms > self.options.history_age.as_millis() as i64
-            && self.clock_watch.believes(now_ms);
-        (is_old || bytes > self.bytes_allowed()).then_some(number)
+        let history_ms = self.options.history_age.as_millis() as i64;
+        let is_old = age_ms > history_ms.max(inboxes_ms) && self.clock_watch.believes(now_ms);
+        (is_old || bytes > self.bytes_allowed()).then_some((number, info.last))
     }
 
     /// Whether the clock can be believed when it says that something is old.

@@ -14,19 +14,31 @@
 //! * sled and rkyv are named in this folder only.
 //! * One thread writes. Readers never hold it up, and never see what is not durable.
 
+mod answer;
 mod archive;
 mod catalog;
 mod commit;
+mod decide;
 mod entry;
 #[cfg(test)]
 mod golden_tests;
+mod group;
+mod group_image;
+mod groups;
 mod housekeeping;
 mod image;
 mod index;
+mod inscription;
 mod ledger;
 mod log;
+mod nonces;
+mod part;
+mod part_image;
 mod peer;
 mod queue;
+mod reader;
+mod recalled;
+mod receipts;
 mod record;
 mod recover;
 mod segment;
@@ -49,6 +61,7 @@ pub use archive::ValueError;
 pub use catalog::HistoryOf;
 pub use entry::{GroupAction, Item, Mark, Message, News, Notice, Opening, Origin, Past};
 pub use group::Group;
+pub use part::Part;
 pub use peer::Loss;
 pub use queue::{Closed, NewMessage, Request};
 pub use recover::{OpenError, Report};
@@ -56,15 +69,16 @@ pub use segment::DatabaseError;
 
 use crate::chain::Chain;
 use crate::clock::Clock;
-use crate::id::{DeviceId, MessageId, PeerId, SessionId};
+use crate::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId};
 use crate::limits::{
-    AWAY_AFTER, DEVICES_PER_PEER_MAX, DISPATCH_QUEUE_COMMITS_MAX, GROUP_MEMBERS_MAX, HISTORY_AGE,
-    HISTORY_PAGE_MAX, LOG_BYTES_MAX, RECALL_WITHIN, SEGMENT_BYTES_MAX, STALL_MAX, WINDOW_AGE,
-    WINDOW_MESSAGES,
+    AWAY_AFTER, CONVERSATIONS_PAGE_MAX, DEVICES_PER_PEER_MAX, DISPATCH_QUEUE_COMMITS_MAX,
+    GROUP_MEMBERS_MAX, HISTORY_AGE, HISTORY_PAGE_MAX, LOG_BYTES_MAX, RECALL_WITHIN,
+    SEGMENT_BYTES_MAX, STALL_MAX, WINDOW_AGE, WINDOW_MESSAGES,
 };
 use crate::metrics::Metrics;
 use crate::reason::Reason;
 use queue::{Progress, Question, Queue};
+use reader::Reader;
 
 /// What can be set about the store.
 #[derive(Clone, Debug)]
@@ -85,7 +99,7 @@ pub struct Options {
     pub segment_bytes_max: u64,
     /// How long a sender may recall a message.
     pub recall_within: Duration,
-    /// Members of a group.
+    /// Members that a group may have.
     pub group_members_max: usize,
     /// Devices of a peer; opening one more forgets the one not seen for longest.
     pub devices_max: usize,
@@ -231,7 +245,7 @@ pub struct Opened {
     pub marks: Vec<Mark>,
 }
 
-/// Messages that wait for a peer, by rising id.
+/// What waits for a peer, by rising id.
 #[derive(Clone, Debug)]
 pub struct Waiting {
     /// The messages and notices.
@@ -246,6 +260,19 @@ pub struct Waiting {
     pub head: MessageId,
 }
 
+/// A device of a peer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KnownDevice {
+    /// Its id.
+    pub device: DeviceId,
+    /// What it is.
+    pub flag: DeviceFlag,
+    /// It has a session.
+    pub online: bool,
+    /// When its last session ended, or began if it has one; in milliseconds since 1970.
+    pub seen_ms: i64,
+}
+
 /// A page of an inbox as the commit thread knows it: some of it in rows on disk.
 struct WaitingPage {
     items: Vec<WaitingItem>,
@@ -256,14 +283,13 @@ struct WaitingPage {
 
 struct WaitingItem {
     id: MessageId,
-    message: Option<Arc<Message>>,
+    item: Option<Item>,
 }
 
 /// The store of one server. Dropping it does not wait for anything; see [`Store::close`].
 pub struct Store<T> {
     queue: Arc<Queue<T>>,
-    catalog: Arc<catalog::Catalog>,
-    state: Arc<state::State>,
+    reader: Reader,
     progress: Arc<Progress>,
     failure: watch::Receiver<Option<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -293,7 +319,11 @@ impl<T: Send + 'static> Store<T> {
         let clock = options.clock.clone();
         let recovered = recover::recover(options, metrics, taker, commits_tx)?;
         let recover::Recovered { committer, report, lock } = recovered;
-        let (catalog, state) = (committer.log.catalog.clone(), committer.ledger.state.clone());
+        let reader = Reader {
+            catalog: committer.log.catalog.clone(),
+            state: committer.ledger.state.clone(),
+            recalled: committer.ledger.recalled.clone(),
+        };
         let epoch = committer.log.epoch;
         let (failure_tx, failure) = watch::channel(None);
         let failure_tx = Arc::new(failure_tx);
@@ -308,7 +338,7 @@ impl<T: Send + 'static> Store<T> {
         });
         let threads = [committed, dispatched].into_iter().collect::<Result<_, _>>();
         let threads = Mutex::new(threads.map_err(OpenError::Thread)?);
-        Ok(Self { queue, catalog, state, progress, failure, threads, epoch, report, clock })
+        Ok(Self { queue, reader, progress, failure, threads, epoch, report, clock })
     }
 
     /// What the start found damaged.
@@ -357,14 +387,15 @@ impl<T: Send + 'static> Store<T> {
         let page = self.queue.ask(ask).await?;
         let last = page.items.last().map_or(after, |item| item.id);
         let (is_all, head) = (page.is_all, page.head);
-        let is_in_memory = page.items.iter().all(|item| item.message.is_some());
-        let messages = if is_in_memory {
-            page.items.into_iter().filter_map(|item| item.message).collect()
+        let is_in_memory = page.items.iter().all(|item| item.item.is_some());
+        let (items, loss) = if is_in_memory {
+            (page.items.into_iter().filter_map(|item| item.item).collect(), Loss::default())
         } else {
-            let (state, peer) = (self.state.clone(), peer.clone());
-            blocking(move || read_rows(&state, &peer, page)).await?
+            let reader = self.reader.clone();
+            let peer = peer.clone();
+            blocking(move || reader.waiting(&peer, page)).await?
         };
-        Ok(Waiting { messages, last, is_all, head })
+        Ok(Waiting { items, loss, last, is_all, head })
     }
 
     /// Up to `max` messages of a conversation or a sender, newest first, with ids below `before`.
@@ -379,7 +410,7 @@ impl<T: Send + 'static> Store<T> {
         of: HistoryOf,
         before: Option<MessageId>,
         max: usize,
-    ) -> Result<Vec<Message>, ReadError> {
+    ) -> Result<Vec<Past>, ReadError> {
         let head = match &of {
             HistoryOf::Conversation(conversation) => {
                 let conversation = *conversation;
@@ -392,8 +423,64 @@ impl<T: Send + 'static> Store<T> {
             HistoryOf::Sender(_) => None,
         };
         let before = before.unwrap_or(MessageId(i64::MAX));
-        let catalog = self.catalog.clone();
-        blocking(move || catalog.history(&of, head, before, max.min(HISTORY_PAGE_MAX))).await
+        let reader = self.reader.clone();
+        blocking(move || reader.history(&of, head, before, max.min(HISTORY_PAGE_MAX))).await
+    }
+
+    /// A message, with its body even if it was recalled.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the disk cannot be read.
+    pub async fn message(&self, id: MessageId) -> Result<Option<Arc<Message>>, ReadError> {
+        let reader = self.reader.clone();
+        blocking(move || reader.message(id)).await
+    }
+
+    /// A group.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store is closed.
+    pub async fn group(&self, group: GroupId) -> Result<Option<Arc<Group>>, ReadError> {
+        Ok(self.queue.ask(|answer| Question::Group { group, answer }).await?)
+    }
+
+    /// Up to `max` of a peer's conversations whose last message is before `before`, newest first,
+    /// and whether there are more.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store is closed.
+    pub async fn conversations(
+        &self,
+        peer: &PeerId,
+        before: Option<MessageId>,
+        max: usize,
+    ) -> Result<(Vec<(ConversationId, Part)>, bool), ReadError> {
+        let (peer, max) = (peer.clone(), max.min(CONVERSATIONS_PAGE_MAX));
+        let before = before.unwrap_or(MessageId(i64::MAX));
+        let ask = |answer| Question::Conversations { peer, before, max, answer };
+        Ok(self.queue.ask(ask).await?)
+    }
+
+    /// A peer's devices.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store is closed.
+    pub async fn devices(&self, peer: &PeerId) -> Result<Vec<KnownDevice>, ReadError> {
+        let peer = peer.clone();
+        Ok(self.queue.ask(|answer| Question::Devices { peer, answer }).await?)
+    }
+
+    /// Those of `peers` that were online when the server stopped and have not come back since.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store is closed.
+    pub async fn were_online(&self, peers: Vec<PeerId>) -> Result<Vec<PeerId>, ReadError> {
+        Ok(self.queue.ask(|answer| Question::WereOnline { peers, answer }).await?)
     }
 
     /// Returns when the store cannot go on, with the reason: a failed write or sync, a panic of
@@ -442,29 +529,6 @@ async fn blocking<R: Send + 'static>(
         Ok(result) => Ok(result?),
         Err(_) => Err(ReadError::Closed(Closed)),
     }
-}
-
-fn read_rows(
-    state: &state::State,
-    peer: &PeerId,
-    page: WaitingPage,
-) -> Result<Vec<Arc<Message>>, DatabaseError> {
-    let missing = |id: &MessageId| {
-        let found = page.items.binary_search_by_key(id, |item| item.id);
-        found.is_ok_and(|at| page.items[at].message.is_none())
-    };
-    let (first, last) = match (page.items.first(), page.items.last()) {
-        (Some(first), Some(last)) => (first.id, last.id),
-        _ => return Ok(Vec::new()),
-    };
-    let mut messages = Vec::with_capacity(page.items.len());
-    for (row, _) in page.rows.iter().filter(|row| row.0 <= last && row.1 >= first) {
-        messages.extend(state.row(peer, *row, |id| missing(&id))?.into_iter().map(Arc::new));
-    }
-    messages.extend(page.items.iter().filter_map(|item| item.message.clone()));
-    messages.sort_unstable_by_key(|message| message.id);
-    messages.dedup_by_key(|message| message.id);
-    Ok(messages)
 }
 
 fn run_dispatch<T>(

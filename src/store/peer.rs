@@ -8,11 +8,12 @@
 //!   that device acknowledges the count.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
-use crate::limits::{DEVICES_PER_PEER_MAX, INSTANCES_REMEMBERED, WINDOW_AGE_SETTING_MAX};
-use crate::store::entry::{Message, Opening};
+use crate::limits::{INSTANCES_REMEMBERED, WINDOW_AGE_SETTING_MAX};
+use crate::store::entry::{Item, Opening};
+use crate::store::part::Parts;
+use crate::store::receipts::{Asked, Receipts};
 use crate::store::sender::Sender;
 
 /// How long and how much is kept for a peer that is away.
@@ -22,6 +23,7 @@ pub(super) struct Rules {
     pub(super) window_age_ms: i64,
     pub(super) away_after_ms: i64,
     pub(super) inbox_max: usize,
+    pub(super) devices_max: usize,
 }
 
 /// Messages given up, and the last of them.
@@ -49,7 +51,7 @@ pub(super) struct Device {
     pub(super) cursor: MessageId,
     /// The session it has, if it has one.
     pub(super) session: Option<SessionId>,
-    /// When its last session ended.
+    /// When its last session ended, or began if it has one.
     pub(super) seen_ms: i64,
     /// It logged out, and gets nothing until it opens again.
     pub(super) closed: bool,
@@ -96,8 +98,8 @@ pub(super) struct Waiting {
     pub(super) at_ms: i64,
     /// When it need not be delivered any more; 0 for never.
     pub(super) expires_ms: i64,
-    /// The message, until it has settled in a row on disk.
-    pub(super) body: Option<Arc<Message>>,
+    /// What waits, until it has settled: in a row on disk, or in the log alone if it is shared.
+    pub(super) body: Option<Item>,
 }
 
 /// What was given up when a message came.
@@ -137,6 +139,8 @@ impl Waiting {
 pub(super) struct Peer {
     /// The run of the server in which its sessions are to be believed.
     pub(super) run: u32,
+    /// The run whose start ended its sessions, unless it has come back since.
+    pub(super) ended_run: u32,
     /// From when it is away, if it has no session.
     pub(super) away_at_ms: i64,
     pub(super) devices: Vec<Device>,
@@ -158,6 +162,10 @@ pub(super) struct Peer {
     pub(super) queued: bool,
     /// Bytes of the bodies in `waiting`.
     pub(super) tail_bytes: usize,
+    /// What it takes part in.
+    pub(super) parts: Parts,
+    /// Who asked to hear that it has had a message.
+    pub(super) receipts: Receipts,
 }
 
 impl Peer {
@@ -185,6 +193,7 @@ impl Peer {
         self.run = run;
         if self.has_session() {
             self.away_at_ms = started_ms + rules.away_after_ms;
+            self.ended_run = run;
         }
         for device in &mut self.devices {
             if device.session.take().is_some() {
@@ -193,13 +202,16 @@ impl Peer {
         }
     }
 
-    /// A message has come. Says what was given up for it.
-    pub(super) fn deliver(&mut self, message: &Arc<Message>, rules: &Rules) -> GivenUp {
-        let at_ms = message.at_ms;
-        self.tail_bytes += message.bytes();
-        let body = Some(message.clone());
-        let expires_ms = message.expires_ms;
-        self.waiting.push_back(Waiting { id: message.id, at_ms, expires_ms, body });
+    /// Whether it was online when the server stopped, and has not come back since.
+    pub(super) fn was_online(&self, run: u32) -> bool {
+        self.ended_run == run && !self.has_session()
+    }
+
+    /// A message or a notice has come. Says what was given up for it.
+    pub(super) fn deliver(&mut self, item: &Item, rules: &Rules) -> GivenUp {
+        let (id, at_ms, expires_ms) = (item.id(), item.at_ms(), item.expires_ms());
+        self.tail_bytes += item.bytes();
+        self.waiting.push_back(Waiting { id, at_ms, expires_ms, body: Some(item.clone()) });
         if self.is_away(at_ms) {
             self.away_count += 1;
         }
@@ -238,7 +250,11 @@ impl Peer {
 
     fn give_up(&mut self, index: usize, at_ms: i64, rules: &Rules) {
         // What its sender does not want delivered any more is no loss.
-        let Some(gone) = self.take(index).filter(|gone| gone.is_wanted(at_ms)) else { return };
+        let Some(gone) = self.take(index) else { return };
+        self.receipts.forget(gone.id);
+        if !gone.is_wanted(at_ms) {
+            return;
+        }
         let mut nobody = true;
         for device in self.devices.iter_mut().filter(|device| device.counts(at_ms, rules)) {
             nobody = false;
@@ -262,14 +278,29 @@ impl Peer {
         Some(gone)
     }
 
-    /// A device has had everything up to `id`.
-    pub(super) fn acknowledge(&mut self, on: &DeviceId, id: MessageId, at_ms: i64, rules: &Rules) {
-        let Some(device) = self.device(on) else { return };
+    /// A message was taken back: it waits no more, and that is no loss.
+    pub(super) fn recall(&mut self, id: MessageId) {
+        self.receipts.forget(id);
+        if let Ok(index) = self.waiting.binary_search_by_key(&id, |waiting| waiting.id) {
+            self.take(index);
+        }
+    }
+
+    /// A device has had everything up to `id`. Says whose receipts are due now.
+    pub(super) fn acknowledge(
+        &mut self,
+        on: &DeviceId,
+        id: MessageId,
+        at_ms: i64,
+        rules: &Rules,
+    ) -> Vec<Asked> {
+        let Some(device) = self.device(on) else { return Vec::new() };
         device.cursor = device.cursor.max(id);
         if device.loss.id <= device.cursor {
             device.loss = Loss::default();
         }
         self.release(at_ms, rules);
+        self.receipts.take(id, at_ms)
     }
 
     /// Lets go of what every counted device has had.
@@ -296,8 +327,9 @@ impl Peer {
     ) -> Found {
         self.expire(at_ms, rules);
         let start = self.oldest_cursor(at_ms, rules);
+        self.ended_run = 0;
         let known = self.devices.iter().position(|device| device.id == opening.device);
-        let (index, forgotten) = known.map_or_else(|| self.admit(opening), |at| (at, None));
+        let (index, forgotten) = known.map_or_else(|| self.admit(opening, rules), |at| (at, None));
         let unclaimed = start.is_none().then(|| std::mem::take(&mut self.loss));
         let device = &mut self.devices[index];
         device.cursor = device.cursor.max(opening.cursor);
@@ -313,6 +345,7 @@ impl Peer {
         }
         device.flag = opening.flag;
         device.closed = false;
+        device.seen_ms = at_ms;
         let replaced = device.session.replace(session).or(forgotten);
         let next_number = device.sender(opening.instance).highest + 1;
         let (cursor, loss) = (device.cursor, device.loss);
@@ -325,13 +358,14 @@ impl Peer {
 
     /// Adds a device, for which the one not seen for longest may have to go: one that has a
     /// session only if all have, and its session is told too.
-    fn admit(&mut self, opening: &Opening) -> (usize, Option<SessionId>) {
+    fn admit(&mut self, opening: &Opening, rules: &Rules) -> (usize, Option<SessionId>) {
         let mut forgotten = None;
-        if self.devices.len() >= DEVICES_PER_PEER_MAX {
+        // The setting may be lower than when the devices came.
+        while self.devices.len() >= rules.devices_max.max(1) {
             let idle = self.devices.iter().enumerate();
             let oldest =
                 idle.min_by_key(|(_, d)| (d.session.is_some(), d.seen_ms)).map(|(at, _)| at);
-            forgotten = self.devices.remove(oldest.unwrap_or(0)).session;
+            forgotten = self.devices.remove(oldest.unwrap_or(0)).session.or(forgotten);
         }
         self.devices.push(Device {
             id: opening.device.clone(),

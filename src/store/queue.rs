@@ -19,8 +19,10 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
 use crate::limits::{COMMIT_BYTES_EAGER, COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_ENTRIES_MAX};
-use crate::store::WaitingPage;
 use crate::store::entry::{GroupAction, Message, Opening, Origin};
+use crate::store::group::Group;
+use crate::store::part::Part;
+use crate::store::{KnownDevice, WaitingPage};
 
 /// Permits that the smallest item takes.
 const ITEM_BYTES_MIN: usize = COMMIT_QUEUE_BYTES_MAX / COMMIT_QUEUE_ENTRIES_MAX;
@@ -128,10 +130,36 @@ impl Request {
     }
 }
 
-/// What a feeder or a reader of history asks the commit thread.
+/// What readers ask the commit thread.
 pub(super) enum Question {
-    Waiting { peer: PeerId, after: MessageId, max: usize, answer: oneshot::Sender<WaitingPage> },
-    Segment { conversation: ConversationId, answer: oneshot::Sender<Option<u32>> },
+    Waiting {
+        peer: PeerId,
+        after: MessageId,
+        max: usize,
+        answer: oneshot::Sender<WaitingPage>,
+    },
+    Segment {
+        conversation: ConversationId,
+        answer: oneshot::Sender<Option<u32>>,
+    },
+    Group {
+        group: GroupId,
+        answer: oneshot::Sender<Option<Arc<Group>>>,
+    },
+    Conversations {
+        peer: PeerId,
+        before: MessageId,
+        max: usize,
+        answer: oneshot::Sender<(Vec<(ConversationId, Part)>, bool)>,
+    },
+    Devices {
+        peer: PeerId,
+        answer: oneshot::Sender<Vec<KnownDevice>>,
+    },
+    WereOnline {
+        peers: Vec<PeerId>,
+        answer: oneshot::Sender<Vec<PeerId>>,
+    },
 }
 
 pub(super) enum Item<T> {

@@ -84,9 +84,10 @@ pub(super) fn recover<T>(
         window_age_ms: options.window_age.as_millis() as i64,
         away_after_ms: options.away_after.as_millis() as i64,
         inbox_max: INBOX_MESSAGES_MAX,
+        devices_max: options.devices_max,
     };
     let ledger =
-        Ledger::new(Arc::new(state), rules, checkpoint.unwrap_or_default(), metrics.clone());
+        Ledger::new(Arc::new(state), rules, checkpoint.unwrap_or_default(), metrics.clone())?;
     let log_folder = folder.join("log");
     create_folder(&log_folder)?;
     let mut replay = Replay::new(ledger, log_folder);

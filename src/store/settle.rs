@@ -14,7 +14,7 @@ use crate::id::{MessageId, PeerId};
 use crate::limits::{
     PEERS_CACHED_MAX, RECORD_BYTES_TARGET, SETTLE_AFTER, SETTLE_SLICE, TAIL_BYTES_MAX,
 };
-use crate::store::entry::Message;
+use crate::store::entry::Item;
 use crate::store::image::pack_row;
 use crate::store::ledger::Ledger;
 use crate::store::peer::{Peer, RowRef};
@@ -105,6 +105,7 @@ impl Settling {
         let Some(flush) = &mut self.flush else { return Ok(false) };
         if flush_peers(ledger, head, &mut flush.peers)?
             || ledger.sequences.flush_one(&ledger.state)?
+            || flush_books(ledger)?
         {
             return Ok(true);
         }
@@ -191,18 +192,33 @@ fn flush_peers(
     Ok(seen)
 }
 
+/// Writes a group that has changed, some nonces and some recalls; says whether there were any.
+fn flush_books(ledger: &mut Ledger) -> Result<bool, DatabaseError> {
+    let mut changes = Changes::default();
+    ledger.groups.flush_one(ledger.checkpoint.applied, &mut changes);
+    ledger.nonces.flush_some(CHANGES_PER_BATCH, &mut changes);
+    while changes.count < 2 * CHANGES_PER_BATCH {
+        let Some((message, entry)) = ledger.recalls.pop() else { break };
+        changes.recalled(message, entry);
+    }
+    let has_changed = changes.count > 0;
+    changes.apply(&ledger.state)?;
+    Ok(has_changed)
+}
+
 /// Writes a peer as it is at `head`: its messages into rows, then itself.
 fn write_peer(id: &PeerId, peer: &mut Peer, head: MessageId, changes: &mut Changes) {
     let bodies: Vec<_> = peer.waiting.iter_mut().filter_map(|w| w.body.take()).collect();
-    let mut row: Vec<&Message> = Vec::new();
+    let mut row: Vec<&Item> = Vec::new();
     let mut bytes = 0;
-    for message in &bodies {
-        if bytes + message.bytes() > RECORD_BYTES_TARGET && !row.is_empty() {
+    // What is shared is read from the log.
+    for item in bodies.iter().filter(|item| !item.is_shared()) {
+        if bytes + item.bytes() > RECORD_BYTES_TARGET && !row.is_empty() {
             write_row(id, peer, std::mem::take(&mut row), changes);
             bytes = 0;
         }
-        bytes += message.bytes();
-        row.push(message);
+        bytes += item.bytes();
+        row.push(item);
     }
     if !row.is_empty() {
         write_row(id, peer, row, changes);
@@ -213,17 +229,28 @@ fn write_peer(id: &PeerId, peer: &mut Peer, head: MessageId, changes: &mut Chang
     }
     peer.applied = head;
     peer.dirty = false;
-    if peer.devices.is_empty() && peer.waiting.is_empty() && peer.loss.count == 0 {
+    if std::mem::take(&mut peer.receipts.dirty) {
+        changes.receipts(id, &peer.receipts);
+    }
+    let (mut written, mut forgotten) = (Vec::new(), Vec::new());
+    peer.parts.store(
+        |conversation, part| written.push((*conversation, part.clone())),
+        |conversation| forgotten.push(*conversation),
+    );
+    written.iter().for_each(|(conversation, part)| changes.part(id, conversation, part));
+    forgotten.iter().for_each(|conversation| changes.remove_part(id, conversation));
+    let is_nobody = peer.devices.is_empty() && peer.parts.is_empty();
+    if is_nobody && peer.waiting.is_empty() && peer.loss.count == 0 {
         changes.remove_peer(id);
     } else {
         changes.peer(id, peer);
     }
 }
 
-fn write_row(id: &PeerId, peer: &mut Peer, row: Vec<&Message>, changes: &mut Changes) {
+fn write_row(id: &PeerId, peer: &mut Peer, row: Vec<&Item>, changes: &mut Changes) {
     if let (Some(first), Some(last)) = (row.first(), row.last()) {
-        peer.rows.push(RowRef { first: first.id, last: last.id });
-        changes.row(id, first.id, pack_row(&row));
+        peer.rows.push(RowRef { first: first.id(), last: last.id() });
+        changes.row(id, first.id(), pack_row(&row));
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! state-N/   a generation; CURRENT names the one in force, the one before is kept
-//! keys:      c | h | p peer | w peer 00 first-id | s bucket-u16 | g segment-u32
+//! keys:      c | h | p peer | w peer 00 first-id | t peer 00 conversation | k peer
+//!            | s bucket-u16 | g segment-u32 | u group | n nonce | x message
 //! ```
 //!
 //! # Invariants
@@ -11,27 +12,38 @@
 //! * A peer and its rows change together, in one batch.
 //! * `CURRENT` is replaced by a rename, after the generation that it names is on stable storage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::chain::Chain;
-use crate::id::{MessageId, PeerId};
+use crate::id::{ConversationId, GroupId, MessageId, PeerId};
 use crate::limits::RECORD_BYTES_MAX;
-use crate::store::entry::Message;
+use crate::store::entry::Item;
+use crate::store::group::Group;
+use crate::store::group_image::{
+    pack_group, pack_nonce, pack_recalled, unpack_group, unpack_nonce,
+};
 use crate::store::image::{
     Checkpoint, ConversationKey, LastSequence, SegmentInfo, find_sequence, pack_checkpoint,
     pack_head, pack_peer, pack_segment, pack_sequences, unpack_checkpoint, unpack_head,
     unpack_peer, unpack_row, unpack_segment, unpack_sequences,
 };
+use crate::store::nonces::NonceKey;
+use crate::store::part::Part;
+use crate::store::part_image::{pack_part, pack_receipts, unpack_part, unpack_receipts};
 use crate::store::peer::Peer;
+use crate::store::receipts::Receipts;
 use crate::store::segment::{Batch, Database, DatabaseError, Role, remove_database, sync_folder};
 
 const CHECKPOINT: &[u8] = b"c";
 const HEAD: &[u8] = b"h";
 const PEER: &[u8] = b"p";
 const SEGMENT: &[u8] = b"g";
+const GROUP: &[u8] = b"u";
+const NONCE: &[u8] = b"n";
+const RECALLED: &[u8] = b"x";
 /// Buckets of last sequences: with [`RECORD_BYTES_MAX`] and 25 bytes a conversation, room for
 /// 16 million conversations.
 const BUCKETS: u16 = 4096;
@@ -129,8 +141,55 @@ impl State {
         self.unpacked(CHECKPOINT, unpack_checkpoint)
     }
 
-    pub(super) fn peer(&self, peer: &PeerId) -> Result<Option<Peer>, DatabaseError> {
-        self.unpacked(&peer_key(peer), unpack_peer)
+    /// A peer, with what it takes part in and the receipts that are due.
+    pub(super) fn peer(&self, id: &PeerId) -> Result<Option<Peer>, DatabaseError> {
+        let Some(mut peer) = self.unpacked(&peer_key(id), unpack_peer)? else { return Ok(None) };
+        let parts = parts_key(id);
+        for row in self.database.scan(&parts, &parts) {
+            let (key, value) = row?;
+            let conversation = key[parts.len()..].try_into().ok();
+            let part = unpack_part(&value).map_err(DatabaseError::value(&self.database.path))?;
+            if let Some(key) = conversation {
+                peer.parts.restore(ConversationId::from_key(&key), part);
+            }
+        }
+        peer.receipts = self.unpacked(&receipts_key(id), unpack_receipts)?.unwrap_or_default();
+        Ok(Some(peer))
+    }
+
+    pub(super) fn group(&self, id: GroupId) -> Result<Option<Group>, DatabaseError> {
+        self.unpacked(&group_key(id), |bytes| unpack_group(id, bytes))
+    }
+
+    pub(super) fn group_count(&self) -> Result<usize, DatabaseError> {
+        let mut count = 0;
+        for row in self.database.scan(GROUP, GROUP) {
+            row?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The nonces that were used, and when each is forgotten. What cannot be read is left out.
+    pub(super) fn nonces(&self) -> Result<Vec<(NonceKey, i64)>, DatabaseError> {
+        let mut nonces = Vec::new();
+        for row in self.database.scan(NONCE, NONCE) {
+            let (key, value) = row?;
+            if let (Ok(key), Ok(expires_ms)) = (key[1..].try_into(), unpack_nonce(&value)) {
+                nonces.push((key, expires_ms));
+            }
+        }
+        Ok(nonces)
+    }
+
+    /// The messages that were taken back.
+    pub(super) fn recalled(&self) -> Result<BTreeSet<MessageId>, DatabaseError> {
+        let mut recalled = BTreeSet::new();
+        for row in self.database.scan(RECALLED, RECALLED) {
+            let (key, _) = row?;
+            recalled.extend(key[1..].try_into().map(|id| MessageId(i64::from_be_bytes(id))).ok());
+        }
+        Ok(recalled)
     }
 
     /// Up to `max` peers from a key on, each with the time of its oldest waiting message, and the
@@ -165,7 +224,7 @@ impl State {
         peer: &PeerId,
         first: MessageId,
         wanted: impl Fn(MessageId) -> bool,
-    ) -> Result<Vec<Message>, DatabaseError> {
+    ) -> Result<Vec<Item>, DatabaseError> {
         let row = self.unpacked(&row_key(peer, first), |bytes| unpack_row(bytes, wanted))?;
         Ok(row.unwrap_or_default())
     }
@@ -265,6 +324,47 @@ impl Changes {
         self.count += 1;
     }
 
+    pub(super) fn part(&mut self, peer: &PeerId, conversation: &ConversationId, part: &Part) {
+        self.write(&part_key(peer, conversation), pack_part(part));
+    }
+
+    pub(super) fn remove_part(&mut self, peer: &PeerId, conversation: &ConversationId) {
+        self.batch.remove(&part_key(peer, conversation));
+        self.count += 1;
+    }
+
+    /// Writes the receipts that are due, or that none are.
+    pub(super) fn receipts(&mut self, peer: &PeerId, receipts: &Receipts) {
+        if receipts.due.is_empty() {
+            self.batch.remove(&receipts_key(peer));
+            self.count += 1;
+        } else {
+            self.write(&receipts_key(peer), pack_receipts(receipts));
+        }
+    }
+
+    pub(super) fn group(&mut self, group: &Group) {
+        self.write(&group_key(group.id), pack_group(group));
+    }
+
+    pub(super) fn nonce(&mut self, key: &NonceKey, expires_ms: i64) {
+        self.write(&[NONCE, key].concat(), pack_nonce(expires_ms));
+    }
+
+    pub(super) fn remove_nonce(&mut self, key: &NonceKey) {
+        self.batch.remove(&[NONCE, key].concat());
+        self.count += 1;
+    }
+
+    pub(super) fn recalled(&mut self, message: MessageId, entry: MessageId) {
+        self.write(&recalled_key(message), pack_recalled(entry));
+    }
+
+    pub(super) fn remove_recalled(&mut self, message: MessageId) {
+        self.batch.remove(&recalled_key(message));
+        self.count += 1;
+    }
+
     /// Makes all changes, or none.
     pub(super) fn apply(self, state: &State) -> Result<(), DatabaseError> {
         if self.count == 0 { Ok(()) } else { state.database.write_batch(self.batch) }
@@ -283,6 +383,26 @@ fn peer_key(peer: &PeerId) -> Vec<u8> {
 fn row_key(peer: &PeerId, first: MessageId) -> Vec<u8> {
     // A peer's id has no control characters, so the zero byte ends it.
     [b"w", peer.as_str().as_bytes(), &[0], &first.0.to_be_bytes()].concat()
+}
+
+fn parts_key(peer: &PeerId) -> Vec<u8> {
+    [b"t", peer.as_str().as_bytes(), &[0]].concat()
+}
+
+fn part_key(peer: &PeerId, conversation: &ConversationId) -> Vec<u8> {
+    [&parts_key(peer)[..], &conversation.key()].concat()
+}
+
+fn receipts_key(peer: &PeerId) -> Vec<u8> {
+    [b"k", peer.as_str().as_bytes()].concat()
+}
+
+fn group_key(group: GroupId) -> Vec<u8> {
+    [GROUP, &group.0].concat()
+}
+
+fn recalled_key(message: MessageId) -> Vec<u8> {
+    [RECALLED, &message.0.to_be_bytes()].concat()
 }
 
 fn bucket_key(bucket: u16) -> [u8; 3] {

@@ -1,0 +1,68 @@
+//! What the commit thread answers: the head of the ledger, to those who read.
+//!
+//! # Invariants
+//!
+//! * Nothing is told that is not durable, but for what a peer has read or whose member it is.
+
+use crate::store::KnownDevice;
+use crate::store::commit::Committer;
+use crate::store::peer::Device;
+use crate::store::queue::Question;
+use crate::store::segment::DatabaseError;
+use crate::store::{WaitingItem, WaitingPage};
+
+impl<T: Send + 'static> Committer<T> {
+    /// Answers a question; who asked may have gone.
+    pub(super) fn answer(&mut self, question: Question) -> Result<(), DatabaseError> {
+        match question {
+            Question::Waiting { peer: id, after, max, answer } => {
+                // What is in the ledger but behind the head is not durable yet.
+                let head = self.log.last;
+                let peer = self.ledger.peer(&id)?;
+                let from = peer.waiting.partition_point(|waiting| waiting.id <= after);
+                let durable = peer.waiting.partition_point(|waiting| waiting.id <= head);
+                let to = durable.min(from + max).max(from);
+                let items = peer
+                    .waiting
+                    .range(from..to)
+                    .map(|waiting| WaitingItem { id: waiting.id, item: waiting.body.clone() });
+                let items = items.collect();
+                let is_all = to >= durable;
+                let rows = peer.rows.iter().map(|row| (row.first, row.last)).collect();
+                let _ = answer.send(WaitingPage { items, rows, is_all, head });
+            }
+            Question::Segment { conversation, answer } => {
+                let key = conversation.key();
+                let segment = self.ledger.sequences.segment(&self.ledger.state, &key)?;
+                let _ = answer.send(segment);
+            }
+            Question::Group { group, answer } => {
+                let _ = answer.send(self.ledger.groups.find(&self.ledger.state, group)?);
+            }
+            Question::Conversations { peer, before, max, answer } => {
+                let _ = answer.send(self.ledger.peer(&peer)?.parts.page(before, max));
+            }
+            Question::Devices { peer, answer } => {
+                let device = |device: &Device| KnownDevice {
+                    device: device.id.clone(),
+                    flag: device.flag,
+                    online: device.session.is_some(),
+                    seen_ms: device.seen_ms,
+                };
+                let peer = self.ledger.peer(&peer)?;
+                let _ = answer.send(peer.devices.iter().map(device).collect());
+            }
+            Question::WereOnline { peers, answer } => {
+                let run = self.ledger.checkpoint.run;
+                let mut online = Vec::new();
+                for peer in peers {
+                    if self.ledger.peer(&peer)?.was_online(run) {
+                        online.push(peer);
+                    }
+                }
+                let _ = answer.send(online);
+            }
+        }
+        Ok(())
+    }
+}

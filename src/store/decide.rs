@@ -1,0 +1,364 @@
+//! What becomes of each request: what only the order of the log can decide.
+//!
+//! # Invariants
+//!
+//! * What is refused leaves no entry. What has an entry is applied to the ledger at once, so that
+//!   the next request of the same commit sees it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::group::GroupChange;
+use crate::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::limits::{GROUPS_MAX, GROUPS_PER_PEER_MAX};
+use crate::reason::Reason;
+use crate::store::commit::{Committer, Draft};
+use crate::store::entry::{Entry, GroupAction, Mark, Message, Opening, Recall, content_hash};
+use crate::store::group::Change;
+use crate::store::ledger::Changed;
+use crate::store::log::place;
+use crate::store::part::Reach;
+use crate::store::queue::{NewMessage, Request};
+use crate::store::segment::DatabaseError;
+use crate::store::sender::Verdict;
+use crate::store::{Opened, Outcome};
+
+/// A request that is refused, or a disk that fails.
+enum Stop {
+    Refused(Reason),
+    Failed(DatabaseError),
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl From<DatabaseError> for Stop {
+    fn from(error: DatabaseError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<T: Send + 'static> Committer<T> {
+    pub(super) fn decide(
+        &mut self,
+        mut caller: Option<T>,
+        request: Request,
+        draft: &mut Draft<T>,
+    ) -> Result<(), DatabaseError> {
+        let decided = match request {
+            Request::Message(new) => self.decide_message(&mut caller, new, draft),
+            Request::Open(opening) => self.decide_open(&mut caller, opening, draft),
+            Request::End { peer, device, session, closed } => {
+                self.decide_end(&mut caller, (peer, device), session, closed, draft)
+            }
+            Request::Ack { peer, device, id } => self.decide_ack(peer, device, id, draft),
+            Request::Read { peer, conversation, sequence } => {
+                self.decide_read(&mut caller, peer, conversation, sequence, draft)
+            }
+            Request::Recall { message, by } => self.decide_recall(&mut caller, &message, by, draft),
+            Request::Group { group, by, action } => {
+                self.decide_group(&mut caller, group, by, action, draft)
+            }
+            Request::Nonce { peer, nonce, expires_ms } => {
+                self.decide_nonce(&mut caller, peer, nonce, expires_ms, draft)
+            }
+        };
+        let overflows = self.ledger.overflows.drain(..);
+        draft.outcomes.extend(overflows.map(|(peer, id)| Outcome::Overflowed { peer, id }));
+        match decided {
+            Ok(()) => Ok(()),
+            Err(Stop::Failed(error)) => Err(error),
+            Err(Stop::Refused(reason)) => {
+                let refused = caller.map(|caller| Outcome::Refused { caller, reason });
+                draft.outcomes.extend(refused);
+                Ok(())
+            }
+        }
+    }
+
+    fn decide_open(
+        &mut self,
+        caller: &mut Option<T>,
+        opening: Opening,
+        draft: &mut Draft<T>,
+    ) -> Result<(), Stop> {
+        let (id, at_ms) = (draft.next, draft.at_ms);
+        self.push(&Entry::Opened(opening.clone()), draft)?;
+        let found = self.ledger.open(&opening, id, at_ms)?;
+        let Some((caller, found)) = caller.take().zip(found) else { return Ok(()) };
+        let marks = self.ledger.peer(&opening.peer)?.parts.marks_after(found.cursor, &opening.peer);
+        let opened = Opened {
+            session: SessionId(id.0),
+            device: opening.device,
+            cursor: found.cursor,
+            next_number: found.next_number,
+            waiting: found.waiting,
+            loss: found.loss,
+            replaced: found.replaced,
+            at_ms,
+            marks,
+        };
+        draft.outcomes.push(Outcome::Opened { caller, opened });
+        Ok(())
+    }
+
+    fn decide_end(
+        &mut self,
+        caller: &mut Option<T>,
+        (peer, device): (PeerId, DeviceId),
+        session: SessionId,
+        closed: bool,
+        draft: &mut Draft<T>,
+    ) -> Result<(), Stop> {
+        let at = (draft.next, draft.at_ms);
+        self.ledger.end(&peer, &device, session, closed, at)?;
+        self.push(&Entry::Ended { peer: peer.clone(), device, session, closed }, draft)?;
+        draft.outcomes.push(Outcome::Ended { caller: caller.take(), peer, closed });
+        Ok(())
+    }
+
+    fn decide_ack(
+        &mut self,
+        peer: PeerId,
+        device: DeviceId,
+        acked: MessageId,
+        draft: &mut Draft<T>,
+    ) -> Result<(), Stop> {
+        let (at_ms, entry) = (draft.at_ms, draft.next);
+        let receipts = self.ledger.acknowledge(&peer, &device, acked, (entry, at_ms))?;
+        self.push(&Entry::Acked { peer: peer.clone(), device, id: acked }, draft)?;
+        for asked in receipts {
+            let (to, conversation, sequence) = (asked.from, asked.conversation, asked.sequence);
+            let reach = Reach { sequence, at_ms, entry: draft.next };
+            self.ledger.delivered(&to, &peer, conversation, reach)?;
+            let (told, by) = (to.clone(), peer.clone());
+            self.push(&Entry::Delivered { to, by, conversation, sequence }, draft)?;
+            let mark = Mark { conversation, peer: peer.clone(), read: false, sequence, at_ms };
+            let to = vec![told];
+            draft.outcomes.push(Outcome::Marked { caller: None, mark: Some(mark), to });
+        }
+        Ok(())
+    }
+
+    fn decide_message(
+        &mut self,
+        caller: &mut Option<T>,
+        new: NewMessage,
+        draft: &mut Draft<T>,
+    ) -> Result<(), Stop> {
+        let hash = content_hash(&new.conversation, &new.client_msg_no, &new.body);
+        match self.ledger.judge(&new.from, &new.origin, hash)? {
+            Verdict::Repeat(stored) => {
+                self.metrics.repeats.inc();
+                let (id, sequence, at_ms) = (stored.id, stored.sequence, stored.at_ms);
+                let repeated =
+                    caller.take().map(|caller| Outcome::Repeated { caller, id, sequence, at_ms });
+                draft.outcomes.extend(repeated);
+                return Ok(());
+            }
+            Verdict::Refused(reason) => return Err(reason.into()),
+            Verdict::New if self.housekeeping.is_full() => return Err(Reason::StorageFull.into()),
+            Verdict::New => {}
+        }
+        self.check_membership(&new)?;
+        self.store(caller, new, hash, draft)
+    }
+
+    /// Whether the sender may write to the group, if it is one.
+    fn check_membership(&mut self, new: &NewMessage) -> Result<(), Stop> {
+        let ConversationId::Group(group) = new.conversation else { return Ok(()) };
+        let group = self.ledger.groups.find(&self.ledger.state, group)?;
+        let group = group.ok_or(Reason::NoSuchGroup)?;
+        if group.open {
+            return Err(Reason::NotInOpenGroup.into());
+        }
+        group.member_since(&new.from).ok_or(Reason::NotMember)?;
+        Ok(())
+    }
+
+    /// Gives a new message its place in the log and in its conversation.
+    fn store(
+        &mut self,
+        caller: &mut Option<T>,
+        new: NewMessage,
+        hash: u32,
+        draft: &mut Draft<T>,
+    ) -> Result<(), Stop> {
+        let at_ms = draft.at_ms;
+        let next = self.ledger.next(&new.conversation.key(), draft.segment)?;
+        let expires_ms = if new.ttl_ms == 0 { 0 } else { at_ms.saturating_add(new.ttl_ms) };
+        let message = Arc::new(Message {
+            id: draft.next,
+            sequence: next.sequence,
+            at_ms,
+            expires_ms,
+            conversation: new.conversation,
+            from: new.from,
+            to: new.to,
+            receipt: new.receipt,
+            client_msg_no: new.client_msg_no,
+            body: new.body,
+        });
+        let members = self.ledger.members(&message)?;
+        let to = members.as_deref().unwrap_or(&message.to);
+        let (origin, place_in) = (&new.origin, (next.previous, draft.segment));
+        self.ledger.message(&message, to, origin, hash, place_in)?;
+        let entry = Entry::Message { message: message.clone(), origin: new.origin, hash };
+        self.push(&entry, draft)?;
+        draft.places.extend(place(&entry, next.previous));
+        self.metrics.messages.inc();
+        draft.outcomes.push(Outcome::Stored { caller: caller.take(), message, members });
+        Ok(())
+    }
+
+    fn decide_read(
+        &mut self,
+        caller: &mut Option<T>,
+        peer: PeerId,
+        conversation: ConversationId,
+        sequence: u32,
+        draft: &mut Draft<T>,
+    ) -> Result<(), Stop> {
+        let at_ms = draft.at_ms;
+        let part = self.ledger.peer(&peer)?.parts.get(&conversation);
+        let part = part.ok_or(Reason::NoSuchMessage)?;
+        let sequence = sequence.min(part.sequence);
+        let others = part.others.to_vec();
+        if sequence <= part.read() {
+            let (caller, mark, to) = (caller.take(), None, Vec::new());
+            draft.outcomes.push(Outcome::Marked { caller, mark, to });
+            return Ok(());
+        }
+        let reach = Reach { sequence, at_ms, entry: draft.next };
+        self.ledger.read(&peer, &others, conversation, reach)?;
+        let mut to = others.clone();
+        let entry = Entry::Read { peer: peer.clone(), conversation, sequence, others };
+        self.push(&entry, draft)?;
+        to.push(peer.clone());
+        let mark = Some(Mark { conversation, peer, read: true, sequence, at_ms });
+        draft.outcomes.push(Outcome::Marked { caller: caller.take(), mark, to });
+        Ok(())
+    }
+
+    fn decide_recall(
+        &mut self,
+        caller: &mut Option<T>,
+        message: &Message,
+        by: Option<PeerId>,
+        draft: &mut Draft<T>,
+    ) -> Result<(), Stop> {
+        if by.as_ref().is_some_and(|by| *by != message.from) {
+            return Err(Reason::NoSuchMessage.into());
+        }
+        if self.ledger.recalled.contains(message.id) {
+            let caller = caller.take();
+            draft.outcomes.push(Outcome::Recalled { caller, notice: None });
+            return Ok(());
+        }
+        let within_ms = self.options.recall_within.as_millis() as i64;
+        if by.is_some() && draft.at_ms.saturating_sub(message.at_ms) > within_ms {
+            return Err(Reason::TooLate.into());
+        }
+        if self.ledger.recalled.is_full() {
+            return Err(Reason::Busy.into());
+        }
+        let recall = Recall {
+            message: message.id,
+            conversation: message.conversation,
+            sequence: message.sequence,
+            by,
+            concerned: message.to.iter().chain([&message.from]).cloned().collect(),
+        };
+        let notice = self.ledger.recall(&recall, (draft.next, draft.at_ms))?;
+        self.push(&Entry::Recalled(recall), draft)?;
+        let (caller, notice) = (caller.take(), Some(notice));
+        draft.outcomes.push(Outcome::Recalled { caller, notice });
+        Ok(())
+    }
+
+    fn decide_group(
+        &mut self,
+        caller: &mut Option<T>,
+        group: GroupId,
+        by: Option<PeerId>,
+        mut action: GroupAction,
+        draft: &mut Draft<T>,
+    ) -> Result<(), Stop> {
+        let at = (draft.next, draft.at_ms);
+        let found = self.ledger.groups.find(&self.ledger.state, group)?;
+        let changed = if let GroupAction::Create { members, open, .. } = &mut action {
+            members.sort_unstable();
+            members.dedup();
+            if !*open {
+                self.check_group_counts(members)?;
+            }
+            if found.is_some() || self.ledger.groups.count >= GROUPS_MAX {
+                return Err(Reason::TooManyGroups.into());
+            }
+            let changed = self.ledger.create_group(group, by.as_ref(), &action, at)?;
+            self.push(&Entry::GroupCreated { group, by, action }, draft)?;
+            changed
+        } else {
+            let found = found.ok_or(Reason::NoSuchGroup)?;
+            let members_max = self.options.group_members_max;
+            let Some(change) = found.judge(by.as_ref(), action, members_max)? else {
+                let (caller, notice) = (caller.take(), None);
+                draft.outcomes.push(Outcome::Grouped { caller, group: found, notice });
+                return Ok(());
+            };
+            drop(found);
+            self.change_group(group, by, change, draft)?
+        };
+        if let Some((group, notice)) = changed {
+            draft.outcomes.push(Outcome::Grouped { caller: caller.take(), group, notice });
+        }
+        Ok(())
+    }
+
+    fn change_group(
+        &mut self,
+        group: GroupId,
+        by: Option<PeerId>,
+        change: Change,
+        draft: &mut Draft<T>,
+    ) -> Result<Changed, Stop> {
+        if let GroupChange::Joined | GroupChange::Invited = change.change {
+            self.check_group_counts(&change.peers)?;
+        }
+        let key = ConversationId::Group(group).key();
+        let sequence = self.ledger.next(&key, draft.segment)?.sequence - 1;
+        let at = (draft.next, draft.at_ms);
+        let changed = self.ledger.change_group(group, by.as_ref(), &change, sequence, at)?;
+        self.push(&Entry::GroupChanged { group, by, change, sequence }, draft)?;
+        Ok(changed)
+    }
+
+    /// Whether each of the peers may be a member of one more group.
+    fn check_group_counts(&mut self, peers: &[PeerId]) -> Result<(), Stop> {
+        for peer in peers {
+            if self.ledger.peer(peer)?.parts.group_count() >= GROUPS_PER_PEER_MAX {
+                return Err(Reason::TooManyGroups.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn decide_nonce(
+        &mut self,
+        caller: &mut Option<T>,
+        peer: PeerId,
+        nonce: Bytes,
+        expires_ms: i64,
+        draft: &mut Draft<T>,
+    ) -> Result<(), Stop> {
+        self.ledger.nonces.judge(&peer, &nonce, draft.at_ms)?;
+        self.ledger.nonces.note(&peer, &nonce, expires_ms);
+        self.push(&Entry::Nonce { peer, nonce, expires_ms }, draft)?;
+        draft.outcomes.extend(caller.take().map(|caller| Outcome::Noted { caller }));
+        Ok(())
+    }
+}

@@ -1,0 +1,396 @@
+//! The stored form of entries: one type for each version.
+//!
+//! # Invariants
+//!
+//! * Reading gives back what was written, or an error; it never panics.
+
+use bytes::Bytes;
+use rkyv::string::ArchivedString;
+use rkyv::with::Map;
+use rkyv::{Archive, Serialize};
+
+use crate::group::{GroupChange, Rules, Who};
+use crate::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::store::archive::{AsText, ValueError};
+use crate::store::entry::{Entry, GroupAction, Message, News, Notice, Opening, Origin, Recall};
+use crate::store::group::Change;
+
+#[derive(Archive, Serialize)]
+pub(super) struct MessageV1 {
+    sequence: u32,
+    expires_ms: i64,
+    conversation: [u8; 17],
+    #[rkyv(with = AsText)]
+    from: PeerId,
+    #[rkyv(with = Map<AsText>)]
+    to: Vec<PeerId>,
+    receipt: bool,
+    client_msg_no: Bytes,
+    body: Bytes,
+}
+
+impl MessageV1 {
+    pub(super) fn new(message: &Message) -> Self {
+        Self {
+            sequence: message.sequence,
+            expires_ms: message.expires_ms,
+            conversation: message.conversation.key(),
+            from: message.from.clone(),
+            to: message.to.clone(),
+            receipt: message.receipt,
+            client_msg_no: message.client_msg_no.clone(),
+            body: message.body.clone(),
+        }
+    }
+}
+
+impl ArchivedMessageV1 {
+    pub(super) fn message(&self, id: MessageId, at_ms: i64) -> Result<Message, ValueError> {
+        Ok(Message {
+            id,
+            sequence: self.sequence.to_native(),
+            at_ms,
+            expires_ms: self.expires_ms.to_native(),
+            conversation: ConversationId::from_key(&self.conversation),
+            from: peer(&self.from)?,
+            to: self.to.iter().map(|to| peer(to)).collect::<Result<_, _>>()?,
+            receipt: self.receipt,
+            client_msg_no: Bytes::copy_from_slice(&self.client_msg_no),
+            body: Bytes::copy_from_slice(&self.body),
+        })
+    }
+}
+
+#[derive(Archive, Serialize)]
+pub(super) enum EntryV1 {
+    Message {
+        message: MessageV1,
+        #[rkyv(with = AsText)]
+        device: DeviceId,
+        instance: u64,
+        number: u64,
+        answered: u64,
+        hash: u32,
+    },
+    Opened {
+        #[rkyv(with = AsText)]
+        peer: PeerId,
+        #[rkyv(with = AsText)]
+        device: DeviceId,
+        flag: u8,
+        instance: u64,
+        client: String,
+        cursor: i64,
+    },
+    Ended {
+        #[rkyv(with = AsText)]
+        peer: PeerId,
+        #[rkyv(with = AsText)]
+        device: DeviceId,
+        session: i64,
+        closed: bool,
+    },
+    Acked {
+        #[rkyv(with = AsText)]
+        peer: PeerId,
+        #[rkyv(with = AsText)]
+        device: DeviceId,
+        id: i64,
+    },
+    Started {
+        run: u32,
+    },
+    Read {
+        #[rkyv(with = AsText)]
+        peer: PeerId,
+        conversation: [u8; 17],
+        sequence: u32,
+        #[rkyv(with = Map<AsText>)]
+        others: Vec<PeerId>,
+    },
+    Delivered {
+        #[rkyv(with = AsText)]
+        to: PeerId,
+        #[rkyv(with = AsText)]
+        by: PeerId,
+        conversation: [u8; 17],
+        sequence: u32,
+    },
+    Recalled {
+        recall: RecallV1,
+    },
+    GroupCreated {
+        group: [u8; 12],
+        /// An empty text is nobody.
+        by: String,
+        open: bool,
+        rules: [u8; 3],
+        metadata: Bytes,
+        #[rkyv(with = Map<AsText>)]
+        members: Vec<PeerId>,
+    },
+    GroupChanged {
+        group: [u8; 12],
+        by: String,
+        change: u8,
+        #[rkyv(with = Map<AsText>)]
+        peers: Vec<PeerId>,
+        rules: Option<[u8; 3]>,
+        metadata: Option<Bytes>,
+        sequence: u32,
+    },
+    Nonce {
+        #[rkyv(with = AsText)]
+        peer: PeerId,
+        nonce: Bytes,
+        expires_ms: i64,
+    },
+}
+
+#[derive(Archive, Serialize)]
+pub(super) struct RecallV1 {
+    message: i64,
+    conversation: [u8; 17],
+    sequence: u32,
+    by: String,
+    #[rkyv(with = Map<AsText>)]
+    concerned: Vec<PeerId>,
+}
+
+impl RecallV1 {
+    pub(super) fn new(recall: &Recall) -> Self {
+        Self {
+            message: recall.message.0,
+            conversation: recall.conversation.key(),
+            sequence: recall.sequence,
+            by: name(recall.by.as_ref()),
+            concerned: recall.concerned.clone(),
+        }
+    }
+}
+
+impl RecallV1 {
+    /// The recall of which a notice tells, for an inbox: whom else it concerns is not in there.
+    pub(super) fn of(notice: &Notice) -> Option<Self> {
+        let News::Recalled(message, sequence) = notice.news else { return None };
+        Some(Self {
+            message: message.0,
+            conversation: notice.conversation.key(),
+            sequence,
+            by: name(notice.by.as_ref()),
+            concerned: Vec::new(),
+        })
+    }
+}
+
+impl ArchivedRecallV1 {
+    pub(super) fn recall(&self) -> Result<Recall, ValueError> {
+        Ok(Recall {
+            message: MessageId(self.message.to_native()),
+            conversation: ConversationId::from_key(&self.conversation),
+            sequence: self.sequence.to_native(),
+            by: maybe_peer(&self.by)?,
+            concerned: peers(&self.concerned)?,
+        })
+    }
+}
+
+impl EntryV1 {
+    pub(super) fn new(entry: &Entry) -> Self {
+        match entry {
+            Entry::Message { message, origin, hash } => Self::Message {
+                message: MessageV1::new(message),
+                device: origin.device.clone(),
+                instance: origin.instance,
+                number: origin.number,
+                answered: origin.answered,
+                hash: *hash,
+            },
+            Entry::Opened(opening) => Self::Opened {
+                peer: opening.peer.clone(),
+                device: opening.device.clone(),
+                flag: opening.flag as u8,
+                instance: opening.instance,
+                client: opening.client.clone(),
+                cursor: opening.cursor.0,
+            },
+            Entry::Ended { peer, device, session, closed } => Self::Ended {
+                peer: peer.clone(),
+                device: device.clone(),
+                session: session.0,
+                closed: *closed,
+            },
+            Entry::Acked { peer, device, id } => {
+                Self::Acked { peer: peer.clone(), device: device.clone(), id: id.0 }
+            }
+            Entry::Started { run } => Self::Started { run: *run },
+            Entry::Read { peer, conversation, sequence, others } => Self::Read {
+                peer: peer.clone(),
+                conversation: conversation.key(),
+                sequence: *sequence,
+                others: others.clone(),
+            },
+            Entry::Delivered { to, by, conversation, sequence } => Self::Delivered {
+                to: to.clone(),
+                by: by.clone(),
+                conversation: conversation.key(),
+                sequence: *sequence,
+            },
+            Entry::Recalled(recall) => Self::Recalled { recall: RecallV1::new(recall) },
+            Entry::GroupCreated { group, by, action } => Self::created(group, by.as_ref(), action),
+            Entry::GroupChanged { group, by, change, sequence } => Self::GroupChanged {
+                group: group.0,
+                by: name(by.as_ref()),
+                change: change.change as u8,
+                peers: change.peers.clone(),
+                rules: change.rules.map(rules_bytes),
+                metadata: change.metadata.clone(),
+                sequence: *sequence,
+            },
+            Entry::Nonce { peer, nonce, expires_ms } => {
+                Self::Nonce { peer: peer.clone(), nonce: nonce.clone(), expires_ms: *expires_ms }
+            }
+        }
+    }
+
+    /// A group is only created by the action of that name; another would create an empty one.
+    fn created(group: &GroupId, by: Option<&PeerId>, action: &GroupAction) -> Self {
+        let (open, rules, metadata, members) = match action {
+            GroupAction::Create { open, rules, metadata, members } => {
+                (*open, *rules, metadata.clone(), members.clone())
+            }
+            _ => Default::default(),
+        };
+        let (group, by, rules) = (group.0, name(by), rules_bytes(rules));
+        Self::GroupCreated { group, by, open, rules, metadata, members }
+    }
+}
+
+impl ArchivedEntryV1 {
+    pub(super) fn entry(&self, id: MessageId, at_ms: i64) -> Result<Entry, ValueError> {
+        Ok(match self {
+            Self::Message { message, device: on, instance, number, answered, hash } => {
+                Entry::Message {
+                    message: message.message(id, at_ms)?.into(),
+                    origin: Origin {
+                        device: device(on)?,
+                        instance: instance.to_native(),
+                        number: number.to_native(),
+                        answered: answered.to_native(),
+                    },
+                    hash: hash.to_native(),
+                }
+            }
+            Self::Opened { peer: who, device: on, flag, instance, client, cursor } => {
+                Entry::Opened(Opening {
+                    peer: peer(who)?,
+                    device: device(on)?,
+                    flag: DeviceFlag::from_number(*flag).unwrap_or_default(),
+                    instance: instance.to_native(),
+                    client: client.as_str().to_owned(),
+                    cursor: MessageId(cursor.to_native()),
+                })
+            }
+            Self::Ended { peer: who, device: on, session, closed } => Entry::Ended {
+                peer: peer(who)?,
+                device: device(on)?,
+                session: SessionId(session.to_native()),
+                closed: *closed,
+            },
+            Self::Acked { peer: who, device: on, id } => Entry::Acked {
+                peer: peer(who)?,
+                device: device(on)?,
+                id: MessageId(id.to_native()),
+            },
+            Self::Started { run } => Entry::Started { run: run.to_native() },
+            _ => self.later_entry()?,
+        })
+    }
+
+    /// The entries about marks, groups and nonces.
+    fn later_entry(&self) -> Result<Entry, ValueError> {
+        Ok(match self {
+            Self::Read { peer: who, conversation, sequence, others } => Entry::Read {
+                peer: peer(who)?,
+                conversation: ConversationId::from_key(conversation),
+                sequence: sequence.to_native(),
+                others: peers(others)?,
+            },
+            Self::Delivered { to, by, conversation, sequence } => Entry::Delivered {
+                to: peer(to)?,
+                by: peer(by)?,
+                conversation: ConversationId::from_key(conversation),
+                sequence: sequence.to_native(),
+            },
+            Self::Recalled { recall } => Entry::Recalled(recall.recall()?),
+            Self::GroupCreated { group, by, open, rules, metadata, members } => {
+                Entry::GroupCreated {
+                    group: GroupId(*group),
+                    by: maybe_peer(by)?,
+                    action: GroupAction::Create {
+                        open: *open,
+                        rules: rules_of(*rules)?,
+                        metadata: Bytes::copy_from_slice(metadata),
+                        members: peers(members)?,
+                    },
+                }
+            }
+            Self::GroupChanged { group, by, change, peers: who, rules, metadata, sequence } => {
+                Entry::GroupChanged {
+                    group: GroupId(*group),
+                    by: maybe_peer(by)?,
+                    change: Change {
+                        change: GroupChange::from_number(*change)
+                            .ok_or_else(|| ValueError::damaged("unknown change of a group"))?,
+                        peers: peers(who)?,
+                        rules: rules.as_ref().map(|rules| rules_of(*rules)).transpose()?,
+                        metadata: metadata.as_ref().map(|m| Bytes::copy_from_slice(m)),
+                    },
+                    sequence: sequence.to_native(),
+                }
+            }
+            Self::Nonce { peer: who, nonce, expires_ms } => Entry::Nonce {
+                peer: peer(who)?,
+                nonce: Bytes::copy_from_slice(nonce),
+                expires_ms: expires_ms.to_native(),
+            },
+            _ => return Err(ValueError::damaged("no entry")),
+        })
+    }
+}
+
+/// The text of a peer that may be nobody.
+pub(super) fn name(peer: Option<&PeerId>) -> String {
+    peer.map_or("", PeerId::as_str).to_owned()
+}
+
+/// The peer with this id, or nobody.
+pub(super) fn maybe_peer(text: &str) -> Result<Option<PeerId>, ValueError> {
+    if text.is_empty() { Ok(None) } else { peer(text).map(Some) }
+}
+
+/// The peers of a stored list.
+pub(super) fn peers(list: &[ArchivedString]) -> Result<Vec<PeerId>, ValueError> {
+    list.iter().map(|id| peer(id)).collect()
+}
+
+/// Rules as they are stored.
+pub(super) fn rules_bytes(rules: Rules) -> [u8; 3] {
+    [rules.invite as u8, rules.kick as u8, rules.edit as u8]
+}
+
+/// Rules that were stored.
+pub(super) fn rules_of(bytes: [u8; 3]) -> Result<Rules, ValueError> {
+    let who = |number| Who::from_number(number).ok_or_else(|| ValueError::damaged("unknown rule"));
+    Ok(Rules { invite: who(bytes[0])?, kick: who(bytes[1])?, edit: who(bytes[2])? })
+}
+
+/// The peer with an id that was valid when it was written.
+pub(super) fn peer(text: &str) -> Result<PeerId, ValueError> {
+    PeerId::new(text).map_err(ValueError::damaged)
+}
+
+/// The device with an id that was valid when it was written.
+pub(super) fn device(text: &str) -> Result<DeviceId, ValueError> {
+    DeviceId::new(text).map_err(ValueError::damaged)
+}

@@ -1,0 +1,247 @@
+//! What one peer takes part in: its conversations, how far it and the others have come in each.
+//!
+//! # Invariants
+//!
+//! * Marks never go back.
+//! * At most [`CONVERSATIONS_PER_PEER_MAX`] conversations are remembered; the one longest silent is
+//!   forgotten first, and a group that the peer is a member of never.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use crate::id::{ConversationId, MessageId, PeerId};
+use crate::limits::{CONVERSATIONS_PER_PEER_MAX, MARKS_AT_OPEN_MAX};
+use crate::store::entry::{Mark, Message};
+
+/// A peer's part in one conversation.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Part {
+    /// The other participants; empty in a group.
+    pub others: Arc<[PeerId]>,
+    /// Since which entry the peer is a member of this group; `NONE` if it is none.
+    pub since: MessageId,
+    /// The last message.
+    pub last: MessageId,
+    /// The number of the last message.
+    pub sequence: u32,
+    /// How far the peer has read.
+    pub(super) read: Reach,
+    /// How far the others have come, those that have.
+    pub(super) marks: Vec<OtherMark>,
+    /// It differs from its stored form.
+    pub(super) dirty: bool,
+}
+
+/// How far somebody has come, and which entry said so.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Reach {
+    pub(super) sequence: u32,
+    pub(super) at_ms: i64,
+    pub(super) entry: MessageId,
+}
+
+impl Reach {
+    fn advance(&mut self, to: Self) -> bool {
+        let advances = to.sequence > self.sequence;
+        if advances {
+            *self = to;
+        }
+        advances
+    }
+}
+
+/// How far another participant has come.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct OtherMark {
+    pub(super) peer: PeerId,
+    pub(super) delivered: Reach,
+    pub(super) read: Reach,
+}
+
+impl Part {
+    /// Up to which number the peer has read.
+    pub fn read(&self) -> u32 {
+        self.read.sequence
+    }
+
+    /// Messages that the peer has neither read nor sent.
+    pub fn unread(&self) -> u32 {
+        self.sequence.saturating_sub(self.read.sequence)
+    }
+}
+
+/// All conversations of one peer.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Parts {
+    parts: HashMap<ConversationId, Part, RandomState>,
+    /// Forgotten, but still in the state.
+    forgotten: Vec<ConversationId>,
+}
+
+impl Parts {
+    pub(super) fn get(&self, conversation: &ConversationId) -> Option<&Part> {
+        self.parts.get(conversation)
+    }
+
+    /// Puts back what was stored.
+    pub(super) fn restore(&mut self, conversation: ConversationId, part: Part) {
+        self.parts.insert(conversation, part);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The groups that the peer is a member of.
+    pub(super) fn group_count(&self) -> usize {
+        self.parts.values().filter(|part| part.since != MessageId::NONE).count()
+    }
+
+    /// The part in a conversation, to be changed by an entry.
+    fn part(
+        &mut self,
+        conversation: ConversationId,
+        others: impl FnOnce() -> Arc<[PeerId]>,
+    ) -> &mut Part {
+        if self.parts.len() >= CONVERSATIONS_PER_PEER_MAX && !self.parts.contains_key(&conversation)
+        {
+            let silent = self.parts.iter().filter(|(_, part)| part.since == MessageId::NONE);
+            if let Some((oldest, _)) = silent.min_by_key(|(_, part)| part.last) {
+                let oldest = *oldest;
+                self.parts.remove(&oldest);
+                self.forgotten.push(oldest);
+            }
+        }
+        let new = || Part { others: others(), ..Part::default() };
+        let part = self.parts.entry(conversation).or_insert_with(new);
+        part.dirty = true;
+        part
+    }
+
+    /// A message has come for `me`, or was sent by it.
+    pub(super) fn message(&mut self, message: &Message, me: &PeerId) {
+        let Message { conversation, id, sequence, at_ms, .. } = *message;
+        let part = self.part(conversation, || others(message, me));
+        if sequence <= part.sequence {
+            return;
+        }
+        part.last = id;
+        // What a member was not sent is not unread.
+        let is_first = std::mem::replace(&mut part.sequence, sequence) == 0;
+        if message.from == *me {
+            part.read.advance(Reach { sequence, at_ms, entry: id });
+        } else if is_first {
+            part.read.sequence = sequence - 1;
+        }
+    }
+
+    /// The peer is a member of a group, whose last message is number `sequence`.
+    pub(super) fn joined(&mut self, group: ConversationId, id: MessageId, sequence: u32) {
+        let part = self.part(group, Default::default);
+        (part.since, part.last) = (id, id);
+        part.sequence = part.sequence.max(sequence);
+        part.read.sequence = part.sequence;
+    }
+
+    /// The peer is no member any more.
+    pub(super) fn left(&mut self, group: ConversationId) {
+        if let Some(part) = self.parts.get_mut(&group) {
+            part.since = MessageId::NONE;
+            part.read.sequence = part.sequence;
+            part.dirty = true;
+        }
+    }
+
+    /// The peer has read a conversation.
+    pub(super) fn read(&mut self, conversation: ConversationId, reach: Reach) {
+        let Some(part) = self.parts.get_mut(&conversation) else { return };
+        part.dirty |= part.read.advance(reach);
+    }
+
+    /// Another participant has come further.
+    pub(super) fn mark(
+        &mut self,
+        conversation: ConversationId,
+        peer: &PeerId,
+        read: bool,
+        reach: Reach,
+    ) {
+        let Some(part) = self.parts.get_mut(&conversation) else { return };
+        let known = part.marks.iter().position(|mark| mark.peer == *peer);
+        let at = known.unwrap_or_else(|| {
+            let (delivered, read) = (Reach::default(), Reach::default());
+            part.marks.push(OtherMark { peer: peer.clone(), delivered, read });
+            part.marks.len() - 1
+        });
+        let mark = &mut part.marks[at];
+        let mark = if read { &mut mark.read } else { &mut mark.delivered };
+        part.dirty |= mark.advance(reach);
+    }
+
+    /// What has been marked by entries after `cursor`, oldest first; the newest if there is much.
+    pub(super) fn marks_after(&self, cursor: MessageId, me: &PeerId) -> Vec<Mark> {
+        let mut marks = Vec::new();
+        for (conversation, part) in &self.parts {
+            let mut tell = |peer: &PeerId, read: bool, reach: Reach| {
+                let Reach { sequence, at_ms, entry } = reach;
+                if entry > cursor {
+                    let (conversation, peer) = (*conversation, peer.clone());
+                    marks.push((entry, Mark { conversation, peer, read, sequence, at_ms }));
+                }
+            };
+            tell(me, true, part.read);
+            for mark in &part.marks {
+                tell(&mark.peer, false, mark.delivered);
+                tell(&mark.peer, true, mark.read);
+            }
+        }
+        marks.sort_by_key(|(entry, _)| *entry);
+        let newest = marks.len().saturating_sub(MARKS_AT_OPEN_MAX);
+        marks.drain(newest..).map(|(_, mark)| mark).collect()
+    }
+
+    /// Up to `max` conversations whose last message is before `before`, newest first, and whether
+    /// there are more.
+    pub(super) fn page(
+        &self,
+        before: MessageId,
+        max: usize,
+    ) -> (Vec<(ConversationId, Part)>, bool) {
+        let mut page: Vec<_> = self.parts.iter().filter(|(_, part)| part.last < before).collect();
+        page.sort_unstable_by_key(|(_, part)| std::cmp::Reverse(part.last));
+        let more = page.len() > max;
+        page.truncate(max);
+        (page.into_iter().map(|(id, part)| (*id, part.clone())).collect(), more)
+    }
+
+    /// Calls `write` with what differs from its stored form, and `remove` with what was forgotten.
+    pub(super) fn store(
+        &mut self,
+        mut write: impl FnMut(&ConversationId, &Part),
+        mut remove: impl FnMut(&ConversationId),
+    ) {
+        for conversation in self.forgotten.drain(..) {
+            if !self.parts.contains_key(&conversation) {
+                remove(&conversation);
+            }
+        }
+        for (conversation, part) in self.parts.iter_mut().filter(|(_, part)| part.dirty) {
+            write(conversation, part);
+            part.dirty = false;
+        }
+    }
+}
+
+/// The participants of a conversation of peers but `me`.
+fn others(message: &Message, me: &PeerId) -> Arc<[PeerId]> {
+    if let ConversationId::Group(_) = message.conversation {
+        return Arc::default();
+    }
+    let mut others: Vec<_> =
+        message.to.iter().chain([&message.from]).filter(|peer| *peer != me).cloned().collect();
+    others.sort_unstable();
+    others.dedup();
+    others.into()
+}

@@ -1,0 +1,95 @@
+//! Reading what lies on the disk: rows of inboxes, and messages of the log.
+//!
+//! # Invariants
+//!
+//! * It blocks, so it runs away from the async workers.
+//! * No body of a recalled message goes out, but to who recalls it.
+
+use std::sync::Arc;
+
+use crate::id::{MessageId, PeerId};
+use crate::store::catalog::{Catalog, HistoryOf};
+use crate::store::entry::{Entry, Item, Message, Past, Placed};
+use crate::store::recalled::Recalled;
+use crate::store::segment::DatabaseError;
+use crate::store::state::State;
+use crate::store::{Loss, WaitingPage};
+
+/// What readers share with the commit thread.
+#[derive(Clone, Debug)]
+pub(super) struct Reader {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) state: Arc<State>,
+    pub(super) recalled: Recalled,
+}
+
+impl Reader {
+    /// The items of a page, from memory, rows and the log; and what of them is nowhere any more.
+    pub(super) fn waiting(
+        &self,
+        peer: &PeerId,
+        page: WaitingPage,
+    ) -> Result<(Vec<Item>, Loss), DatabaseError> {
+        let is_missing = |id: MessageId| {
+            let found = page.items.binary_search_by_key(&id, |item| item.id);
+            found.is_ok_and(|at| page.items[at].item.is_none())
+        };
+        let (first, last) = match (page.items.first(), page.items.last()) {
+            (Some(first), Some(last)) => (first.id, last.id),
+            _ => return Ok(Default::default()),
+        };
+        let mut items = Vec::with_capacity(page.items.len());
+        for (row, _) in page.rows.iter().filter(|row| row.0 <= last && row.1 >= first) {
+            items.extend(self.state.row(peer, *row, is_missing)?);
+        }
+        items.extend(page.items.iter().filter_map(|item| item.item.clone()));
+        items.sort_unstable_by_key(Item::id);
+        items.dedup_by_key(|item| item.id());
+        let mut loss = Loss::default();
+        for wanted in &page.items {
+            let Err(at) = items.binary_search_by_key(&wanted.id, Item::id) else { continue };
+            match self.shared(wanted.id)? {
+                Some(item) => items.insert(at, item),
+                None => loss = Loss { count: loss.count + 1, id: wanted.id },
+            }
+        }
+        items.retain(|item| !self.recalled.contains(item.id()));
+        Ok((items, loss))
+    }
+
+    /// What many inboxes share, from the log.
+    fn shared(&self, id: MessageId) -> Result<Option<Item>, DatabaseError> {
+        let Some(Placed { at_ms, entry, .. }) = self.catalog.entry(id)? else { return Ok(None) };
+        Ok(match entry {
+            Entry::Message { message, .. } => Some(Item::Message(message)),
+            Entry::Recalled(recall) => Some(Item::Notice(recall.notice(id, at_ms).into())),
+            Entry::GroupChanged { group, by, change, .. } => {
+                let notice = change.notice(id, at_ms, group, by.as_ref());
+                Some(Item::Notice(notice.into()))
+            }
+            Entry::GroupCreated { group, by, action } => {
+                let change = action.as_change(by.as_ref());
+                change.map(|c| Item::Notice(c.notice(id, at_ms, group, by.as_ref()).into()))
+            }
+            _ => None,
+        })
+    }
+
+    pub(super) fn history(
+        &self,
+        of: &HistoryOf,
+        head: Option<u32>,
+        before: MessageId,
+        max: usize,
+    ) -> Result<Vec<Past>, DatabaseError> {
+        let messages = self.catalog.history(of, head, before, max)?;
+        Ok(messages.into_iter().map(|message| self.recalled.past(message)).collect())
+    }
+
+    pub(super) fn message(&self, id: MessageId) -> Result<Option<Arc<Message>>, DatabaseError> {
+        Ok(match self.catalog.entry(id)?.map(|placed| placed.entry) {
+            Some(Entry::Message { message, .. }) => Some(message),
+            _ => None,
+        })
+    }
+}
