@@ -219,6 +219,10 @@ pub const HANDSHAKES_SETTING_MAX: usize = 65_536;
 pub const SEGMENT_BYTES_SETTING_MIN: u64 = 16 * 1024 * 1024;
 /// Bytes of a segment: one of 512 MiB already holds 300 MiB of memory while it is open.
 pub const SEGMENT_BYTES_SETTING_MAX: u64 = 1024 * 1024 * 1024;
+/// How long a peer without a session may be set to count as online: who is gone for longer is.
+pub const PRESENCE_GRACE_SETTING_MAX: Duration = Duration::from_secs(600);
+/// How long a sender may be set to have for a recall: as long as history is likely to be kept.
+pub const RECALL_WITHIN_SETTING_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// How long a drain may be set to take.
 pub const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 

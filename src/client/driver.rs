@@ -14,15 +14,18 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::client::connection::{Link, Live};
+use crate::client::groups::Rejoin;
 use crate::client::pace::Backoff;
-use crate::client::state::{EndGuard, Shared};
+use crate::client::state::{EndGuard, Shared, Told};
 use crate::client::stream::{Failure, Stream, await_opened, run_stream};
-use crate::client::{ConnectError, Incoming, OpenError, OpenOptions, Refusal, Session};
-use crate::limits::{
-    CLIENT_ANSWER_TIMEOUT, CLIENT_BACKOFF_MAX, CLIENT_WATCH_INTERVAL, FRAME_BYTES_MAX,
-    PROTOCOL_VERSION, WATCHED_MAX,
+use crate::client::{
+    ConnectError, Incoming, OpenError, OpenOptions, Refusal, Session, SignAction, SignError,
 };
-use crate::wire::{ClientFrame, Decoder, Open};
+use crate::limits::{
+    CLIENT_ANSWER_TIMEOUT, CLIENT_BACKOFF_MAX, CLIENT_SIGNATURES_REFUSED_MAX,
+    CLIENT_WATCH_INTERVAL, FRAME_BYTES_MAX, PROTOCOL_VERSION, WATCHED_MAX,
+};
+use crate::wire::{ClientFrame, Decoder, Open, Signature};
 
 /// Opens a session and starts its task.
 pub(super) async fn open(
@@ -64,6 +67,8 @@ struct Driver {
     backoff: Backoff,
     /// Why the last opening failed.
     failure: Option<Failure>,
+    /// Signatures refused in a row since the session was open.
+    refused: u32,
 }
 
 impl Driver {
@@ -76,6 +81,7 @@ impl Driver {
             bad: None,
             backoff: Backoff::new(),
             failure: None,
+            refused: 0,
         }
     }
 
@@ -132,6 +138,7 @@ impl Driver {
                 return Some(stream);
             }
             Ok(Err(Failure::Refused(refusal))) => OpenError::Refused(refusal),
+            Ok(Err(Failure::Unsigned(error))) => OpenError::Unsigned(error),
             Ok(Err(_)) => OpenError::Closed,
             Err(_) => self.failure.take().map_or(OpenError::TimedOut(None), Failure::timed_out),
         };
@@ -144,10 +151,11 @@ impl Driver {
         loop {
             let failure = match self.link.connected(self.bad).await {
                 Ok(live) => match self.try_open(&live).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(Failure::Refused(refusal)) if refusal.is_final() => {
-                        return Err(Failure::Refused(refusal));
+                    Ok(stream) => {
+                        self.refused = 0;
+                        return Ok(stream);
                     }
+                    Err(failure) if self.is_final(&failure) => return Err(failure),
                     Err(failure) => {
                         self.wait_after(&failure, &live).await;
                         failure
@@ -159,6 +167,22 @@ impl Driver {
             };
             tracing::debug!(?failure, "session not opened");
             self.failure = Some(failure);
+        }
+    }
+
+    /// Whether trying again makes no sense. A session that was open once gets a few fresh
+    /// signatures.
+    fn is_final(&mut self, failure: &Failure) -> bool {
+        let shared = &self.shared;
+        let resumes = shared.lock().was_open;
+        match failure {
+            Failure::Unsigned(_) => !resumes,
+            Failure::Refused(refusal) if resumes && refusal.is_about_signature() => {
+                self.refused += 1;
+                !shared.signing.is_on() || self.refused > CLIENT_SIGNATURES_REFUSED_MAX
+            }
+            Failure::Refused(refusal) => refusal.is_final(),
+            _ => false,
         }
     }
 
@@ -181,11 +205,34 @@ impl Driver {
     }
 
     async fn try_open(&self, live: &Live) -> Result<Stream, Failure> {
-        let open = tokio::time::timeout(CLIENT_ANSWER_TIMEOUT, self.open_stream(live));
+        let (told, signature) = self.sign().await.map_err(Failure::Unsigned)?;
+        let open = self.open_stream(live, told, signature);
+        let open = tokio::time::timeout(CLIENT_ANSWER_TIMEOUT, open);
         open.await.unwrap_or(Err(Failure::Unanswered))
     }
 
-    async fn open_stream(&self, live: &Live) -> Result<Stream, Failure> {
+    /// Gets fresh signatures for the Open, and for the open group that the session was in.
+    async fn sign(&self) -> Result<(Told, Option<Signature>), SignError> {
+        let (asked, group) = {
+            let state = self.shared.lock();
+            (state.watching.all(), state.open_group)
+        };
+        let (signing, peer) = (&self.shared.signing, &self.options.peer);
+        let signed = signing.sign(peer.clone(), SignAction::Open, asked.clone());
+        let (watch, signature) = signed.await?;
+        let rejoin = match group {
+            Some(group) => Some(Rejoin::sign(signing, peer.clone(), group).await),
+            None => None,
+        };
+        Ok((Told { asked, watch, rejoin, ..Told::default() }, signature))
+    }
+
+    async fn open_stream(
+        &self,
+        live: &Live,
+        told: Told,
+        signature: Option<Signature>,
+    ) -> Result<Stream, Failure> {
         let (mut send, mut recv) = live.connection.open_bi().await?;
         let (device, cursor) = self.shared.open_from();
         let open = Open {
@@ -198,8 +245,8 @@ impl Driver {
             client: self.link.options.client.as_str().into(),
             epoch: cursor.epoch,
             cursor: cursor.id,
-            watch: self.options.watch.clone(),
-            signature: self.options.signer.as_ref().map(|sign| sign()),
+            watch: told.watch.clone(),
+            signature,
         };
         let mut buffer = BytesMut::new();
         ClientFrame::from(open).encode(&mut buffer);
@@ -208,7 +255,8 @@ impl Driver {
         let mut decoder = Decoder::new(FRAME_BYTES_MAX);
         let opened = await_opened(&self.shared, &mut send, &mut recv, &mut decoder).await?;
         let stream = VarInt::from(send.id()).into_inner();
-        self.shared.opened(&opened, cursor, Some(live.route(stream, &self.shared)));
+        let told = Told { cursor, ..told };
+        self.shared.opened(&opened, told, Some(live.route(stream, &self.shared)));
         self.link.proved();
         Ok(Stream { live: live.clone(), send, recv, decoder, opened })
     }

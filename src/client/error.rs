@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use crate::client::SignError;
 use crate::reason::Reason;
 use crate::wire;
 
@@ -29,12 +30,21 @@ impl Refusal {
     /// Whether the same request may be granted later.
     pub fn is_retryable(&self) -> bool {
         use Reason::{Busy, Internal, OpenTimeout, Restarting, StorageFull, TooSlow};
-        use Reason::{TooManyConnections, TooManySessions};
+        use Reason::{TooManyConnections, TooManyNonces, TooManySessions};
         match self.reason() {
             None => true,
             Some(Restarting | TooSlow | Busy | StorageFull | Internal | OpenTimeout) => true,
-            Some(reason) => matches!(reason, TooManySessions | TooManyConnections),
+            Some(reason) => {
+                matches!(reason, TooManySessions | TooManyConnections | TooManyNonces)
+            }
         }
+    }
+
+    /// Whether a fresh signature may help.
+    pub(super) fn is_about_signature(&self) -> bool {
+        use Reason::{BadSignature, NonceUsed, StaleSignature};
+        self.reason()
+            .is_some_and(|reason| matches!(reason, BadSignature | StaleSignature | NonceUsed))
     }
 
     /// Whether opening the session again makes no sense.
@@ -153,6 +163,9 @@ pub enum OpenError {
         /// How many there may be.
         count_max: usize,
     },
+    /// The signer gave no signature.
+    #[error("the session is not signed: {0}")]
+    Unsigned(#[source] SignError),
     /// The client was closed.
     #[error("the client was closed")]
     Closed,
@@ -163,7 +176,7 @@ impl OpenError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.is_retryable(),
-            Self::TimedOut(_) | Self::TooManySessions => true,
+            Self::TimedOut(_) | Self::TooManySessions | Self::Unsigned(_) => true,
             Self::TooManyWatched { .. } | Self::Closed => false,
         }
     }
@@ -226,22 +239,52 @@ impl SendError {
     }
 }
 
-/// Why a ping or a close was not answered.
+/// Why a request was not granted.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// The server refused it.
     #[error("the server refused the request: {0}")]
     Refused(#[source] Refusal),
-    /// No answer came in time.
+    /// The signer gave no signature; nothing was sent.
+    #[error("the request is not signed: {0}")]
+    Unsigned(#[source] SignError),
+    /// No answer came in time; the server may have done what was asked.
     #[error("no answer came in time")]
     TimedOut,
-    /// There is no connection at the moment.
+    /// There is no connection at the moment, or it was lost before the answer came: the server
+    /// may have done what was asked.
     #[error("there is no connection at the moment")]
     Paused,
-    /// The session has ended already.
+    /// Too much waits to be written; nothing was sent.
+    #[error("too much waits to be written")]
+    Full,
+    /// The session has ended.
     #[error("the session has ended")]
     Ended,
+    /// The request names more things than it may; nothing was sent.
+    #[error("{count} {what} exceed {count_max}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many were given.
+        count: usize,
+        /// How many there may be.
+        count_max: usize,
+    },
+    /// A field is too long; nothing was sent.
+    #[error("the {what} of {bytes} bytes exceeds {bytes_max}")]
+    TooLong {
+        /// Which field.
+        what: &'static str,
+        /// Its length in bytes.
+        bytes: usize,
+        /// Bytes it may have.
+        bytes_max: usize,
+    },
+    /// The server answered something else than was asked.
+    #[error("the server answered something else than was asked")]
+    Unexpected,
 }
 
 impl RequestError {
@@ -249,8 +292,14 @@ impl RequestError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.is_retryable(),
-            Self::TimedOut | Self::Paused => true,
-            Self::Ended => false,
+            Self::Unsigned(_) | Self::TimedOut | Self::Paused | Self::Full => true,
+            Self::Ended | Self::TooMany { .. } | Self::TooLong { .. } | Self::Unexpected => false,
         }
+    }
+}
+
+impl From<SignError> for RequestError {
+    fn from(error: SignError) -> Self {
+        Self::Unsigned(error)
     }
 }

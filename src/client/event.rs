@@ -6,8 +6,9 @@
 
 use bytes::Bytes;
 
-use crate::client::Refusal;
-use crate::id::{ConversationId, MessageId, PeerId, SessionId};
+use crate::client::{Refusal, SendError, Sent};
+use crate::group::GroupChange;
+use crate::id::{ConversationId, GroupId, MessageId, PeerId, SessionId};
 use crate::reason::Reason;
 use crate::wire;
 
@@ -49,6 +50,8 @@ pub struct Message {
     pub receipt: bool,
     /// It waited for this session to open or to catch up.
     pub waited: bool,
+    /// The peer itself sent it, from another of its devices.
+    pub own: bool,
 }
 
 impl Message {
@@ -71,6 +74,113 @@ impl Message {
             transient: frame.transient,
             receipt: frame.receipt,
             waited: frame.waited,
+            own: frame.own,
+        }
+    }
+}
+
+/// How far a conversation was delivered or read. A later mark stands for those before it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mark {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Who has had or read it.
+    pub peer: PeerId,
+    /// The number of the last such message.
+    pub sequence: u32,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+}
+
+/// A message has been taken back, for everybody.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recalled {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The message.
+    pub message: MessageId,
+    /// Its number in the conversation.
+    pub sequence: u32,
+    /// Who took it back; nobody for the app's back end.
+    pub by: Option<PeerId>,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// It waited for this session to open or to catch up.
+    pub waited: bool,
+    /// The place of this notice in the log, acknowledged like a message.
+    pub cursor: Cursor,
+}
+
+impl Recalled {
+    pub(super) fn new(frame: wire::Recalled, epoch: u64) -> Self {
+        Self {
+            conversation: frame.conversation,
+            message: frame.message,
+            sequence: frame.sequence,
+            by: frame.by,
+            at_ms: frame.at_ms,
+            waited: frame.waited,
+            cursor: Cursor { epoch, id: frame.id },
+        }
+    }
+}
+
+/// Something has happened in a group.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GroupNotice {
+    /// The group.
+    pub group: GroupId,
+    /// What has happened.
+    pub change: GroupChange,
+    /// Who did it; nobody for the app's back end.
+    pub by: Option<PeerId>,
+    /// To whom: those who joined, left, were invited or kicked. Empty when the group was edited.
+    pub peers: Vec<PeerId>,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// It waited for this session to open or to catch up.
+    pub waited: bool,
+    /// The place of this notice in the log, acknowledged like a message. Its id is the group's
+    /// version from then on; [`MessageId::NONE`] about an open group.
+    pub cursor: Cursor,
+}
+
+impl GroupNotice {
+    pub(super) fn new(frame: wire::GroupEvent, epoch: u64) -> Self {
+        Self {
+            group: frame.group,
+            change: frame.change,
+            by: frame.by,
+            peers: frame.peers,
+            at_ms: frame.at_ms,
+            waited: frame.waited,
+            cursor: Cursor { epoch, id: frame.id },
+        }
+    }
+
+    /// The session could not get back into its open group.
+    pub(super) fn not_rejoined(group: GroupId, peer: PeerId) -> Self {
+        Self {
+            group,
+            change: GroupChange::Left,
+            by: None,
+            peers: vec![peer],
+            at_ms: 0,
+            waited: false,
+            cursor: Cursor::default(),
+        }
+    }
+
+    /// What it means to `own`, the peer that hears it.
+    pub(super) fn into_event(self, own: &PeerId) -> Event {
+        let about_own = self.peers.contains(own);
+        match self.change {
+            GroupChange::Joined if about_own => Event::Joined(self),
+            GroupChange::Invited if about_own => Event::Invited(self),
+            GroupChange::Left | GroupChange::Kicked if about_own => Event::Left(self),
+            GroupChange::Joined | GroupChange::Invited => Event::MembersJoined(self),
+            GroupChange::Left | GroupChange::Kicked => Event::MembersLeft(self),
+            GroupChange::Edited => Event::GroupEdited(self),
         }
     }
 }
@@ -134,6 +244,45 @@ pub enum Event {
     Paused(Pause),
     /// The session is open again. Unanswered sends are being sent again.
     Resumed(Opening),
+    /// A send is on the server's stable storage. Only with
+    /// [`send_events`](super::OpenOptions::send_events).
+    Sent {
+        /// The app's own number for the message.
+        client_msg_no: wire::Text,
+        /// What its future says too.
+        sent: Sent,
+    },
+    /// A send has failed. Only with [`send_events`](super::OpenOptions::send_events).
+    Failed {
+        /// The app's own number for the message.
+        client_msg_no: wire::Text,
+        /// What its future says too.
+        error: SendError,
+    },
+    /// A device of the recipient has had the messages up to this one that asked for a receipt.
+    Delivered(Mark),
+    /// Somebody has read a conversation up to this message: another peer, or the peer itself on
+    /// another of its devices.
+    Read(Mark),
+    /// A message has been taken back.
+    Recalled(Recalled),
+    /// Watched peers have gone on line.
+    Online(Vec<PeerId>),
+    /// Watched peers have gone off line, or the signer took them off the watch list.
+    Offline(Vec<PeerId>),
+    /// The peer has joined a group, on this device or on another one.
+    Joined(GroupNotice),
+    /// The peer was made a member of a group by somebody.
+    Invited(GroupNotice),
+    /// The peer is not in a group any more: it left, here or on another device, it was kicked, or
+    /// its session could not get back into an open group when it resumed.
+    Left(GroupNotice),
+    /// Others became members of one of the peer's groups.
+    MembersJoined(GroupNotice),
+    /// Others are not members of one of the peer's groups any more.
+    MembersLeft(GroupNotice),
+    /// The metadata or the rules of one of the peer's groups are others.
+    GroupEdited(GroupNotice),
     /// Messages that this device had not had were given up: the server keeps a bounded window
     /// for a peer that is away. They are not lost from history.
     Dropped {
@@ -144,4 +293,63 @@ pub enum Event {
     },
     /// The server ended the session for good. The last event.
     Ended(Refusal),
+}
+
+impl Event {
+    /// The place of the event in the log if it is one that is acknowledged: what an app with
+    /// [`manual_ack`](super::OpenOptions::manual_ack) gives to
+    /// [`Session::ack`](super::Session::ack).
+    pub fn cursor(&self) -> Option<Cursor> {
+        let cursor = match self {
+            Self::Message(message) => message.cursor(),
+            Self::Recalled(recalled) => recalled.cursor,
+            Self::Dropped { cursor, .. } => *cursor,
+            Self::Joined(notice)
+            | Self::Invited(notice)
+            | Self::Left(notice)
+            | Self::MembersJoined(notice)
+            | Self::MembersLeft(notice)
+            | Self::GroupEdited(notice) => notice.cursor,
+            _ => return None,
+        };
+        (cursor.id != MessageId::NONE).then_some(cursor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(id: &str) -> PeerId {
+        id.parse().unwrap()
+    }
+
+    fn event(change: GroupChange, by: &str, peers: &[&str]) -> Event {
+        let notice = GroupNotice {
+            group: GroupId([1; 12]),
+            change,
+            by: Some(peer(by)),
+            peers: peers.iter().map(|id| peer(id)).collect(),
+            at_ms: 1,
+            waited: false,
+            cursor: Cursor { epoch: 7, id: MessageId(5) },
+        };
+        notice.into_event(&peer("ann"))
+    }
+
+    #[test]
+    fn a_change_of_a_group_is_told_as_what_it_is_to_the_peer() {
+        use GroupChange::{Edited, Invited, Joined, Kicked, Left};
+        assert!(matches!(event(Joined, "ann", &["ann"]), Event::Joined(_)));
+        assert!(matches!(event(Joined, "bob", &["bob"]), Event::MembersJoined(_)));
+        assert!(matches!(event(Invited, "bob", &["cat", "ann"]), Event::Invited(_)));
+        assert!(matches!(event(Invited, "ann", &["cat"]), Event::MembersJoined(_)));
+        assert!(matches!(event(Left, "ann", &["ann"]), Event::Left(_)));
+        assert!(matches!(event(Left, "bob", &["bob"]), Event::MembersLeft(_)));
+        assert!(matches!(event(Kicked, "bob", &["ann"]), Event::Left(_)));
+        assert!(matches!(event(Kicked, "ann", &["bob"]), Event::MembersLeft(_)));
+        let edited = event(Edited, "bob", &[]);
+        assert!(matches!(edited, Event::GroupEdited(_)));
+        assert_eq!(edited.cursor(), Some(Cursor { epoch: 7, id: MessageId(5) }));
+    }
 }

@@ -57,11 +57,7 @@ impl Incoming {
     }
 
     fn hand_out(&mut self, event: Event) -> Event {
-        self.last = match &event {
-            Event::Message(message) if !message.transient => Some(message.cursor()),
-            Event::Dropped { cursor, .. } => Some(*cursor),
-            _ => None,
-        };
+        self.last = event.cursor();
         event
     }
 }

@@ -5,15 +5,18 @@
 //! * The app gets a message once: `seen` rises with each message queued, within one epoch.
 //! * The queue for the app is bounded. What does not fit is not read.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::client::queue::is_send_result;
+use crate::client::requests::answered_request;
 use crate::client::state::{Closing, Shared, State};
 use crate::client::window::number_of;
-use crate::client::{Cursor, Event, Message, Refusal, RequestError, SendError, Sent};
+use crate::client::{
+    Cursor, Event, GroupNotice, Mark, Message, Recalled, Refusal, RequestError, SendError, Sent,
+};
 use crate::id::MessageId;
 use crate::limits::{CLIENT_INCOMING_MAX, CLIENT_INCOMING_SENDING_MAX, FRAME_BYTES_MAX};
 use crate::reason::Reason;
@@ -45,7 +48,10 @@ impl Shared {
     pub(super) fn pop(&self, had: Option<Cursor>) -> Result<Option<Event>, SessionEnded> {
         let mut state = self.lock();
         let wake_writer = had.is_some_and(|cursor| !state.manual_ack && state.had(cursor));
-        let event = state.queue.pop_front();
+        let event = state.queue.pop();
+        if event.as_ref().is_some_and(is_send_result) {
+            self.permits.add_permits(1);
+        }
         let wake_reader = state.stalled && state.queue.len() < CLIENT_INCOMING_MAX / 2;
         let ended = state.ended;
         drop(state);
@@ -71,8 +77,9 @@ impl Shared {
     pub(super) fn drop_incoming(&self) {
         let mut state = self.lock();
         state.incoming_gone = true;
-        state.queue = VecDeque::new();
+        let send_results = state.queue.clear();
         drop(state);
+        self.permits.add_permits(send_results);
         self.room.notify_one();
     }
 
@@ -103,10 +110,30 @@ impl Shared {
             ServerFrame::Deliver(frame) => return self.take_message(frame),
             ServerFrame::Sent(frame) => {
                 let sent = Sent { id: frame.id, sequence: frame.sequence, at_ms: frame.at_ms };
-                self.take_answer(frame.request, Ok(sent));
+                return self.take_answer(frame.request, Ok(sent));
             }
             ServerFrame::Dropped(frame) => return self.take_dropped(frame),
-            ServerFrame::Pong(frame) => self.take_reply(frame.request, Ok(())),
+            ServerFrame::Recalled(frame) => {
+                return self.take_notice(frame.id, |_, epoch| {
+                    Event::Recalled(Recalled::new(frame, epoch))
+                });
+            }
+            ServerFrame::GroupEvent(frame) => {
+                return self.take_notice(frame.id, |state, epoch| {
+                    GroupNotice::new(frame, epoch).into_event(&state.peer)
+                });
+            }
+            ServerFrame::Delivered(frame) => {
+                let wire::Delivered { conversation, peer, sequence, at_ms } = frame;
+                let mark = Mark { conversation, peer, sequence, at_ms };
+                return self.lock().queue_mark(Event::Delivered(mark));
+            }
+            ServerFrame::Read(frame) => {
+                let wire::Read { conversation, peer, sequence, at_ms } = frame;
+                let mark = Mark { conversation, peer, sequence, at_ms };
+                return self.lock().queue_mark(Event::Read(mark));
+            }
+            ServerFrame::Presence(frame) => return self.take_presence(frame),
             ServerFrame::Closed(_) => {
                 for reply in self.lock().closers.drain(..) {
                     let _ = reply.send(Ok(()));
@@ -118,8 +145,12 @@ impl Shared {
                 return Taken::SentAway { reason: frame.reason, wait };
             }
             ServerFrame::Error(frame) => return self.take_error(frame),
-            // A second Opened has no meaning.
-            ServerFrame::Opened(_) => {}
+            frame => {
+                // A second Opened has no meaning.
+                if let Some(request) = answered_request(&frame) {
+                    self.lock().take_answered(request, frame);
+                }
+            }
         }
         Taken::Done
     }
@@ -147,6 +178,26 @@ impl Shared {
         state.queue_message(Event::Dropped { count: frame.count, cursor })
     }
 
+    /// Takes what has an id and is acknowledged like a message.
+    fn take_notice(&self, id: MessageId, event: impl FnOnce(&State, u64) -> Event) -> Taken {
+        let mut state = self.lock();
+        if self.is_repeat(&mut state, id) {
+            state.counts.repeats += 1;
+            return Taken::Done;
+        }
+        let event = event(&state, state.epoch);
+        state.queue_message(event)
+    }
+
+    fn take_presence(&self, frame: wire::Presence) -> Taken {
+        let mut state = self.lock();
+        let changes = state.watching.changed(frame);
+        if !state.ending {
+            state.queue_presence(changes, false);
+        }
+        state.queued()
+    }
+
     fn is_repeat(&self, state: &mut State, id: MessageId) -> bool {
         if state.ack.delivered(id, Instant::now()) {
             self.writer.notify_one();
@@ -159,27 +210,19 @@ impl Shared {
         repeat
     }
 
-    fn take_answer(&self, request: u64, result: Result<Sent, SendError>) {
-        let Some(number) = number_of(request) else { return };
-        let (pending, more) = {
-            let mut state = self.lock();
-            let pending = state.window.answer(number);
-            (pending, state.window.has_next() || state.ending)
-        };
+    fn take_answer(&self, request: u64, result: Result<Sent, SendError>) -> Taken {
+        let Some(number) = number_of(request) else { return Taken::Done };
+        let mut state = self.lock();
+        let Some(pending) = state.window.answer(number) else { return Taken::Done };
+        let more = state.window.has_next() || state.ending;
+        let told = self.tell(&mut state, &pending, &result);
+        let taken = if told { state.queued() } else { Taken::Done };
+        drop(state);
         if more {
             self.writer.notify_one();
         }
-        if let Some(pending) = pending {
-            self.settle(pending, result);
-        }
-    }
-
-    fn take_reply(&self, request: u64, result: Result<(), RequestError>) {
-        let mut state = self.lock();
-        if let Some(index) = state.requests.iter().position(|(number, _)| *number == request) {
-            let (_, reply) = state.requests.swap_remove(index);
-            let _ = reply.send(result);
-        }
+        self.settle(pending, told, result);
+        taken
     }
 
     fn take_error(&self, frame: wire::Error) -> Taken {
@@ -192,8 +235,7 @@ impl Shared {
             let forgotten = refusal.reason() == Some(Reason::TooOld);
             let error =
                 if forgotten { SendError::MaybeStored } else { SendError::Refused(refusal) };
-            self.take_answer(request, Err(error));
-            return Taken::Done;
+            return self.take_answer(request, Err(error));
         }
         let mut state = self.lock();
         if state.closing == Closing::Written(request) {
@@ -203,10 +245,8 @@ impl Shared {
             }
             return Taken::Done;
         }
-        drop(state);
         tracing::debug!(%refusal, request, "request refused");
-        self.take_reply(request, Err(RequestError::Refused(refusal)));
-        Taken::Done
+        if state.take_refused(request, refusal) { state.queued() } else { Taken::Done }
     }
 
     /// Takes a datagram for this session. It is lost if the app has too much to take already.
@@ -230,8 +270,8 @@ impl State {
     fn has_room(&self) -> bool {
         // Answers stand behind messages in the stream: an app that awaits one must not wait for
         // ever because it takes no messages meanwhile.
-        let sending = !self.window.is_empty();
-        let max = if sending { CLIENT_INCOMING_SENDING_MAX } else { CLIENT_INCOMING_MAX };
+        let waits = !self.window.is_empty() || !self.requests.is_empty();
+        let max = if waits { CLIENT_INCOMING_SENDING_MAX } else { CLIENT_INCOMING_MAX };
         self.queue.len() < max || self.incoming_gone || self.ending
     }
 
@@ -239,7 +279,20 @@ impl State {
         if self.incoming_gone || self.ending {
             return Taken::Done;
         }
-        self.queue.push_back(event);
+        self.queue.push(event);
+        self.queued()
+    }
+
+    fn queue_mark(&mut self, event: Event) -> Taken {
+        if self.incoming_gone || self.ending {
+            return Taken::Done;
+        }
+        self.queue.push_mark(event);
+        self.queued()
+    }
+
+    /// What it means that something was queued.
+    fn queued(&self) -> Taken {
         if self.has_room() { Taken::Queued } else { Taken::QueuedFull }
     }
 }

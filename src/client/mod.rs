@@ -30,7 +30,20 @@
 //! * Every message comes out of [`Incoming`] once, in the order of its conversation. Repeats are
 //!   dropped here, and [counted](Session::counts).
 //! * A lost connection is no error: [`Event::Paused`], then [`Event::Resumed`]. Between them the
-//!   client tries again with growing, random waits.
+//!   client tries again with growing, random waits. The session comes back with its watch list,
+//!   its open group, and a fresh signature of its [`Signer`].
+//! * A change of a [watched](Session::watch) peer is told once, as [`Event::Online`] or
+//!   [`Event::Offline`]; one that happened meanwhile is told when the session resumes.
+//! * What was recalled, and what happened in the peer's groups, comes out once and in order among
+//!   the messages. Marks ([`Event::Delivered`], [`Event::Read`]) may come again, and a later one
+//!   stands for those before it.
+//! * Every other request ([`Session::history`], [`Session::join`] and so on) is asked once. It
+//!   fails with [`RequestError::Paused`] without a connection, also if that is lost before the
+//!   answer came, and with [`RequestError::TimedOut`] after 10 s. At most 64 are under way; the
+//!   next one waits for its turn. [`Session::watch`] and [`Session::unwatch`] change the
+//!   session's own list and outlive a lost connection.
+//! * Every async method says whether it may be cancelled. Handles are cheap to clone and serve
+//!   any number of tasks.
 //! * A message is acknowledged when the app asks for the next one, together with other frames
 //!   where that is possible. What the app had not had comes again after a restart; an app that
 //!   keeps its [`Cursor`] with what it made of the messages has them exactly once.
@@ -53,12 +66,18 @@ mod device_file;
 mod driver;
 mod error;
 mod event;
+mod groups;
+mod history;
 mod incoming;
 mod inward;
 mod options;
 mod outward;
 mod pace;
+mod presence;
+mod queue;
+mod requests;
 mod session;
+mod signer;
 mod state;
 mod stream;
 #[cfg(test)]
@@ -68,11 +87,17 @@ mod window;
 
 pub use device_file::{DeviceFile, DeviceState};
 pub use error::{ConnectError, OpenError, Refusal, RequestError, SendError};
-pub use event::{Cursor, Event, Message, Opening, Pause};
+pub use event::{Cursor, Event, GroupNotice, Mark, Message, Opening, Pause, Recalled};
+pub use groups::{Group, GroupEdit, MemberPage, NewGroup};
+pub use history::{ConversationPage, HistoryPage};
 pub use incoming::Incoming;
 pub use options::{ConnectOptions, OpenOptions, Outgoing, Recipients};
 pub use session::{Counts, Sending, Sent, Session};
+pub use signer::{BoxFuture, SignAction, SignError, SignRequest, Signed, Signer};
 pub use trust::{Fingerprint, FingerprintError, Trust};
+
+pub use crate::group::{GroupChange, Rules, Who};
+pub use crate::wire::{Conversation, Device, Past};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,6 +150,10 @@ impl Client {
     /// # Errors
     ///
     /// As for [`Self::connect`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future abandons the connection.
     pub async fn connect_beside(&self) -> Result<Self, ConnectError> {
         let link = self.link.beside();
         link.connected(None).await?;
@@ -186,6 +215,10 @@ impl Client {
     ///
     /// Sends that were not answered fail as [`SendError::MaybeStored`]. To let everything arrive
     /// first, [end](Session::end) the sessions.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the connection is closing, even if the future is dropped.
     pub async fn close(self) {
         self.link.close().await;
     }

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::client::{Cursor, Trust};
+use crate::client::signer::Signing;
+use crate::client::{Cursor, Signer, Trust};
 use crate::id::{DeviceFlag, DeviceId, GroupId, PeerId};
 use crate::limits::{CLIENT_OPEN_TIMEOUT, CLIENT_SEND_TIMEOUT};
-use crate::wire::{Signature, Target, Text};
+use crate::wire::{Target, Text};
 
 /// How to reach and trust a server.
 ///
@@ -71,8 +72,6 @@ impl ConnectOptions {
     }
 }
 
-pub(super) type Signer = Arc<dyn Fn() -> Signature + Send + Sync>;
-
 /// Who opens a session, and how.
 ///
 /// ```
@@ -94,7 +93,8 @@ pub struct OpenOptions {
     pub(super) manual_ack: bool,
     pub(super) cursor: Cursor,
     pub(super) watch: Vec<PeerId>,
-    pub(super) signer: Option<Signer>,
+    pub(super) signing: Signing,
+    pub(super) send_events: bool,
     pub(super) send_timeout: Duration,
     pub(super) open_timeout: Duration,
 }
@@ -109,7 +109,8 @@ impl OpenOptions {
             manual_ack: false,
             cursor: Cursor::default(),
             watch: Vec::new(),
-            signer: None,
+            signing: Signing::default(),
+            send_events: false,
             send_timeout: CLIENT_SEND_TIMEOUT,
             open_timeout: CLIENT_OPEN_TIMEOUT,
         }
@@ -144,15 +145,27 @@ impl OpenOptions {
         self
     }
 
-    /// Peers to be watched; [`Opening::online`](super::Opening::online) tells which are online.
+    /// Peers to be watched from the beginning, 1,000 at the most;
+    /// [`Opening::online`](super::Opening::online) tells which are online.
+    /// [`Session::watch`](super::Session::watch) adds to them later.
     pub fn watch(mut self, peers: impl Into<Vec<PeerId>>) -> Self {
         self.watch = peers.into();
         self
     }
 
-    /// How to get a fresh signature for each opening, where the server wants one.
-    pub fn signer(mut self, sign: impl Fn() -> Signature + Send + Sync + 'static) -> Self {
-        self.signer = Some(Arc::new(sign));
+    /// Who signs what the app's back end must allow, where the server wants that.
+    pub fn signer(mut self, signer: impl Signer + 'static) -> Self {
+        self.signing = Signing(Some(Arc::new(signer)));
+        self
+    }
+
+    /// Tells by [`Event::Sent`](super::Event::Sent) and
+    /// [`Event::Failed`](super::Event::Failed) how each send went, beside its future.
+    ///
+    /// Such an app must take its events: a send whose event waits counts as under way, and at 128
+    /// of those the next send waits for its turn.
+    pub fn send_events(mut self, wanted: bool) -> Self {
+        self.send_events = wanted;
         self
     }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::client::state::{Answer, Closing, Pending, Shared, State};
 use crate::client::window::{GivenUp, request_of};
-use crate::client::{Cursor, Outgoing, RequestError, SendError, Sent};
+use crate::client::{Cursor, Event, Outgoing, RequestError, SendError, Sent};
 use crate::limits::{CLIENT_CONTROL_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, CLIENT_WATCH_INTERVAL};
 use crate::wire::{self, ClientFrame, Target};
 
@@ -38,7 +38,7 @@ impl Shared {
         answer: Answer,
     ) -> Result<(), SendError> {
         let mut state = self.lock();
-        if state.ended || state.ending || state.closing != Closing::No {
+        if state.is_over() {
             return Err(SendError::Ended);
         }
         state.check(&message)?;
@@ -58,7 +58,7 @@ impl Shared {
 
     pub(super) fn send_transient(&self, message: Outgoing) -> Result<(), SendError> {
         let mut state = self.lock();
-        if state.ended || state.ending || state.closing != Closing::No {
+        if state.is_over() {
             return Err(SendError::Ended);
         }
         if !state.open {
@@ -88,24 +88,6 @@ impl Shared {
         if self.lock().had(cursor) {
             self.writer.notify_one();
         }
-    }
-
-    pub(super) fn ping(&self) -> Result<oneshot::Receiver<Result<(), RequestError>>, RequestError> {
-        let (reply, answer) = oneshot::channel();
-        let mut state = self.lock();
-        if state.ended {
-            return Err(RequestError::Ended);
-        }
-        if !state.open || state.control.len() > CLIENT_CONTROL_BYTES_MAX {
-            return Err(RequestError::Paused);
-        }
-        let request = state.request();
-        state.requests.retain(|(_, reply)| !reply.is_closed());
-        state.requests.push((request, reply));
-        ClientFrame::Ping(wire::Ping { request }).encode(&mut state.control);
-        drop(state);
-        self.writer.notify_one();
-        Ok(answer)
     }
 
     /// A Ping that nobody waits for: a server that was started anew answers it with a reset.
@@ -139,7 +121,8 @@ impl Shared {
         let now = Instant::now();
         let mut state = self.lock();
         while let Some(gone) = state.window.expired(now, send_timeout) {
-            self.settle_given_up(gone, SendError::TimedOut);
+            self.settle_given_up(&mut state, gone, SendError::TimedOut);
+            self.app.notify_one();
         }
         if state.window.is_empty() {
             return None;
@@ -190,15 +173,44 @@ impl Shared {
         if finishes { Work::Finish } else { Work::Wait(state.ack.look_at()) }
     }
 
-    pub(super) fn settle(&self, pending: Pending, result: Result<Sent, SendError>) {
-        self.permits.add_permits(1);
+    /// Tells the app by an event, if it wants that, how a send went. The event then holds the
+    /// permit of the send until the app takes it, so that few of them can wait.
+    pub(super) fn tell(
+        &self,
+        state: &mut State,
+        pending: &Pending,
+        result: &Result<Sent, SendError>,
+    ) -> bool {
+        let ClientFrame::Send(frame) = &pending.frame else { return false };
+        if !state.send_events || state.incoming_gone {
+            return false;
+        }
+        let client_msg_no = frame.client_msg_no.clone();
+        state.queue_own(match result {
+            Ok(sent) => Event::Sent { client_msg_no, sent: *sent },
+            Err(error) => Event::Failed { client_msg_no, error: error.clone() },
+        });
+        true
+    }
+
+    /// Answers a send; `told` if an event holds its permit.
+    pub(super) fn settle(&self, pending: Pending, told: bool, result: Result<Sent, SendError>) {
+        if !told {
+            self.permits.add_permits(1);
+        }
         // Whoever sent it may have gone.
         let _ = pending.answer.send(result);
     }
 
-    pub(super) fn settle_given_up(&self, gone: GivenUp<Pending>, not_stored: SendError) {
+    pub(super) fn settle_given_up(
+        &self,
+        state: &mut State,
+        gone: GivenUp<Pending>,
+        not_stored: SendError,
+    ) {
         let error = if gone.maybe_stored { SendError::MaybeStored } else { not_stored };
-        self.settle(gone.item, Err(error));
+        let told = self.tell(state, &gone.item, &Err(error.clone()));
+        self.settle(gone.item, told, Err(error));
     }
 }
 

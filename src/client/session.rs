@@ -12,10 +12,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::client::requests::Effect;
 use crate::client::state::{EndGuard, Shared};
 use crate::client::{Cursor, DeviceState, Outgoing, RequestError, SendError};
 use crate::id::{DeviceId, MessageId, PeerId};
-use crate::limits::CLIENT_ANSWER_TIMEOUT;
+use crate::wire::{self, ServerFrame};
 
 /// A message is on the server's stable storage.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,6 +50,10 @@ pub struct Session {
 }
 
 /// The answer to a send that has been queued. Dropping it does not take the message back.
+///
+/// # Cancel safety
+///
+/// It may be awaited in turns, by reference.
 #[derive(Debug)]
 #[must_use = "the message is durable only when this says so"]
 pub struct Sending {
@@ -63,6 +68,10 @@ impl Session {
         guard: Arc<EndGuard>,
     ) -> Self {
         Self { shared, device, send_timeout, _guard: guard }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Sends a message and waits until it is on the server's stable storage.
@@ -147,10 +156,16 @@ impl Session {
     /// # Errors
     ///
     /// [`RequestError`] says why there is no answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing but the answer is lost if the future is dropped.
     pub async fn ping(&self) -> Result<Duration, RequestError> {
         let started = Instant::now();
-        reply(CLIENT_ANSWER_TIMEOUT, self.shared.ping()?).await?;
-        Ok(started.elapsed())
+        match self.shared.ask(Effect::None, |request| wire::Ping { request }.into()).await? {
+            ServerFrame::Pong(_) => Ok(started.elapsed()),
+            _ => Err(RequestError::Unexpected),
+        }
     }
 
     /// Logs the device out: what was queued is sent, then the device gets nothing more until it
@@ -159,13 +174,22 @@ impl Session {
     /// # Errors
     ///
     /// [`RequestError`] says why the device may not be logged out.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the device is being logged out, even if the future is dropped.
     pub async fn close(&self) -> Result<(), RequestError> {
-        reply(self.send_timeout, self.shared.close()).await
+        let closed = tokio::time::timeout(self.send_timeout, self.shared.close()).await;
+        closed.map_err(|_| RequestError::TimedOut)?.unwrap_or(Err(RequestError::Ended))
     }
 
     /// Ends the session without logging out, and waits (3 s at most) until the server has what
     /// was queued, acknowledgements too, and has answered it. What comes for the device waits for
     /// it. While there is no connection, this ends at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the session is ending, even if the future is dropped.
     pub async fn end(&self) {
         self.shared.end();
         self.shared.done.cancelled().await;
@@ -200,17 +224,6 @@ impl Session {
     /// What the session has counted.
     pub fn counts(&self) -> Counts {
         self.shared.counts()
-    }
-}
-
-/// The reply to a request, if it comes in time.
-async fn reply(
-    timeout: Duration,
-    answer: oneshot::Receiver<Result<(), RequestError>>,
-) -> Result<(), RequestError> {
-    match tokio::time::timeout(timeout, answer).await {
-        Ok(answer) => answer.unwrap_or(Err(RequestError::Ended)),
-        Err(_) => Err(RequestError::TimedOut),
     }
 }
 

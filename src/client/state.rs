@@ -7,7 +7,6 @@
 //! * What leaves is in `outward.rs`, what arrives in `inward.rs`; here is what both need, and how
 //!   a session opens, pauses and ends.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -17,13 +16,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::connection::Route;
+use crate::client::groups::Rejoin;
 use crate::client::pace::AckPace;
+use crate::client::presence::{Changes, Watching};
+use crate::client::queue::Queue;
+use crate::client::requests::{Effect, Requests};
+use crate::client::signer::Signing;
 use crate::client::window::Window;
 use crate::client::{
     Counts, Cursor, Event, OpenOptions, Opening, Pause, Refusal, RequestError, SendError, Sent,
 };
-use crate::id::{DeviceId, MessageId, PeerId};
-use crate::limits::{BODY_BYTES_MAX, CLIENT_SENDS_MAX, RECIPIENTS_MAX};
+use crate::id::{DeviceId, GroupId, MessageId, PeerId};
+use crate::limits::{BODY_BYTES_MAX, CLIENT_REQUESTS_MAX, CLIENT_SENDS_MAX, RECIPIENTS_MAX};
 use crate::wire::{self, ClientFrame};
 
 pub(super) type Answer = oneshot::Sender<Result<Sent, SendError>>;
@@ -34,6 +38,18 @@ pub(super) type Reply = oneshot::Sender<Result<(), RequestError>>;
 pub(super) struct Pending {
     pub(super) frame: ClientFrame,
     pub(super) answer: Answer,
+}
+
+/// What an Open told the server, and what it could not tell.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) cursor: Cursor,
+    /// Who was to be watched.
+    pub(super) asked: Vec<PeerId>,
+    /// Who is watched: the signer may have left some out.
+    pub(super) watch: Vec<PeerId>,
+    /// The open group to be in again.
+    pub(super) rejoin: Option<Rejoin>,
 }
 
 /// How far logging out has come.
@@ -57,7 +73,7 @@ pub(super) struct State {
     pub(super) window: Window<Pending>,
     /// Encoded requests that are not sends.
     pub(super) control: BytesMut,
-    pub(super) requests: Vec<(u64, Reply)>,
+    pub(super) requests: Requests,
     pub(super) next_request: u64,
     pub(super) closing: Closing,
     pub(super) closers: Vec<Reply>,
@@ -68,7 +84,12 @@ pub(super) struct State {
     pub(super) ended: bool,
     /// No handle is left, or one asked for the end.
     pub(super) ending: bool,
-    pub(super) queue: VecDeque<Event>,
+    pub(super) queue: Queue,
+    /// The results of sends are events too.
+    pub(super) send_events: bool,
+    pub(super) watching: Watching,
+    /// The open group that the session is in.
+    pub(super) open_group: Option<GroupId>,
     pub(super) incoming_gone: bool,
     /// The reader waits for room in the queue.
     pub(super) stalled: bool,
@@ -93,6 +114,11 @@ pub(super) struct Shared {
     pub(super) sends: Notify,
     /// A permit for each send under way.
     pub(super) permits: Semaphore,
+    /// A permit for each request under way.
+    pub(super) slots: Arc<Semaphore>,
+    /// Wakes who waits for the next opening, or for the end.
+    pub(super) resumed: Notify,
+    pub(super) signing: Signing,
     /// The session is to end.
     pub(super) stop: CancellationToken,
     /// The server does not answer.
@@ -114,7 +140,7 @@ impl Shared {
             ack: AckPace::new(options.cursor.id),
             window: Window::new(),
             control: BytesMut::new(),
-            requests: Vec::new(),
+            requests: Requests::default(),
             next_request: 1,
             closing: Closing::No,
             closers: Vec::new(),
@@ -123,7 +149,10 @@ impl Shared {
             was_open: false,
             ended: false,
             ending: false,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
+            send_events: options.send_events,
+            watching: Watching::new(&options.watch),
+            open_group: None,
             incoming_gone: false,
             stalled: false,
             reading_since: Instant::now(),
@@ -138,6 +167,9 @@ impl Shared {
             app: Notify::new(),
             sends: Notify::new(),
             permits: Semaphore::new(CLIENT_SENDS_MAX),
+            slots: Arc::new(Semaphore::new(CLIENT_REQUESTS_MAX)),
+            resumed: Notify::new(),
+            signing: options.signing.clone(),
             unanswered: Notify::new(),
             stop: CancellationToken::new(),
             done: CancellationToken::new(),
@@ -181,18 +213,18 @@ impl Shared {
     }
 
     /// The session is open; its Open told `told`.
-    pub(super) fn opened(&self, frame: &wire::Opened, told: Cursor, route: Option<Route>) {
+    pub(super) fn opened(&self, frame: &wire::Opened, told: Told, route: Option<Route>) {
         let mut state = self.lock();
         state.device = frame.device.clone();
-        let mut told = told.id;
+        let mut cursor = told.cursor.id;
         if frame.epoch != state.epoch {
             // Ids of another log mean nothing in this one.
             state.epoch = frame.epoch;
             state.seen = MessageId::NONE;
             state.ack = AckPace::new(MessageId::NONE);
-            told = MessageId::NONE;
+            cursor = MessageId::NONE;
         }
-        state.ack.opened(told);
+        state.ack.opened(cursor);
         let sends_max = usize::try_from(frame.sends_max).unwrap_or(usize::MAX);
         state.window.opened(frame.next_number, sends_max.max(1));
         state.body_bytes_max = limit(frame.body_bytes_max, BODY_BYTES_MAX);
@@ -200,21 +232,28 @@ impl Shared {
         state.route = route;
         state.open = true;
         state.reading_since = Instant::now();
+        let (changes, unwanted) = state.watching.opened(&told.asked, &told.watch, &frame.online);
+        state.unwatch(unwanted);
         let opening = Opening::new(frame);
         if std::mem::replace(&mut state.was_open, true) {
             state.counts.resumes += 1;
             state.queue_own(Event::Resumed(opening));
+            state.queue_presence(changes, true);
         } else {
             state.queue_own(Event::Opened(opening));
         }
+        if let Some(rejoin) = told.rejoin {
+            state.rejoin(rejoin);
+        }
         drop(state);
+        self.resumed.notify_waiters();
         self.app.notify_one();
     }
 
     /// The stream is gone; the session comes back.
     pub(super) fn paused(&self, why: Pause) {
         let mut state = self.lock();
-        state.stream_gone(RequestError::Paused);
+        state.stream_gone(&RequestError::Paused);
         state.queue_own(Event::Paused(why));
         drop(state);
         self.app.notify_one();
@@ -223,11 +262,12 @@ impl Shared {
     /// The session has ended for good.
     pub(super) fn finish(&self, why: Option<Refusal>) {
         self.permits.close();
+        self.slots.close();
         let mut state = self.lock();
-        state.stream_gone(RequestError::Ended);
+        state.stream_gone(&RequestError::Ended);
         state.ended = true;
         while let Some(gone) = state.window.give_up() {
-            self.settle_given_up(gone, SendError::Ended);
+            self.settle_given_up(&mut state, gone, SendError::Ended);
         }
         for reply in state.closers.drain(..) {
             let _ = reply.send(Err(RequestError::Ended));
@@ -237,6 +277,7 @@ impl Shared {
         }
         drop(state);
         self.done.cancel();
+        self.resumed.notify_waiters();
         self.app.notify_one();
     }
 }
@@ -249,29 +290,58 @@ impl State {
         request
     }
 
-    /// Queues an event of the session itself. A connection that comes and goes while the app
-    /// takes nothing leaves one pause in the queue, not many.
-    fn queue_own(&mut self, event: Event) {
-        if self.incoming_gone {
-            return;
-        }
-        if let (Event::Paused(_), Some(Event::Resumed(_))) = (&event, self.queue.back()) {
-            self.queue.pop_back();
-            if let Some(Event::Paused(_)) = self.queue.back() {
-                self.queue.pop_back();
-            }
-        }
-        self.queue.push_back(event);
+    /// Nothing more can be asked for.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended || self.ending || self.closing != Closing::No
     }
 
-    fn stream_gone(&mut self, error: RequestError) {
+    /// Queues an event of the session itself.
+    pub(super) fn queue_own(&mut self, event: Event) {
+        match event {
+            _ if self.incoming_gone => {}
+            Event::Paused(_) => self.queue.push_pause(event),
+            _ => self.queue.push(event),
+        }
+    }
+
+    /// Queues what has changed about watched peers.
+    pub(super) fn queue_presence(&mut self, changes: Changes, resumes: bool) {
+        if !self.incoming_gone {
+            self.queue.push_presence(changes.online, changes.offline, resumes);
+        }
+    }
+
+    /// Tells the server whom it is not to watch, though the last Open said so.
+    fn unwatch(&mut self, peers: Vec<PeerId>) {
+        if !peers.is_empty() {
+            let request = self.request();
+            ClientFrame::Unwatch(wire::Unwatch { request, peers }).encode(&mut self.control);
+        }
+    }
+
+    /// Asks for the open group that the session was in, unless it is to be in another one now.
+    fn rejoin(&mut self, rejoin: Rejoin) {
+        let group = rejoin.group;
+        if self.open_group != Some(group) {
+            return;
+        }
+        let Ok(signature) = rejoin.signature else {
+            self.not_rejoined(group);
+            return;
+        };
+        let request = self.request();
+        self.requests.push_own(request, Effect::Rejoin(group));
+        let join = wire::Join { request, group, signature, ..Rejoin::join() };
+        ClientFrame::Join(join).encode(&mut self.control);
+    }
+
+    fn stream_gone(&mut self, error: &RequestError) {
         self.open = false;
         self.route = None;
         self.stalled = false;
         self.control.clear();
-        for (_, reply) in self.requests.drain(..) {
-            let _ = reply.send(Err(error.clone()));
-        }
+        self.requests.fail(error);
+        self.watching.forgotten();
         if let Closing::Written(_) = self.closing {
             self.closing = Closing::Wanted;
         }
@@ -326,7 +396,7 @@ mod tests {
             recipients_max: 2,
             sends_max,
         };
-        shared.opened(&frame, Cursor::default(), None);
+        shared.opened(&frame, Told::default(), None);
     }
 
     fn send(shared: &Shared) -> oneshot::Receiver<Result<Sent, SendError>> {
@@ -372,7 +442,8 @@ mod tests {
         assert_eq!(written.try_recv(), Ok(Err(SendError::MaybeStored)));
         assert_eq!(waiting.try_recv(), Ok(Err(SendError::Ended)));
         assert_eq!(closing.try_recv(), Ok(Err(RequestError::Ended)));
-        assert_eq!(shared.ping().err(), Some(RequestError::Ended));
+        let ping = shared.ask(Effect::None, |request| wire::Ping { request }.into());
+        assert_eq!(ping.await.err(), Some(RequestError::Ended));
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use crate::client::connection::Live;
 use crate::client::inward::Taken;
 use crate::client::outward::Work;
 use crate::client::state::Shared;
-use crate::client::{ConnectError, OpenError, Pause, Refusal};
+use crate::client::{ConnectError, OpenError, Pause, Refusal, SignError};
 use crate::limits::{CLIENT_END_TIMEOUT, CLIENT_WATCH_INTERVAL};
 use crate::reason::Reason;
 use crate::wire::{DecodeError, Decoder, Opened, ServerFrame, Text};
@@ -41,6 +41,8 @@ pub(super) enum Failure {
     Unanswered,
     /// The server ended the session.
     Refused(Refusal),
+    /// There is no signature for the Open.
+    Unsigned(SignError),
     /// The server asked to come back at this time.
     SentAway(Reason, Instant),
     /// The server does not speak the protocol.
@@ -52,7 +54,7 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn pause(&self) -> Pause {
         match self {
-            Self::Connect(_) | Self::Lost | Self::Done => Pause::Lost,
+            Self::Connect(_) | Self::Lost | Self::Unsigned(_) | Self::Done => Pause::Lost,
             Self::Unanswered => Pause::Unanswered,
             Self::Refused(refusal) => Pause::Ended(refusal.clone()),
             Self::SentAway(reason, _) => Pause::SentAway(*reason),
@@ -65,6 +67,7 @@ impl Failure {
         let source: Box<dyn std::error::Error + Send + Sync> = match self {
             Self::Refused(refusal) => return OpenError::Refused(refusal),
             Self::Connect(error) => error.into(),
+            Self::Unsigned(error) => error.into(),
             Self::Malformed(error) => error.into(),
             Self::SentAway(reason, _) => reason.into(),
             Self::Lost | Self::Unanswered | Self::Done => return OpenError::TimedOut(None),

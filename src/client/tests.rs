@@ -204,6 +204,7 @@ fn deliver(id: i64) -> ServerFrame {
         transient: id == 0,
         receipt: false,
         waited: false,
+        own: false,
         id: MessageId(id),
         sequence: id as u32,
         at_ms: 1,
