@@ -7,7 +7,9 @@
 //! * Each layer declares its own options; this module composes them, and no layer knows it.
 
 mod settings;
+mod signing;
 mod units;
+mod values;
 
 pub use settings::{SETTINGS, Setting};
 
@@ -17,8 +19,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use crate::config::settings::Shown;
+use crate::config::signing::Signing;
 use crate::config::units::show_size;
+use crate::config::values::Shown;
 use crate::limits::LOG_SEGMENTS_MIN;
 use crate::{hub, net, store};
 
@@ -43,6 +46,8 @@ pub struct Config {
     pub net: net::Options,
     /// Where the metrics are written.
     pub metrics_file: Option<PathBuf>,
+    /// What the keys of the hub are made of.
+    signing: Signing,
 }
 
 /// Where settings may be written.
@@ -89,6 +94,7 @@ impl Config {
             hub: hub::Options::default(),
             net: net::Options::new(listen, keys_dir),
             metrics_file: None,
+            signing: Signing::default(),
         }
     }
 
@@ -123,6 +129,7 @@ impl Config {
                 mistakes.push(format!("{place}: {problem}"));
             }
         }
+        config.signing.complete(&mut config.hub, &mut mistakes);
         config.check_together(&mut mistakes);
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
@@ -139,14 +146,16 @@ impl Config {
         }
     }
 
-    /// What is in force, as a configuration file.
+    /// What is in force, as a configuration file; that secrets are set, but not which.
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
         for setting in SETTINGS {
             let name = setting.name;
             let line = match (setting.shown)(self) {
                 Shown::Nothing => format!("# {name} is not set"),
+                Shown::Secret => format!("# {name} is set, and not shown"),
                 Shown::Number(number) => format!("{name} = {number}"),
+                Shown::Flag(flag) => format!("{name} = {flag}"),
                 Shown::Text(text) => format!("{name} = {}", toml::Value::String(text)),
             };
             // Writing to a string cannot fail.
@@ -190,7 +199,8 @@ fn read_file(path: &Path, written: &mut Vec<Written>, mistakes: &mut Vec<String>
         match (setting(name), value_text(value.get_ref())) {
             (None, _) => mistakes.push(format!("{place}: {name} is not a setting")),
             (Some(_), None) => {
-                mistakes.push(format!("{place}: {name} must be a string or a whole number"));
+                let may_be = "a string, a whole number, true or false";
+                mistakes.push(format!("{place}: {name} must be {may_be}"));
             }
             (Some(setting), Some(text)) => {
                 written.push(Written { place: format!("{place}: {name}"), setting, text });
@@ -203,6 +213,7 @@ fn read_file(path: &Path, written: &mut Vec<Written>, mistakes: &mut Vec<String>
 fn value_text(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
+        DeValue::Boolean(flag) => Some(flag.to_string()),
         DeValue::Integer(number) => {
             let number = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
             Some(number.to_string())
@@ -231,6 +242,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::limits::GROUP_MEMBERS_SETTING_MAX;
+    use crate::signature::{Claim, Signatures, sign_open};
 
     fn pairs(values: &[(&str, &str)]) -> Vec<(String, String)> {
         values.iter().map(|(name, text)| (String::from(*name), String::from(*text))).collect()
@@ -290,7 +303,7 @@ mod tests {
         let expected = [
             format!("{}:2: window_mesages is not a setting", path.display()),
             format!("{}:4: store is not a setting", path.display()),
-            format!("{}:6: listen must be a string or a whole number", path.display()),
+            format!("{}:6: listen must be a string, a whole number, true or false", path.display()),
             "TIDINGS_SPEED is not a setting".into(),
             "certificate and key: set both or none".into(),
             format!("{}:1: shards: 3 is not a power of two", path.display()),
@@ -327,7 +340,18 @@ mod tests {
             "app_id" => "app",
             "log_bytes_max" => "40GiB",
             "segment_bytes_max" => "24MiB",
-            "window_age" | "away_after" | "history_age" | "drain_timeout" => "90500ms",
+            "window_age"
+            | "away_after"
+            | "history_age"
+            | "drain_timeout"
+            | "recall_within"
+            | "presence_grace"
+            | "presence_restart_grace" => "90500ms",
+            "signatures" => "off",
+            "signing_key" | "signing_key_previous" => "never shown",
+            "signing_key_previous_until" => "2030-06-01T12:00:00.250Z",
+            "watch_before_send" => "false",
+            "devices_per_peer_max" => "2",
             _ => "64",
         };
         let flags = SETTINGS.iter().map(|s| (s.name, text_of(s).into())).collect();
@@ -335,8 +359,139 @@ mod tests {
         let shown = set.to_toml();
         assert!(!shown.contains("is not set"), "every setting is set:\n{shown}");
         let file = file(&folder, &shown);
-        let read = Config::load(&Sources { file, ..Sources::default() }).unwrap();
+        // Secrets alone have to be set again.
+        let is_secret = |name: &str| matches!(name, "signing_key" | "signing_key_previous");
+        let secrets = SETTINGS.iter().filter(|setting| is_secret(setting.name));
+        let flags = secrets.map(|setting| (setting.name, "never shown".into())).collect();
+        let read = Config::load(&Sources { file, flags, ..Sources::default() }).unwrap();
         assert_eq!(read.to_toml(), shown);
-        assert_eq!(Config::default().to_toml().matches("is not set").count(), 4);
+        assert_eq!(Config::default().to_toml().matches("is not set").count(), 7);
+    }
+
+    /// What `file` makes of the configuration, or its mistakes.
+    fn loaded(text: &str) -> Result<Config, Vec<String>> {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = Sources { file: file(&folder, text), ..Sources::default() };
+        let place = format!("{}:", sources.file.as_ref().unwrap().display());
+        Config::load(&sources).map_err(|mistakes| {
+            mistakes.0.iter().map(|mistake| mistake.replace(&place, "")).collect()
+        })
+    }
+
+    #[test]
+    fn a_secret_is_shown_nowhere() {
+        let text = "app_id = 'chat'\nsignatures = 'enforced'\nsigning_key = 'geheim-1'\n\
+                    signing_key_previous = 'geheim-0'\n\
+                    signing_key_previous_until = '2030-01-31T00:00:00Z'\n";
+        let config = loaded(text).unwrap();
+        let shown = config.to_toml();
+        assert!(shown.contains("\n# signing_key is set, and not shown\n"), "{shown}");
+        assert!(shown.contains("\n# signing_key_previous is set, and not shown\n"), "{shown}");
+        assert!(shown.contains("\nsigning_key_previous_until = \"2030-01-31T00:00:00Z\"\n"));
+        assert!(!shown.contains("geheim"), "{shown}");
+        assert!(!format!("{config:?}").contains("geheim"), "{config:?}");
+        let mistakes = loaded(&text.replace("signing_key_previous_until", "until")).unwrap_err();
+        assert!(!mistakes.concat().contains("geheim"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn the_keys_are_those_that_were_set() {
+        let peer = "ann".parse().unwrap();
+        let until_ms = 1_900_000_000_000;
+        let checked = |config: &Config, key: &str, now_ms: i64| {
+            let timestamp = now_ms as u64;
+            let signature = sign_open(key.as_bytes(), "chat", &peer, &[], timestamp, "n");
+            let claim = Claim { nonce: "n", timestamp, signature: &signature };
+            config.hub.keys.as_ref().unwrap().check_open(&peer, &[], claim, now_ms).is_ok()
+        };
+        // The app id may stand anywhere, for the keys are made at the end.
+        let text = "signing_key = 'new'\nsigning_key_previous = 'old'\n\
+                    signing_key_previous_until = '2030-03-17T17:46:40Z'\n\
+                    signatures = 'optional'\napp_id = 'chat'\n";
+        let config = loaded(text).unwrap();
+        assert_eq!(config.hub.signatures, Signatures::Optional);
+        assert!(checked(&config, "new", until_ms));
+        assert!(checked(&config, "old", until_ms - 1));
+        assert!(!checked(&config, "old", until_ms));
+        assert!(!checked(&config, "other", until_ms - 1));
+        let config = loaded("app_id = 'chat'\nsigning_key = 'new'\n").unwrap();
+        assert_eq!(config.hub.signatures, Signatures::Off);
+        assert!(checked(&config, "new", until_ms));
+        assert!(Config::default().hub.keys.is_none());
+    }
+
+    #[test]
+    fn signatures_without_what_they_need_are_refused() {
+        let check = |text: &str, expected: &[&str]| {
+            assert_eq!(loaded(text).unwrap_err(), expected, "{text}");
+        };
+        check(
+            "signatures = 'enforced'",
+            &[
+                "signatures: enforced needs signing_key",
+                "signatures: enforced needs app_id, which is signed too",
+            ],
+        );
+        check(
+            "app_id = 'chat'\nsignatures = 'optional'",
+            &["signatures: optional needs signing_key"],
+        );
+        check(
+            "signatures = 'optional'\nsigning_key = 'k'",
+            &["signatures: optional needs app_id, which is signed too"],
+        );
+        let both = "signing_key_previous and signing_key_previous_until: set both or none";
+        check("signing_key = 'k'\nsigning_key_previous = 'j'", &[both]);
+        check("signing_key_previous_until = '2030-01-31T00:00:00Z'", &[both]);
+        check(
+            "signing_key_previous = 'j'\nsigning_key_previous_until = '2030-01-31T00:00:00Z'",
+            &["signing_key_previous: there is no signing_key after it"],
+        );
+        check("signing_key = ''", &["1: signing_key: the key is empty"]);
+        check(
+            "signatures = 'on'",
+            &["1: signatures: \"on\" is none of off, optional and enforced"],
+        );
+    }
+
+    #[test]
+    fn a_time_that_is_not_in_utc_is_refused() {
+        for text in ["", "2030-01-31", "2030-01-31T00:00:00", "2030-01-31T00:00:00+01:00", "soon"] {
+            let mistakes = loaded(&format!("signing_key_previous_until = '{text}'")).unwrap_err();
+            let bad = format!(
+                "1: signing_key_previous_until: {text:?} is not a UTC time such as \
+                 2026-01-31T00:00:00Z"
+            );
+            assert_eq!(mistakes[0], bad);
+        }
+    }
+
+    #[test]
+    fn what_groups_presence_and_recall_can_be_set_to_is_bounded() {
+        let config = loaded(
+            "watch_before_send = false\npresence_grace = 0\npresence_restart_grace = '10m'\n\
+             recall_within = '366d'\ngroup_members_max = 1\ndevices_per_peer_max = 16\n",
+        );
+        let config = config.unwrap();
+        assert!(!config.hub.watch_before_send);
+        assert_eq!(config.hub.presence_grace, Duration::ZERO);
+        assert_eq!(config.hub.presence_restart_grace, Duration::from_secs(600));
+        assert_eq!(config.store.recall_within, Duration::from_secs(366 * 86_400));
+        assert_eq!((config.store.group_members_max, config.store.devices_max), (1, 16));
+        let members = GROUP_MEMBERS_SETTING_MAX;
+        for (line, problem) in [
+            ("watch_before_send = 1", "\"1\" is neither true nor false".into()),
+            ("presence_grace = '601s'", "601s exceeds 10m".into()),
+            ("presence_restart_grace = '601s'", "601s exceeds 10m".into()),
+            ("recall_within = '367d'", "367d exceeds 366d".into()),
+            ("group_members_max = 0", format!("0 is not within 1 to {members}")),
+            ("devices_per_peer_max = 0", "0 is not within 1 to 16".into()),
+            ("devices_per_peer_max = 17", "17 is not within 1 to 16".into()),
+        ] {
+            let (name, _) = line.split_once(" =").unwrap();
+            assert_eq!(loaded(line).unwrap_err(), [format!("1: {name}: {problem}")]);
+        }
+        let one_more = loaded(&format!("group_members_max = {}", members + 1)).unwrap_err();
+        assert!(one_more[0].contains("is not within"), "{one_more:?}");
     }
 }

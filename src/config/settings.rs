@@ -4,21 +4,23 @@
 //!
 //! * One name in three spellings: `log_bytes_max` in the file, `TIDINGS_LOG_BYTES_MAX` in the
 //!   environment, `--log-bytes-max` on the command line.
-//! * What is shown is read back as the same value.
+//! * What is shown is read back as the same value. Secrets are not shown.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::config::Config;
-use crate::config::units::{duration, show_duration, show_size, size};
+use crate::config::signing;
+use crate::config::units::{duration, show_size, size};
+use crate::config::values::{
+    Shown, app_id, certificate_files, duration_within, file, longer_than_zero, number, path,
+    size_within, yes_or_no,
+};
 use crate::limits::{
-    APP_ID_BYTES_MAX, CONNECTIONS_SETTING_MAX, DRAIN_TIMEOUT_MAX, HANDSHAKES_SETTING_MAX,
-    INBOX_MESSAGES_MAX, SEGMENT_BYTES_SETTING_MAX, SEGMENT_BYTES_SETTING_MIN, SHARDS_MAX,
+    CONNECTIONS_SETTING_MAX, DEVICES_PER_PEER_MAX, DRAIN_TIMEOUT_MAX, GROUP_MEMBERS_SETTING_MAX,
+    HANDSHAKES_SETTING_MAX, INBOX_MESSAGES_MAX, PRESENCE_GRACE_SETTING_MAX,
+    RECALL_WITHIN_SETTING_MAX, SEGMENT_BYTES_SETTING_MAX, SEGMENT_BYTES_SETTING_MIN, SHARDS_MAX,
     WINDOW_AGE_SETTING_MAX,
 };
-use crate::net::CertificateFiles;
 
 /// One thing that can be set.
 #[derive(Debug)]
@@ -33,15 +35,6 @@ pub struct Setting {
     pub(super) apply: fn(&mut Config, &str) -> Result<(), String>,
     /// The value in force.
     pub(super) shown: fn(&Config) -> Shown,
-}
-
-/// A value as it stands in a configuration file.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Shown {
-    /// It is not set.
-    Nothing,
-    Number(u64),
-    Text(String),
 }
 
 impl Setting {
@@ -114,6 +107,67 @@ pub static SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "signatures",
+        value: "WHEN",
+        help: "Signatures of the app's back end: off, optional (checked if there) or enforced.",
+        apply: |config, text| {
+            config.hub.signatures = signing::signatures(text)?;
+            Ok(())
+        },
+        shown: |config| Shown::Text(signing::show_signatures(config.hub.signatures).into()),
+    },
+    Setting {
+        name: "signing_key",
+        value: "SECRET",
+        help: "Key that the app's back end signs with; others can read a command line.",
+        apply: |config, text| config.signing.set_current(text),
+        shown: |config| Shown::secret(config.signing.current.is_some()),
+    },
+    Setting {
+        name: "signing_key_previous",
+        value: "SECRET",
+        help: "Key that was the signing key before, and is good for some time still.",
+        apply: |config, text| config.signing.set_previous(text),
+        shown: |config| Shown::secret(config.signing.previous.is_some()),
+    },
+    Setting {
+        name: "signing_key_previous_until",
+        value: "TIME",
+        help: "UTC time from which the previous key is refused, such as 2026-01-31T00:00:00Z.",
+        apply: |config, text| config.signing.set_previous_until(text),
+        shown: |config| config.signing.show_previous_until(),
+    },
+    Setting {
+        name: "watch_before_send",
+        value: "BOOL",
+        help: "Whether a peer must watch those it sends to, where signatures are enforced.",
+        apply: |config, text| {
+            config.hub.watch_before_send = yes_or_no(text)?;
+            Ok(())
+        },
+        shown: |config| Shown::Flag(config.hub.watch_before_send),
+    },
+    Setting {
+        name: "presence_grace",
+        value: "DURATION",
+        help: "How long a peer that lost its last session still counts as online.",
+        apply: |config, text| {
+            config.hub.presence_grace = duration_within(text, PRESENCE_GRACE_SETTING_MAX)?;
+            Ok(())
+        },
+        shown: |config| Shown::duration(config.hub.presence_grace),
+    },
+    Setting {
+        name: "presence_restart_grace",
+        value: "DURATION",
+        help: "How long after a start those who were online before it still count as online.",
+        apply: |config, text| {
+            config.hub.presence_restart_grace = duration_within(text, PRESENCE_GRACE_SETTING_MAX)?;
+            Ok(())
+        },
+        shown: |config| Shown::duration(config.hub.presence_restart_grace),
+    },
+    Setting {
         name: "window_messages",
         value: "NUMBER",
         help: "Messages kept for a peer from the time that it is away.",
@@ -155,6 +209,36 @@ pub static SETTINGS: &[Setting] = &[
             Ok(())
         },
         shown: |config| Shown::duration(config.store.history_age),
+    },
+    Setting {
+        name: "recall_within",
+        value: "DURATION",
+        help: "How long a sender may recall a message; 0 for not at all.",
+        apply: |config, text| {
+            config.store.recall_within = duration_within(text, RECALL_WITHIN_SETTING_MAX)?;
+            Ok(())
+        },
+        shown: |config| Shown::duration(config.store.recall_within),
+    },
+    Setting {
+        name: "group_members_max",
+        value: "NUMBER",
+        help: "Members of a group.",
+        apply: |config, text| {
+            config.store.group_members_max = number(text, 1..=GROUP_MEMBERS_SETTING_MAX)?;
+            Ok(())
+        },
+        shown: |config| Shown::Number(config.store.group_members_max as u64),
+    },
+    Setting {
+        name: "devices_per_peer_max",
+        value: "NUMBER",
+        help: "Devices of a peer; opening one more forgets the one not seen for longest.",
+        apply: |config, text| {
+            config.store.devices_max = number(text, 1..=DEVICES_PER_PEER_MAX)?;
+            Ok(())
+        },
+        shown: |config| Shown::Number(config.store.devices_max as u64),
     },
     Setting {
         name: "log_bytes_max",
@@ -226,11 +310,7 @@ pub static SETTINGS: &[Setting] = &[
         value: "DURATION",
         help: "How long a drain may take before the sessions that are left are cut.",
         apply: |config, text| {
-            let timeout = duration(text)?;
-            if timeout > DRAIN_TIMEOUT_MAX {
-                return Err(format!("{text} exceeds {}", show_duration(DRAIN_TIMEOUT_MAX)));
-            }
-            config.net.drain_timeout = timeout;
+            config.net.drain_timeout = duration_within(text, DRAIN_TIMEOUT_MAX)?;
             Ok(())
         },
         shown: |config| Shown::duration(config.net.drain_timeout),
@@ -246,74 +326,3 @@ pub static SETTINGS: &[Setting] = &[
         shown: |config| Shown::file(config.metrics_file.as_deref()),
     },
 ];
-
-impl Shown {
-    fn path(path: &Path) -> Self {
-        Self::Text(path.to_string_lossy().into_owned())
-    }
-
-    fn file(path: Option<&Path>) -> Self {
-        path.filter(|path| !path.as_os_str().is_empty()).map_or(Self::Nothing, Self::path)
-    }
-
-    fn duration(duration: Duration) -> Self {
-        Self::Text(show_duration(duration))
-    }
-}
-
-/// The two files; whether both are named is checked when all settings have been read.
-fn certificate_files(config: &mut Config) -> &mut CertificateFiles {
-    let none = || CertificateFiles { chain: PathBuf::new(), key: PathBuf::new() };
-    config.net.certificate.get_or_insert_with(none)
-}
-
-fn path(text: &str) -> Result<PathBuf, String> {
-    match text {
-        "" => Err("the path is empty".into()),
-        text if text.contains('\0') => Err("the path has a NUL".into()),
-        text => Ok(text.into()),
-    }
-}
-
-fn file(text: &str) -> Result<PathBuf, String> {
-    let path = path(text)?;
-    match std::fs::File::open(&path).and_then(|file| file.metadata()) {
-        Ok(metadata) if metadata.is_file() => Ok(path),
-        Ok(_) => Err(format!("{text} is not a file")),
-        Err(error) => Err(format!("cannot read {text}: {error}")),
-    }
-}
-
-fn app_id(text: &str) -> Result<String, String> {
-    if text.len() > APP_ID_BYTES_MAX {
-        return Err(format!("an app id of {} bytes exceeds {APP_ID_BYTES_MAX}", text.len()));
-    }
-    match text.chars().find(|c| c.is_control() || *c == ':') {
-        Some(c) => Err(format!("an app id must not contain {c:?}")),
-        None => Ok(text.into()),
-    }
-}
-
-fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
-    let number = text.parse::<usize>().map_err(|_| format!("{text:?} is not a whole number"))?;
-    if !range.contains(&number) {
-        return Err(format!("{number} is not within {} to {}", range.start(), range.end()));
-    }
-    Ok(number)
-}
-
-fn size_within(text: &str, range: &RangeInclusive<u64>) -> Result<u64, String> {
-    let size = size(text)?;
-    if !range.contains(&size) {
-        let (from, to) = (show_size(*range.start()), show_size(*range.end()));
-        return Err(format!("{text} is not within {from} to {to}"));
-    }
-    Ok(size)
-}
-
-fn longer_than_zero(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("the duration must be longer than 0".into()),
-        duration => Ok(duration),
-    }
-}
