@@ -126,7 +126,7 @@ impl DeviceId {
 }
 
 /// A group: 12 bytes, written as 24 lower-case hexadecimal digits.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, Ord, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash, Ord, PartialOrd)]
 pub struct GroupId(pub [u8; 12]);
 
 impl GroupId {

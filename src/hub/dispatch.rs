@@ -9,15 +9,18 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
 
+use crate::hub::frames::{How, encode_message, encode_notice, mark_frame};
 use crate::hub::outbox::Pushed;
 use crate::hub::router::Router;
-use crate::hub::session::{Caller, Session, encode_deliver};
-use crate::id::{MessageId, SessionId};
+use crate::hub::session::{Asks, Caller, GroupAct, Session};
+use crate::id::{MessageId, PeerId, SessionId};
 use crate::limits::{BODY_BYTES_MAX, CLIENT_SENDS_MAX, FRAME_BYTES_MAX, RECIPIENTS_MAX};
 use crate::metrics::Metrics;
 use crate::reason::Reason;
-use crate::store::{self, Message, Outcome};
-use crate::wire::{Closed, Opened, Sent, ServerFrame};
+use crate::store::{self, Group, Mark, Message, Notice, Outcome};
+use crate::wire::{
+    Closed, Edited, Invited, Joined, Kicked, Left, Opened, ReadNoted, RecallDone, Sent, ServerFrame,
+};
 
 /// The dispatcher's own state.
 pub(super) struct Dispatcher {
@@ -42,34 +45,7 @@ impl Dispatcher {
     pub(super) fn dispatch(&mut self, outcomes: Vec<Outcome<Caller>>) {
         let mut deliveries = 0;
         for outcome in outcomes {
-            match outcome {
-                Outcome::Stored { caller, message } => {
-                    deliveries += self.deliver(&message);
-                    if let Some(caller) = caller {
-                        let Message { id, sequence, at_ms, .. } = *message;
-                        self.answer_sent(caller, id, sequence, at_ms);
-                    }
-                }
-                Outcome::Repeated { caller, id, sequence, at_ms } => {
-                    self.answer_sent(caller, id, sequence, at_ms);
-                }
-                Outcome::Refused { caller, reason } => {
-                    self.metrics.refuse(reason);
-                    caller.session.refuse(caller.request, reason);
-                }
-                Outcome::Overflowed { peer, id } => self.router.visit(&peer, |session| {
-                    if session.outbox().acked() < id {
-                        session.end(Reason::TooSlow);
-                    }
-                }),
-                Outcome::Opened { caller, opened } => self.open(&caller.session, opened),
-                Outcome::Ended { caller } => {
-                    // What comes behind this in the log is not for it any more.
-                    self.router.detach(&caller.session);
-                    let closed = Closed { request: caller.request };
-                    caller.session.tell(true, &closed.into());
-                }
-            }
+            deliveries += self.hand_out(outcome);
         }
         self.metrics.deliveries.inc_by(deliveries);
         for session in self.woken.drain(..) {
@@ -77,16 +53,77 @@ impl Dispatcher {
         }
     }
 
-    fn deliver(&mut self, message: &Message) -> u64 {
+    /// Hands out one outcome; says how many deliveries it was.
+    fn hand_out(&mut self, outcome: Outcome<Caller>) -> u64 {
+        match outcome {
+            Outcome::Stored { caller, message, members } => {
+                let to = members.as_deref().unwrap_or(&message.to);
+                let mut deliveries = self.deliver(&message, to);
+                deliveries += self.echo(&message, to, caller.as_ref());
+                if let Some(caller) = caller {
+                    let Message { id, sequence, at_ms, .. } = *message;
+                    self.answer_sent(caller, id, sequence, at_ms);
+                }
+                return deliveries;
+            }
+            Outcome::Repeated { caller, id, sequence, at_ms } => {
+                self.answer_sent(caller, id, sequence, at_ms);
+            }
+            Outcome::Refused { caller, reason } => self.refuse(caller, reason),
+            Outcome::Overflowed { peer, id } => self.router.visit(&peer, |session| {
+                if session.outbox().acked() < id {
+                    session.end(Reason::TooSlow);
+                }
+            }),
+            Outcome::Opened { caller, opened } => self.open(caller, opened),
+            Outcome::Ended { caller, peer, closed } => self.ended(caller, &peer, closed),
+            Outcome::Noted { caller } => {
+                if let Asks::Nonce(noted) = caller.asks {
+                    // Who asked may have gone.
+                    let _ = noted.send(Ok(()));
+                }
+            }
+            Outcome::Marked { caller, mark, to } => self.mark(caller, mark, &to),
+            Outcome::Grouped { caller, group, notice } => {
+                let deliveries = self.tell(notice);
+                if let Some(caller) = caller {
+                    self.answer_group(&caller, &group);
+                }
+                return deliveries;
+            }
+            Outcome::Recalled { caller, notice } => {
+                let deliveries = self.tell(notice);
+                if let Some(Caller { session, request, .. }) = caller {
+                    session.tell(true, &RecallDone { request }.into());
+                }
+                return deliveries;
+            }
+        }
+        0
+    }
+
+    fn deliver(&mut self, message: &Message, to: &[PeerId]) -> u64 {
+        self.frame.clear();
+        self.put(message.id, to, |frame| encode_message(message, How::Live, frame))
+    }
+
+    /// Tells of what has happened.
+    fn tell(&mut self, notice: Option<(Arc<Notice>, Arc<[PeerId]>)>) -> u64 {
+        let Some((notice, to)) = notice else { return 0 };
+        self.frame.clear();
+        self.put(notice.id, &to, |frame| encode_notice(&notice, How::Live, frame))
+    }
+
+    /// Puts one frame, which is encoded for the first that is there, to all sessions of `to`.
+    fn put(&mut self, id: MessageId, to: &[PeerId], encode: impl Fn(&mut BytesMut)) -> u64 {
         let Self { router, frame, woken, .. } = self;
         let mut deliveries = 0;
-        frame.clear();
-        for peer in &message.to {
+        for peer in to {
             router.visit(peer, |session| {
                 if frame.is_empty() {
-                    encode_deliver(message, false, frame);
+                    encode(frame);
                 }
-                match session.outbox().deliver(message.id, frame) {
+                match session.outbox().deliver(id, frame) {
                     Pushed::Wake => woken.push(session.clone()),
                     Pushed::Quiet => {}
                     Pushed::Passed => return,
@@ -97,8 +134,33 @@ impl Dispatcher {
         deliveries
     }
 
+    /// Puts a message to the other devices of who sent it.
+    fn echo(&mut self, message: &Message, to: &[PeerId], caller: Option<&Caller>) -> u64 {
+        if to.contains(&message.from) {
+            return 0;
+        }
+        let Self { router, frame, woken, .. } = self;
+        let mut echoes = 0;
+        frame.clear();
+        router.visit(&message.from, |session| {
+            if caller.is_some_and(|caller| Arc::ptr_eq(&caller.session, session)) {
+                return;
+            }
+            if frame.is_empty() {
+                encode_message(message, How::Own, frame);
+            }
+            match session.outbox().echo(message.id, frame) {
+                Pushed::Wake => woken.push(session.clone()),
+                Pushed::Quiet => {}
+                Pushed::Passed => return,
+            }
+            echoes += 1;
+        });
+        echoes
+    }
+
     fn answer_sent(&mut self, caller: Caller, id: MessageId, sequence: u32, at_ms: i64) {
-        let Caller { session, request } = caller;
+        let Caller { session, request, .. } = caller;
         let sent = ServerFrame::Sent(Sent { request, id, sequence, at_ms: at_ms as u64 });
         let pushed = session.outbox().push(true, |out| sent.encode(out));
         session.outbox().wake_room();
@@ -107,10 +169,67 @@ impl Dispatcher {
         }
     }
 
-    fn open(&mut self, session: &Arc<Session>, opened: store::Opened) {
-        if let Some(replaced) = opened.replaced {
-            self.replace(session, replaced);
+    fn refuse(&self, caller: Caller, reason: Reason) {
+        if let Asks::Nonce(noted) = caller.asks {
+            let _ = noted.send(Err(reason));
+            return;
         }
+        self.metrics.refuse(reason);
+        caller.session.refuse(caller.request, reason);
+    }
+
+    fn answer_group(&self, caller: &Caller, group: &Group) {
+        let (request, version) = (caller.request, group.version);
+        let Asks::Group(act) = &caller.asks else { return };
+        let answer: ServerFrame = match act {
+            GroupAct::Join => Joined {
+                request,
+                group: group.id,
+                open: group.open,
+                version,
+                // Who has created an open group is in it.
+                count: if group.open { 1 } else { group.count() as u64 },
+                rules: group.rules,
+                metadata: group.metadata.clone(),
+            }
+            .into(),
+            GroupAct::Leave => Left { request }.into(),
+            GroupAct::Invite => Invited { request, version }.into(),
+            GroupAct::Kick => Kicked { request, version }.into(),
+            GroupAct::Edit => Edited { request, version }.into(),
+        };
+        caller.session.tell(true, &answer);
+    }
+
+    /// Tells how far somebody has come, but not to the session that said so.
+    fn mark(&mut self, caller: Option<Caller>, mark: Option<Mark>, to: &[PeerId]) {
+        let Self { router, woken, .. } = self;
+        for peer in to {
+            router.visit(peer, |session| {
+                let said_so = caller.as_ref().map(|caller| &caller.session);
+                if said_so.is_some_and(|said_so| Arc::ptr_eq(said_so, session)) {
+                    return;
+                }
+                let pushed = mark.clone().map(|mark| session.outbox().mark(mark));
+                if pushed == Some(Pushed::Wake) {
+                    woken.push(session.clone());
+                }
+            });
+        }
+        if let Some(Caller { session, request, .. }) = caller {
+            session.tell(true, &ReadNoted { request }.into());
+        }
+    }
+
+    fn open(&mut self, caller: Caller, opened: store::Opened) {
+        let Caller { session, asks, .. } = caller;
+        if let Some(replaced) = opened.replaced {
+            self.replace(&session, replaced);
+        }
+        let online = match asks {
+            Asks::Open { watch, were_online } => self.watch(&session, watch, were_online),
+            _ => Vec::new(),
+        };
         let frame = Opened {
             session: opened.session,
             epoch: self.epoch.wait().to_owned(),
@@ -119,14 +238,15 @@ impl Dispatcher {
             waiting: opened.waiting as u64,
             dropped: opened.loss.count,
             at_ms: opened.at_ms as u64,
-            online: Vec::new(),
+            online,
             frame_bytes_max: FRAME_BYTES_MAX as u64,
             body_bytes_max: BODY_BYTES_MAX as u64,
             recipients_max: RECIPIENTS_MAX as u64,
             sends_max: CLIENT_SENDS_MAX as u64,
         };
         session.tell(false, &frame.into());
-        self.router.attach(session);
+        opened.marks.iter().for_each(|mark| session.tell(false, &mark_frame(mark)));
+        self.router.attach(&session);
         session.open(&opened);
         session.outbox().wake();
     }
@@ -142,6 +262,14 @@ impl Dispatcher {
         if let Some(older) = older {
             self.router.detach(&older);
             older.end(Reason::Replaced);
+        }
+    }
+
+    fn ended(&self, caller: Option<Caller>, peer: &PeerId, closed: bool) {
+        if let Some(Caller { session, request, .. }) = caller {
+            // What comes behind this in the log is not for it any more.
+            self.router.detach(&session);
+            session.tell(true, &Closed { request }.into());
         }
     }
 }

@@ -13,9 +13,15 @@
 //! anything is awaited.
 
 mod dispatch;
+mod frames;
+mod grouping;
+mod looking;
+mod open_groups;
 mod outbox;
 mod router;
+mod sending;
 mod session;
+mod signing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -27,18 +33,18 @@ pub use outbox::{Next, Outbox, Pushed};
 pub use router::Router;
 pub use session::{Caller, Datagrams, Session};
 
-use crate::id::{ConversationId, DeviceId, MessageId, PeerId};
-use crate::limits::{
-    FEED_MESSAGES_MAX, PRESENCE_GRACE, PRESENCE_RESTART_GRACE, RECONNECT_JITTER,
-};
+use crate::id::{DeviceId, MessageId, PeerId};
+use crate::limits::{FEED_MESSAGES_MAX, PRESENCE_GRACE, PRESENCE_RESTART_GRACE, RECONNECT_JITTER};
 use crate::metrics::Metrics;
 use crate::reason::Reason;
 use crate::signature::{Keys, Signatures};
-use crate::store::{self, NewMessage, Opening, Origin, ReadError, Request, Store};
-use crate::wire::{ClientFrame, Deliver, GoAway, Open, Pong, Send, ServerFrame, Target};
+use crate::store::{self, Loss, Opening, ReadError, Request, Store};
+use crate::wire::{ClientFrame, Dropped, GoAway, Open, Pong, ServerFrame};
 use dispatch::Dispatcher;
+use frames::{How, encode_item};
+use open_groups::OpenGroups;
 use outbox::Acked;
-use session::{Fed, encode_deliver};
+use session::{Asks, Fed};
 
 /// What can be set about the hub.
 #[derive(Clone, Debug)]
@@ -88,6 +94,7 @@ pub struct Hub {
     router: Arc<Router>,
     options: Options,
     metrics: Arc<Metrics>,
+    open_groups: OpenGroups,
     /// The last position of the log that has been dispatched.
     head: Arc<AtomicI64>,
     is_draining: AtomicBool,
@@ -115,7 +122,8 @@ impl Hub {
         })?;
         let _ = epoch.set(store.epoch());
         head.fetch_max(store.report().head.0, Ordering::AcqRel);
-        Ok(Self { store, router, options, metrics, head, is_draining: AtomicBool::new(false) })
+        let (open_groups, is_draining) = (OpenGroups::default(), AtomicBool::new(false));
+        Ok(Self { store, router, options, metrics, open_groups, head, is_draining })
     }
 
     /// The store behind the hub.
@@ -123,16 +131,16 @@ impl Hub {
         &self.store
     }
 
-    /// Opens a session; returns when it is open.
+    /// Checks whether a session may be opened; nothing has happened yet.
     ///
     /// # Errors
     ///
     /// The reason that the client is told.
-    pub async fn open_session(
+    pub async fn prepare(
         &self,
         open: Open,
         datagrams: Box<dyn Datagrams>,
-    ) -> Result<Arc<Session>, Reason> {
+    ) -> Result<Prepared, Reason> {
         if self.is_draining.load(Ordering::Relaxed) {
             return Err(Reason::Restarting);
         }
@@ -145,6 +153,7 @@ impl Hub {
         let cursor = if is_ours && open.cursor <= head { open.cursor } else { MessageId::NONE };
         let session = Session::new(open.peer.clone(), device.clone(), open.instance, datagrams);
         let session = Arc::new(session);
+        self.check_open(&session, &open.watch, open.signature.as_ref()).await?;
         let opening = Opening {
             peer: open.peer,
             device,
@@ -153,7 +162,19 @@ impl Hub {
             client: open.client.as_str().to_owned(),
             cursor,
         };
-        let caller = Caller { session: session.clone(), request: 0 };
+        Ok(Prepared { session, opening, watch: open.watch })
+    }
+
+    /// Opens a session; returns when it is open.
+    ///
+    /// # Errors
+    ///
+    /// The reason that the client is told.
+    pub async fn open_session(&self, prepared: Prepared) -> Result<Arc<Session>, Reason> {
+        let Prepared { session, opening, watch } = prepared;
+        let were_online = self.were_online(&watch).await?;
+        let asks = Asks::Open { watch, were_online };
+        let caller = Caller { session: session.clone(), request: 0, asks };
         self.submit(Some(caller), Request::Open(opening)).await?;
         session.opened().await;
         self.metrics.sessions.inc();
@@ -166,6 +187,7 @@ impl Hub {
         if let Some(reason) = session.outbox().ended() {
             self.metrics.end(reason);
         }
+        self.leave_open_group(session);
         let was_attached = self.router.detach(session);
         if was_attached && !self.is_draining.load(Ordering::Relaxed) {
             self.note_end(None, session, false).await;
@@ -192,7 +214,7 @@ impl Hub {
         match frame {
             ClientFrame::Send(send) if send.transient => {
                 let request = send.request;
-                let sent = self.send_transient(session, send, false);
+                let sent = self.send_transient(session, send, false).await;
                 if let (Err(reason), 1..) = (sent, request) {
                     session.reserve_answer().await;
                     self.refuse(session, request, reason);
@@ -207,97 +229,64 @@ impl Hub {
                 Acked::Repeated => {}
                 Acked::Future => return Err(Reason::AckOfFuture),
             },
-            ClientFrame::Ping(ping) => {
-                session.reserve_answer().await;
-                let at_ms = self.store.clock().now_ms() as u64;
-                session.tell(true, &Pong { request: ping.request, at_ms }.into());
-            }
             ClientFrame::Close(close) => {
                 session.reserve_answer().await;
-                let caller = Caller { session: session.clone(), request: close.request };
-                self.note_end(Some(caller), session, true).await;
+                let (session, request) = (session.clone(), close.request);
+                let caller = Caller { session: session.clone(), request, asks: Asks::Close };
+                self.note_end(Some(caller), &session, true).await;
                 return Ok(Flow::Close);
             }
             ClientFrame::Open(_) => return Err(Reason::AlreadyOpen),
+            request => {
+                session.reserve_answer().await;
+                let number = request.request();
+                if let Err(reason) = self.request(session, request).await {
+                    self.refuse(session, number, reason);
+                }
+            }
         }
         Ok(Flow::Continue)
+    }
+
+    /// Does what a request asks for that has a place for its answer.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which it is refused.
+    async fn request(&self, session: &Arc<Session>, request: ClientFrame) -> Result<(), Reason> {
+        match request {
+            ClientFrame::Ping(ping) => {
+                let at_ms = self.store.clock().now_ms() as u64;
+                session.tell(true, &Pong { request: ping.request, at_ms }.into());
+                Ok(())
+            }
+            ClientFrame::Watch(watch) => self.watch(session, watch).await,
+            ClientFrame::Unwatch(unwatch) => self.unwatch(session, unwatch).await,
+            ClientFrame::Status(status) => self.status(session, status).await,
+            ClientFrame::ReadUpTo(read) => self.read_up_to(session, read).await,
+            ClientFrame::Recall(recall) => self.recall(session, recall).await,
+            ClientFrame::History(history) => self.history(session, history).await,
+            ClientFrame::Conversations(ask) => self.conversations(session, ask).await,
+            ClientFrame::Devices(ask) => self.devices(session, ask).await,
+            ClientFrame::Join(join) => self.join(session, join).await,
+            ClientFrame::Leave(leave) => self.leave(session, leave).await,
+            ClientFrame::Invite(invite) => self.invite(session, invite).await,
+            ClientFrame::Kick(kick) => self.kick(session, kick).await,
+            ClientFrame::Members(members) => self.members(session, members).await,
+            ClientFrame::Edit(edit) => self.edit(session, edit).await,
+            // The others are no requests, and have been dealt with.
+            _ => Err(Reason::UnknownKind),
+        }
     }
 
     async fn submit(&self, caller: Option<Caller>, request: Request) -> Result<(), Reason> {
         self.store.submit(caller, request).await.map_err(|_| Reason::Restarting)
     }
 
-    async fn send(&self, session: &Arc<Session>, send: Send) -> Result<(), Reason> {
-        session.reserve_answer().await;
-        let to = match recipients(send.target) {
-            Ok(to) => to,
-            Err(reason) => {
-                self.refuse(session, send.request, reason);
-                return Ok(());
-            }
-        };
-        let from = session.peer().clone();
-        let message = NewMessage {
-            conversation: ConversationId::of_peers(to.iter().chain([&from])),
-            from,
-            origin: Origin {
-                device: session.device().clone(),
-                instance: session.instance(),
-                number: send.number,
-                answered: send.answered,
-            },
-            to,
-            receipt: send.receipt,
-            ttl_ms: i64::try_from(send.ttl_ms).unwrap_or(i64::MAX),
-            client_msg_no: send.client_msg_no.as_bytes().clone(),
-            body: send.body,
-        };
-        let caller = Caller { session: session.clone(), request: send.request };
-        self.submit(Some(caller), Request::Message(message)).await
-    }
-
     /// Tells that a request is refused.
     pub fn refuse(&self, session: &Session, request: u64, reason: Reason) {
         self.metrics.refuse(reason);
         session.refuse(request, reason);
-    }
-
-    /// Puts a transient message to those of its recipients who are online.
-    ///
-    /// # Errors
-    ///
-    /// The reason for which it can be for nobody.
-    pub fn send_transient(
-        &self,
-        session: &Session,
-        send: Send,
-        by_datagram: bool,
-    ) -> Result<(), Reason> {
-        let to = recipients(send.target)?;
-        let from = session.peer().clone();
-        let deliver = Deliver {
-            transient: true,
-            receipt: false,
-            waited: false,
-            id: MessageId::NONE,
-            sequence: 0,
-            at_ms: self.store.clock().now_ms() as u64,
-            conversation: ConversationId::of_peers(to.iter().chain([&from])),
-            from,
-            to: to.clone(),
-            client_msg_no: send.client_msg_no,
-            body: send.body,
-        };
-        let mut frame = BytesMut::new();
-        ServerFrame::Deliver(deliver).encode(&mut frame);
-        for peer in &to {
-            self.router.visit(peer, |session| {
-                if session.transient(&frame, by_datagram) {
-                    self.metrics.transients.inc();
-                }
-            });
-        }
-        Ok(())
     }
 
     /// Puts the next part of what waits for a session into its outbox.
@@ -309,15 +298,22 @@ impl Hub {
         let waiting = self.store.waiting(session.peer(), after, FEED_MESSAGES_MAX).await?;
         let now_ms = self.store.clock().now_ms();
         let mut frames = BytesMut::new();
-        let mut fed: Vec<Fed> = Vec::with_capacity(waiting.messages.len());
-        for message in &waiting.messages {
-            if message.expires_ms == 0 || message.expires_ms > now_ms {
+        let mut fed: Vec<Fed> = Vec::with_capacity(waiting.items.len());
+        for item in &waiting.items {
+            if item.expires_ms() == 0 || item.expires_ms() > now_ms {
                 let start = frames.len();
-                encode_deliver(message, true, &mut frames);
-                fed.push((message.id, start..frames.len()));
+                encode_item(item, How::Waited, &mut frames);
+                fed.push((item.id(), start..frames.len()));
             }
         }
         self.metrics.deliveries.inc_by(fed.len() as u64);
+        if waiting.loss.count > 0 {
+            let start = frames.len();
+            let Loss { count, id } = waiting.loss;
+            ServerFrame::Dropped(Dropped { count, id }).encode(&mut frames);
+            let behind = fed.partition_point(|(other, _)| *other < id);
+            fed.insert(behind, (id, start..frames.len()));
+        }
         let caught_up = waiting.is_all.then_some(waiting.head);
         let frames = fed.iter().map(|(id, range)| (*id, &frames[range.clone()]));
         session.outbox().feed(frames, waiting.last, caught_up);
@@ -346,15 +342,17 @@ impl Hub {
     }
 }
 
-/// The recipients of a send, each once.
-fn recipients(target: Target) -> Result<Vec<PeerId>, Reason> {
-    let Target::Peers(mut to) = target else { return Err(Reason::NoSuchGroup) };
-    if to.is_empty() {
-        return Err(Reason::NoRecipient);
+/// A session that may be opened.
+#[derive(Debug)]
+pub struct Prepared {
+    session: Arc<Session>,
+    opening: Opening,
+    watch: Vec<PeerId>,
+}
+
+impl Prepared {
+    /// The session, which is not open yet.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
     }
-    if to.len() > 1 {
-        to.sort_unstable();
-        to.dedup();
-    }
-    Ok(to)
 }

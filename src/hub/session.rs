@@ -7,10 +7,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
 
 use crate::hub::outbox::{Outbox, Pushed};
-use crate::id::{DeviceId, MessageId, PeerId, SessionId};
+use crate::id::{DeviceId, GroupId, MessageId, PeerId, SessionId};
 use crate::reason::Reason;
 use crate::store;
 use crate::wire::{Dropped, Error, ServerFrame};
@@ -28,8 +30,10 @@ pub struct Session {
     instance: u64,
     outbox: Outbox,
     id: OnceLock<SessionId>,
-    opened: tokio::sync::Notify,
+    opened: Notify,
     datagrams: Box<dyn Datagrams>,
+    /// The open group that it is in.
+    open_group: Mutex<Option<GroupId>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -43,6 +47,42 @@ impl std::fmt::Debug for Session {
 pub struct Caller {
     pub(super) session: Arc<Session>,
     pub(super) request: u64,
+    pub(super) asks: Asks,
+}
+
+/// What a caller has asked for, and so how it is answered.
+#[derive(Debug)]
+pub(super) enum Asks {
+    /// To store a message.
+    Send,
+    /// To open the session, which watches these peers; the second are those of them that were
+    /// online before the server started.
+    Open { watch: Vec<PeerId>, were_online: Vec<PeerId> },
+    /// To log out.
+    Close,
+    /// To note how far the peer has read.
+    Read,
+    /// To take a message back.
+    Recall,
+    /// To change a group.
+    Group(GroupAct),
+    /// To use a nonce; somebody waits to hear whether it may.
+    Nonce(oneshot::Sender<Result<(), Reason>>),
+}
+
+/// What is done with a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum GroupAct {
+    /// It is created or joined.
+    Join,
+    /// It is left.
+    Leave,
+    /// Peers are invited.
+    Invite,
+    /// Peers are kicked.
+    Kick,
+    /// It is edited.
+    Edit,
 }
 
 impl Session {
@@ -54,8 +94,9 @@ impl Session {
         datagrams: Box<dyn Datagrams>,
     ) -> Self {
         let outbox = Outbox::default();
-        let (id, opened) = (OnceLock::new(), tokio::sync::Notify::new());
-        Self { peer, device, instance, outbox, id, opened, datagrams }
+        let (id, opened) = (OnceLock::new(), Notify::new());
+        let open_group = Mutex::new(None);
+        Self { peer, device, instance, outbox, id, opened, datagrams, open_group }
     }
 
     /// Whose it is.
@@ -81,6 +122,16 @@ impl Session {
     /// Its id, once it is open.
     pub fn id(&self) -> Option<SessionId> {
         self.id.get().copied()
+    }
+
+    /// The open group that it is in.
+    pub(super) fn open_group(&self) -> Option<GroupId> {
+        *self.open_group.lock()
+    }
+
+    /// It is in this open group from now on; gives the one it was in.
+    pub(super) fn enter(&self, group: Option<GroupId>) -> Option<GroupId> {
+        std::mem::replace(&mut *self.open_group.lock(), group)
     }
 
     /// Waits until it is open.
@@ -154,28 +205,6 @@ impl Session {
 
 fn error(request: u64, reason: Reason) -> Error {
     Error { request, reason: reason as u16, text: reason.text().into() }
-}
-
-/// A message, encoded for those who get it.
-pub(super) fn encode_deliver(message: &store::Message, waited: bool, out: &mut BytesMut) {
-    let deliver = crate::wire::Deliver {
-        transient: false,
-        receipt: message.receipt,
-        waited,
-        id: message.id,
-        sequence: message.sequence,
-        at_ms: message.at_ms as u64,
-        conversation: message.conversation,
-        from: message.from.clone(),
-        to: message.to.clone(),
-        client_msg_no: text(&message.client_msg_no),
-        body: message.body.clone(),
-    };
-    ServerFrame::Deliver(deliver).encode(out);
-}
-
-fn text(bytes: &Bytes) -> crate::wire::Text {
-    std::str::from_utf8(bytes).unwrap_or_default().into()
 }
 
 /// The last message of a page, for [`Outbox::feed`].

@@ -35,7 +35,7 @@ pub(super) async fn serve(connection: Connection, shared: &Arc<Shared>) {
             tokio::select! {
                 next = connection.accept_bi() => break next,
                 datagram = connection.read_datagram() => match datagram {
-                    Ok(datagram) => receive_datagram(datagram, shared, &sessions),
+                    Ok(datagram) => receive_datagram(datagram, shared, &sessions).await,
                     Err(error) => break Err(error),
                 },
             }
@@ -45,7 +45,7 @@ pub(super) async fn serve(connection: Connection, shared: &Arc<Shared>) {
 
 /// A transient Send that rides a datagram. What is wrong with it is passed over, as a datagram
 /// that never came would be.
-fn receive_datagram(mut datagram: Bytes, shared: &Shared, sessions: &Sessions) {
+async fn receive_datagram(mut datagram: Bytes, shared: &Shared, sessions: &Sessions) {
     let Ok(stream) = datagram_stream(&mut datagram) else { return };
     let mut decoder = Decoder::new(datagram.len());
     decoder.push(datagram);
@@ -53,7 +53,7 @@ fn receive_datagram(mut datagram: Bytes, shared: &Shared, sessions: &Sessions) {
     let Ok(ClientFrame::Send(send)) = ClientFrame::decode(raw) else { return };
     let session = sessions.lock().get(&stream).cloned().flatten();
     if let Some(session) = session.filter(|_| send.transient) {
-        let _ = shared.hub.send_transient(&session, send, true);
+        let _ = shared.hub.send_transient(&session, send, true).await;
     }
 }
 

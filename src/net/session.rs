@@ -55,7 +55,10 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
             let connection = connection.clone();
             let datagrams = Box::new(SessionDatagrams { connection, stream: id });
             // Not to be dropped half way: once submitted, a session is open.
-            shared.hub.open_session(open, datagrams).await
+            match shared.hub.prepare(open, datagrams).await {
+                Ok(prepared) => shared.hub.open_session(prepared).await,
+                Err(reason) => Err(reason),
+            }
         }
         Err(reason) => Err(reason),
     };

@@ -59,7 +59,8 @@ impl Receipts {
     /// conversations.
     pub(super) fn take(&mut self, id: MessageId, at_ms: i64) -> Vec<Asked> {
         let mut told: Vec<Asked> = Vec::new();
-        while let Some(asked) = self.due.pop_front_if(|asked| asked.id <= id) {
+        while self.due.front().is_some_and(|asked| asked.id <= id) {
+            let Some(asked) = self.due.pop_front() else { break };
             self.dirty = true;
             if asked.expires_ms != 0 && at_ms >= asked.expires_ms {
                 continue;

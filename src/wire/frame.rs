@@ -364,6 +364,32 @@ frames! {
     }
 }
 
+impl ClientFrame {
+    /// The request number; 0 for what asks for no answer of its own.
+    pub fn request(&self) -> u64 {
+        match self {
+            Self::Open(_) | Self::Ack(_) => 0,
+            Self::Close(frame) => frame.request,
+            Self::Ping(frame) => frame.request,
+            Self::Watch(frame) => frame.request,
+            Self::Unwatch(frame) => frame.request,
+            Self::Status(frame) => frame.request,
+            Self::Send(frame) => frame.request,
+            Self::ReadUpTo(frame) => frame.request,
+            Self::Recall(frame) => frame.request,
+            Self::History(frame) => frame.request,
+            Self::Conversations(frame) => frame.request,
+            Self::Devices(frame) => frame.request,
+            Self::Join(frame) => frame.request,
+            Self::Leave(frame) => frame.request,
+            Self::Invite(frame) => frame.request,
+            Self::Kick(frame) => frame.request,
+            Self::Members(frame) => frame.request,
+            Self::Edit(frame) => frame.request,
+        }
+    }
+}
+
 frames! {
     /// What the server says.
     ServerFrame {

@@ -1,0 +1,160 @@
+//! Messages on their way in: what is stored, and what is for those online only.
+//!
+//! # Invariants
+//!
+//! * A transient message never waits for the disk.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::hub::Hub;
+use crate::hub::session::{Asks, Caller, Session};
+use crate::id::{ConversationId, GroupId, MessageId, PeerId};
+use crate::reason::Reason;
+use crate::signature::Signatures;
+use crate::store::{NewMessage, Origin, Request};
+use crate::wire::{Deliver, Send, ServerFrame, Target};
+
+impl Hub {
+    /// Hands a message to the store, whose outcome answers it.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the session has to end.
+    pub(super) async fn send(&self, session: &Arc<Session>, send: Send) -> Result<(), Reason> {
+        session.reserve_answer().await;
+        let from = session.peer().clone();
+        let (conversation, to) = match self.addressed(session, send.target) {
+            Ok(addressed) => addressed,
+            Err(reason) => {
+                self.refuse(session, send.request, reason);
+                return Ok(());
+            }
+        };
+        let message = NewMessage {
+            conversation,
+            from,
+            origin: Origin {
+                device: session.device().clone(),
+                instance: session.instance(),
+                number: send.number,
+                answered: send.answered,
+            },
+            to,
+            receipt: send.receipt,
+            ttl_ms: i64::try_from(send.ttl_ms).unwrap_or(i64::MAX),
+            client_msg_no: send.client_msg_no.as_bytes().clone(),
+            body: send.body,
+        };
+        let caller = Caller { session: session.clone(), request: send.request, asks: Asks::Send };
+        self.submit(Some(caller), Request::Message(message)).await
+    }
+
+    /// The conversation of a send, and its recipients, each once; a group's members are the
+    /// store's to know.
+    fn addressed(
+        &self,
+        session: &Session,
+        target: Target,
+    ) -> Result<(ConversationId, Vec<PeerId>), Reason> {
+        let mut to = match target {
+            Target::Group(group) => return Ok((ConversationId::Group(group), Vec::new())),
+            Target::Peers(to) => to,
+        };
+        if to.is_empty() {
+            return Err(Reason::NoRecipient);
+        }
+        if to.len() > 1 {
+            to.sort_unstable();
+            to.dedup();
+        }
+        if self.options.watch_before_send && self.options.signatures == Signatures::Enforced {
+            let may = |to: &PeerId| to == session.peer() || self.presence.watches(session, to);
+            if !to.iter().all(may) {
+                return Err(Reason::NotWatched);
+            }
+        }
+        Ok((ConversationId::of_peers(to.iter().chain([session.peer()])), to))
+    }
+
+    /// Puts a transient message to those of its recipients who are online.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which it can be for nobody.
+    pub async fn send_transient(
+        &self,
+        session: &Arc<Session>,
+        send: Send,
+        by_datagram: bool,
+    ) -> Result<(), Reason> {
+        let (conversation, to) = self.addressed(session, send.target)?;
+        let mut deliver = Deliver {
+            transient: true,
+            receipt: false,
+            waited: false,
+            own: false,
+            id: MessageId::NONE,
+            sequence: 0,
+            at_ms: self.store.clock().now_ms() as u64,
+            conversation,
+            from: session.peer().clone(),
+            to: to.clone(),
+            client_msg_no: send.client_msg_no,
+            body: send.body,
+        };
+        let mut frame = BytesMut::new();
+        ServerFrame::Deliver(deliver.clone()).encode(&mut frame);
+        if let ConversationId::Group(group) = conversation {
+            if !self.transient_to_group(session, group, &frame, by_datagram).await? {
+                return Ok(());
+            }
+        } else {
+            to.iter().for_each(|peer| self.put_transient(peer, session, &frame, by_datagram));
+            if to.contains(session.peer()) {
+                return Ok(());
+            }
+        }
+        deliver.own = true;
+        frame.clear();
+        ServerFrame::Deliver(deliver).encode(&mut frame);
+        self.put_transient(session.peer(), session, &frame, by_datagram);
+        Ok(())
+    }
+
+    /// Puts a transient message to a group; says whether the sender's other devices are still to
+    /// get it.
+    async fn transient_to_group(
+        &self,
+        session: &Arc<Session>,
+        group: GroupId,
+        frame: &[u8],
+        by_datagram: bool,
+    ) -> Result<bool, Reason> {
+        if session.open_group() == Some(group) {
+            self.open_groups.visit(group, |other| {
+                if !Arc::ptr_eq(other, session) && other.transient(frame, by_datagram) {
+                    self.metrics.transients.inc();
+                }
+            });
+            return Ok(false);
+        }
+        let group = self.group(group).await?;
+        group.member_since(session.peer()).ok_or(Reason::NotMember)?;
+        for peer in group.members().filter(|peer| *peer != session.peer()) {
+            self.put_transient(peer, session, frame, by_datagram);
+        }
+        Ok(true)
+    }
+
+    /// Puts a transient message to all sessions of a peer but the one it comes from.
+    fn put_transient(&self, peer: &PeerId, from: &Arc<Session>, frame: &[u8], by_datagram: bool) {
+        self.router.visit(peer, |session| {
+            let is_origin = Arc::ptr_eq(session, from) && peer != from.peer();
+            if !is_origin && session.transient(frame, by_datagram) {
+                self.metrics.transients.inc();
+            }
+        });
+    }
+}
