@@ -43,6 +43,10 @@ pub const WATCHED_MAX: usize = 1_000;
 /// The largest is an Open with a full watch list: 1,000 ids of 65 bytes, and under 1 KiB beside
 /// them.
 pub const FRAME_BYTES_MAX: usize = 66 * 1024;
+/// Bytes of the kind of a custom content, as Easemob has it.
+pub const CUSTOM_EVENT_BYTES_MAX: usize = 32;
+/// Names and values of a custom content, as Easemob has it.
+pub const CUSTOM_EXTS_MAX: usize = 16;
 /// Bytes of the text that goes with a reason.
 pub const REASON_TEXT_BYTES_MAX: usize = 200;
 
@@ -202,6 +206,11 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 20_000;
 pub const HANDSHAKES_MAX: usize = 256;
 /// How long a handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Tickets given to each connection: it comes back with one, and is given the next.
+pub const TICKETS_PER_CONNECTION: usize = 1;
+/// Tickets remembered, each about 300 bytes (20 MB in all): those of all the connections there can
+/// be at once, and of some that were before.
+pub const TICKETS_MAX: usize = 64 * 1024;
 /// How long a drain may take before the rest is cut.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time after which a client that was sent away comes back; each draws its own.
@@ -281,6 +290,11 @@ pub const CLIENT_CONNECTION_WINDOW: u32 = 1024 * 1024;
 pub const CLIENT_SEND_WINDOW: u64 = 1024 * 1024;
 /// Bytes of datagrams that wait in each direction; the oldest give way.
 pub const CLIENT_DATAGRAM_BYTES_MAX: usize = 64 * 1024;
+/// Tickets that a client keeps for its server; the newest is used first.
+pub const CLIENT_TICKETS_MAX: usize = 8;
+/// Bytes of sends that go with an Open into the first packets of a connection: what QUIC's first
+/// congestion window (ten packets of 1,200 bytes) takes at once, and one send more.
+pub const CLIENT_EARLY_BYTES_MAX: usize = 12 * 1024;
 /// The round trip that a client assumes first: a lost first packet is sent again after 300 ms.
 pub const CLIENT_INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Packets after which a QUIC acknowledgement is due at once, so that most travel with data.
@@ -303,5 +317,9 @@ const _: () = assert!(CLIENT_SENDS_MAX < SENDS_REMEMBERED);
 const _: () = assert!(RECORD_BYTES_TARGET + 2 * BODY_BYTES_MAX < RECORD_BYTES_MAX);
 const _: () = assert!(FEED_MESSAGES_MAX * 2 <= OUTBOX_FRAMES_MAX);
 const _: () = assert!(CLIENT_SENDS_MAX * BODY_BYTES_MAX < CLIENT_SEND_WINDOW as usize);
+const _: () = assert!(CONNECTIONS_MAX * TICKETS_PER_CONNECTION <= TICKETS_MAX);
+const _: () = assert!(
+    FRAME_BYTES_MAX + CLIENT_EARLY_BYTES_MAX + BODY_BYTES_MAX + 4096 < CLIENT_SEND_WINDOW as usize
+);
 const _: () = assert!(CLIENT_INCOMING_MAX < CLIENT_INCOMING_SENDING_MAX);
 const _: () = assert!(CLIENT_COALESCE_FROM < CLIENT_INCOMING_MAX);

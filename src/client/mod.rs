@@ -62,6 +62,7 @@
 //! client wait for that.
 
 mod connection;
+mod content;
 mod device_file;
 mod driver;
 mod error;
@@ -70,6 +71,7 @@ mod groups;
 mod history;
 mod incoming;
 mod inward;
+mod key_signer;
 mod options;
 mod outward;
 mod pace;
@@ -85,12 +87,14 @@ mod tests;
 mod trust;
 mod window;
 
+pub use content::{Attachment, Body, Content, ContentError, Size};
 pub use device_file::{DeviceFile, DeviceState};
 pub use error::{ConnectError, OpenError, Refusal, RequestError, SendError};
 pub use event::{Cursor, Event, GroupNotice, Mark, Message, Opening, Pause, Recalled};
 pub use groups::{Group, GroupEdit, MemberPage, NewGroup};
 pub use history::{ConversationPage, HistoryPage};
 pub use incoming::Incoming;
+pub use key_signer::KeySigner;
 pub use options::{ConnectOptions, OpenOptions, Outgoing, Recipients};
 pub use session::{Counts, Sending, Sent, Session};
 pub use signer::{BoxFuture, SignAction, SignError, SignRequest, Signed, Signer};

@@ -512,7 +512,7 @@ tests! {
             stream
         });
         for id in 1..=total {
-            if id == 10 {
+            if id == 1 {
                 while incoming.waiting() < CLIENT_INCOMING_MAX {
                     tokio::task::yield_now().await;
                 }
