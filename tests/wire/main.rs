@@ -7,8 +7,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod golden;
 mod limits;
 mod properties;
+mod strategies;
 
 use bytes::{Bytes, BytesMut};
 
@@ -97,6 +99,7 @@ fn deliver(conversation: ConversationId, to: Vec<PeerId>) -> Deliver {
         transient: false,
         receipt: true,
         waited: true,
+        own: false,
         id: MessageId(0x0123_4567_89ab_cdef),
         sequence: 70_000,
         at_ms: 1_767_225_600_000,
@@ -160,7 +163,7 @@ fn golden_frames() -> Vec<(&'static str, Frame)> {
         ..deliver(pair, vec![peer("bob")])
     };
     let back = "back in a moment".into();
-    vec![
+    let mut frames = vec![
         ("open", client(open())),
         ("open-bare", client(bare)),
         ("close", client(Close { request: 3 })),
@@ -179,7 +182,9 @@ fn golden_frames() -> Vec<(&'static str, Frame)> {
         ("dropped", server(Dropped { count: 10, id })),
         ("go-away", server(GoAway { reason: Reason::Restarting, wait_ms: 1_500, text: back })),
         ("error", server(Error { request: 7, reason: 20, text: "too long".into() })),
-    ]
+    ];
+    frames.extend(golden::frames());
+    frames
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -225,7 +230,7 @@ fn every_frame_has_the_bytes_it_has_always_had() {
 #[test]
 fn every_kind_of_frame_has_a_golden_file_and_every_golden_file_a_frame() {
     let frames = golden_frames();
-    let kinds: Vec<u8> = frames.iter().map(|(_, f)| first_frame(f.encode()).kind).collect();
+    let kinds = golden_kinds();
     for number in 0..=u8::MAX {
         let raw = RawFrame { kind: number, fields: Bytes::new() };
         let unknown = |reason: Option<Reason>| reason == Some(Reason::UnknownKind);
@@ -241,6 +246,7 @@ fn every_kind_of_frame_has_a_golden_file_and_every_golden_file_a_frame() {
     }
 }
 
-fn golden_kind(index: usize) -> u8 {
-    first_frame(golden_frames()[index].1.encode()).kind
+/// The kinds of all frames there are.
+fn golden_kinds() -> Vec<u8> {
+    golden_frames().iter().map(|(_, frame)| first_frame(frame.encode()).kind).collect()
 }
