@@ -36,6 +36,7 @@ fn deliver() -> ServerFrame {
         transient: false,
         receipt: false,
         waited: false,
+        own: false,
         id: MessageId(0x0123_4567_89ab_cdef),
         sequence: 4_711,
         at_ms: 1_767_225_600_000,

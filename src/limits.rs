@@ -40,7 +40,7 @@ pub const RECIPIENTS_MAX: usize = 20;
 pub const WATCHED_MAX: usize = 1_000;
 /// Bytes of a frame, length prefix not counted.
 ///
-/// The largest is an Open with a full watch list: 1,000 ids of 65 bytes, and under 1 KiB beside
+/// The largest is an Open with a full watch list: 1,000 ids of 66 bytes, and under 1 KiB beside
 /// them.
 pub const FRAME_BYTES_MAX: usize = 66 * 1024;
 /// Bytes of the kind of a custom content, as Easemob has it.
@@ -54,7 +54,7 @@ pub const REASON_TEXT_BYTES_MAX: usize = 200;
 pub const INVITED_MAX: usize = 100;
 /// Bytes of a group's metadata: as much as a body, and room for an icon's address.
 pub const GROUP_METADATA_BYTES_MAX: usize = 8 * 1024;
-/// Members on one page: 65 bytes each, beside 8 KiB of metadata.
+/// Members on one page: 66 bytes each, beside 8 KiB of metadata.
 pub const MEMBERS_PAGE_MAX: usize = 500;
 /// Conversations on one page: 21 ids at the most each.
 pub const CONVERSATIONS_PAGE_MAX: usize = 40;
@@ -116,6 +116,9 @@ pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 /// Messages a feeder asks for at once: a quarter of an outbox, so that reading the next part
 /// overlaps with writing this one.
 pub const FEED_MESSAGES_MAX: usize = 64;
+/// Marks that wait beside one outbox, about 120 bytes each; the oldest are forgotten, for they are
+/// told when the session opens anew.
+pub const MARKS_WAITING_MAX: usize = 1_000;
 /// Milliseconds within which a client opens the first session of its connection.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a write to a client may make no progress at all before its session is ended.
@@ -302,17 +305,17 @@ pub const CLIENT_QUIC_ACK_PACKETS: u32 = 10;
 /// How long a QUIC acknowledgement may wait for company.
 pub const CLIENT_QUIC_ACK_DELAY: Duration = Duration::from_millis(25);
 
-const _: () = assert!(WATCHED_MAX * (PEER_ID_BYTES_MAX + 1) + 1024 < FRAME_BYTES_MAX);
+const _: () = assert!(WATCHED_MAX * (PEER_ID_BYTES_MAX + 2) + 1024 < FRAME_BYTES_MAX);
 const _: () = assert!(
-    MEMBERS_PAGE_MAX * (PEER_ID_BYTES_MAX + 1) + GROUP_METADATA_BYTES_MAX + 1024 < FRAME_BYTES_MAX
+    MEMBERS_PAGE_MAX * (PEER_ID_BYTES_MAX + 2) + GROUP_METADATA_BYTES_MAX + 1024 < FRAME_BYTES_MAX
 );
 const _: () = assert!(
-    CONVERSATIONS_PAGE_MAX * ((RECIPIENTS_MAX + 1) * (PEER_ID_BYTES_MAX + 1) + 48)
+    CONVERSATIONS_PAGE_MAX * ((RECIPIENTS_MAX + 1) * (PEER_ID_BYTES_MAX + 2) + 48)
         < FRAME_BYTES_MAX
 );
 const _: () = assert!(HISTORY_PAGE_BYTES_MAX + 1024 < FRAME_BYTES_MAX);
 const _: () = assert!(GROUP_STINTS_MAX * 88 + GROUP_METADATA_BYTES_MAX + 1024 < RECORD_BYTES_MAX);
-const _: () = assert!(BODY_BYTES_MAX + RECIPIENTS_MAX * (PEER_ID_BYTES_MAX + 1) < FRAME_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX + RECIPIENTS_MAX * (PEER_ID_BYTES_MAX + 2) < FRAME_BYTES_MAX);
 const _: () = assert!(CLIENT_SENDS_MAX < SENDS_REMEMBERED);
 const _: () = assert!(RECORD_BYTES_TARGET + 2 * BODY_BYTES_MAX < RECORD_BYTES_MAX);
 const _: () = assert!(FEED_MESSAGES_MAX * 2 <= OUTBOX_FRAMES_MAX);

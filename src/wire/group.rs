@@ -238,6 +238,11 @@ pub(super) fn invited(fields: &mut Reader) -> Result<Vec<PeerId>, DecodeError> {
     fields.peers(INVITED_MAX, Reason::TooManyRecipients)
 }
 
+/// Those of the invited or kicked that a server names.
+pub(super) fn of_invited(fields: &mut Reader) -> Result<Vec<PeerId>, DecodeError> {
+    fields.peers(INVITED_MAX, Reason::BadFrame)
+}
+
 pub(super) fn members(fields: &mut Reader) -> Result<Vec<PeerId>, DecodeError> {
     fields.peers(MEMBERS_PAGE_MAX, Reason::BadFrame)
 }
@@ -286,7 +291,7 @@ small_frames! {
     Edited { request: put_varint/varint, version: put_id/id }
     GroupEvent {
         waited: put_waited/waited, id: put_id/id, group: put_group/group,
-        change: put_change/change, by: put_maybe_peer/maybe_peer, peers: put_peers/invited,
+        change: put_change/change, by: put_maybe_peer/maybe_peer, peers: put_peers/of_invited,
         at_ms: put_u64/u64
     }
 }

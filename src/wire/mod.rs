@@ -18,8 +18,17 @@
 //! upper bits of the first byte say whether it takes 1, 2, 4 or 8 bytes, the rest is the number,
 //! big-endian; it need not be the shortest form. `u8`, `u16` and `u64` are fixed, big-endian. A
 //! *text* is a varint length and that many bytes of UTF-8, 255 at the most. A *run* is a varint
-//! length and bytes. A *list* is a varint count and its elements. Times are milliseconds since
-//! 1970 UTC. A reader skips fields that follow the ones it knows.
+//! length and bytes. A *list* is a varint count and its elements. A u8 that answers yes or no
+//! (`open`, `more`, `online`) is 0 for no, and 1 for yes. Bits of a flags byte that are not named
+//! here are 0, and ignored. Times are milliseconds since 1970 UTC. A reader skips fields that
+//! follow the ones it knows.
+//!
+//! A peer is named by 1 to 64 bytes of UTF-8 without control characters and without `:`, a device
+//! by as many that may have a `:`. Message ids are positive numbers below 2^63 (0: none), and the
+//! sequence numbers of a conversation are below 2^32 and count from 1. An app, a client, a
+//! client_msg_no and a nonce have 64 bytes at the most, the text of an Error or a GoAway 200, a
+//! list of recipients 20 peers, one of peers to watch or to ask about 1,000, one of peers to
+//! invite or kick 100. More is refused with a [`Reason`], which has all the numbers of reasons.
 //!
 //! A frame that asks for an answer begins with a **request number**, a varint that the client
 //! chooses, unique among its unanswered requests of this session and not 0 (which stands for the
@@ -76,7 +85,8 @@
 //! | `0xff` | [`Error`] | server | request varint (0: the session), reason u16, text |
 //!
 //! A *signature* is a u8, and if that is 1: nonce text, timestamp u64, signature text. A *group*
-//! is 12 bytes. *Rules* are three u8, who may invite, kick and edit: 0 the app's back end alone,
+//! is 12 bytes. The *flag* of a device is 0 for a phone or tablet, 1 for a browser, 2 for a
+//! computer. *Rules* are three u8, who may invite, kick and edit: 0 the app's back end alone,
 //! 1 the creator too, 2 every member.
 //!
 //! A *conversation* is a u8 and, for 0, the 16 bytes of the MD5 of its participants' ids, sorted
@@ -119,11 +129,12 @@
 //! # Receiving
 //!
 //! Flags of Deliver: 1 transient, 2 receipt wanted, 4 it waited for this session. The ids of
-//! persistent messages strictly rise within a session. Ack says that the app has had every
-//! message up to an id; a client sends it lazily, together with other frames where it can, and at
-//! the latest after 32 messages or 20 ms. What is not acknowledged is delivered again in the next
-//! session. Transient messages have id 0 and are never acknowledged. Dropped tells that the
-//! window gave up `count` messages with ids up to `id`; it is acknowledged like a message.
+//! persistent messages strictly rise within a session. `recipients` is empty in a group. Ack says
+//! that the app has had every message up to an id; a client sends it lazily, together with other
+//! frames where it can, and at the latest after 32 messages or 20 ms. What is not acknowledged is
+//! delivered again in the next session. Transient messages have id 0 and are never acknowledged.
+//! Dropped tells that the window gave up `count` messages with ids up to `id`; it is acknowledged
+//! like a message. So are Recalled and GroupEvent, whose flag 4 says that they waited, too.
 //!
 //! A Send to a group reaches its members, the sender's other devices among them. What a peer sends
 //! reaches its other devices that have a session: flag 8 of Deliver says that the peer sent it
@@ -132,11 +143,11 @@
 //! # Who is online
 //!
 //! A peer is online while it has a session; one that lost its last session stays so for a short
-//! grace (5 s by default), and none after a Close. Watch adds to the list of peers that the session
-//! watches, 1,000 at the most, and answers with those of them that are online; Unwatch takes away
-//! from it. The list ends with the session: the next Open brings it again. Presence tells of
-//! changes, 50 ms of them at once. Status asks without watching. For 20 s after a start of the
-//! server, peers that were online before still count as online.
+//! grace (5 s by default), and none after a Close. Watch adds to the list of peers that the
+//! session watches, 1,000 at the most, and answers with those of them that are online; Unwatch
+//! takes away from it. The list ends with the session: the next Open brings it again. Presence
+//! tells of changes, 50 ms of them at once, and names a peer once. Status asks without watching.
+//! For 20 s after a start of the server, peers that were online before still count as online.
 //!
 //! # Receipts, marks, recall
 //!
@@ -158,10 +169,14 @@
 //!
 //! History gives messages of a conversation that the peer sent or was to have; of a group, those
 //! since it became a member. Newest first, those before an id; flag 16: recalled, no body. A page
-//! has as many as fit a frame; the next one begins before the last id of this one, if `more` is 1.
-//! Conversations lists what the peer takes part in, newest message first, the next page before the
-//! last id of this one; flag 1: it is a group that the peer is a member of. `unread` is how many
-//! messages are newer than the one last read or sent. Devices lists the peer's devices.
+//! has `max` messages at the most, and as many as fit a frame; the next one begins before the last
+//! id of this one, if `more` is 1. Conversations lists what the peer takes part in, newest message
+//! first, the next page before the last id of this one; flag 1: it is a group that the peer is a
+//! member of. `unread` is how many messages are newer than the one last read or sent, `read
+//! sequence` up to where it was read; `others` are the other participants, none for a group.
+//! Devices lists the peer's devices, 16 at the most, and for each when its last session ended
+//! (`seen`), or began if it is online. Pages have 1,000 messages, 40 conversations or 500 members
+//! at the most, whatever `max` says.
 //!
 //! # Groups
 //!
@@ -170,8 +185,10 @@
 //! Kick removes them; whether the peer may is in the rules. Inviting a member, or kicking who is
 //! none, changes nothing and is no error. The version of a group is the id of its last change.
 //! GroupEvent tells every member of each change, and those who were members until then: change 1
-//! joined, 2 left, 3 invited, 4 kicked, 5 edited; it waits like a message. Metadata is JSON,
-//! 8 KiB at the most.
+//! joined, 2 left, 3 invited, 4 kicked, 5 edited; it waits like a message. Members tells what a
+//! group is and who is in it, in the order of the bytes of their ids; the next page comes after
+//! the last one of this. Metadata is JSON, 8 KiB at the most, or nothing. Joining a group that
+//! there is needs no `open`, rules and metadata: what the frame says of them counts for a new one.
 //!
 //! An *open group* has no members, no events and only transient messages. A session joins it and
 //! is in it until it leaves, joins another open group, or ends; `count` says how many sessions
@@ -180,7 +197,7 @@
 //! # Signatures
 //!
 //! Where the server asks for signatures, Open, Watch, Join, Invite and Kick carry one: the
-//! lower-case hexadecimal HMAC-SHA1, with the app's signing key, of
+//! 40 lower-case hexadecimal digits of the HMAC-SHA1, with the app's signing key, of
 //!
 //! ```text
 //! app:peer:ids:timestamp:nonce                     Open and Watch; the ids to watch
@@ -188,8 +205,12 @@
 //! ```
 //!
 //! The ids are sorted by UTF-16 code units and joined with `:`; none leave two colons in a row.
-//! Creating a group is `join` with an empty group; joining has no ids. The timestamp is in
-//! seconds or milliseconds since 1970, at most 6 hours off. A peer uses a nonce once.
+//! Creating a group is `join` with an empty group, else the group is 24 lower-case hexadecimal
+//! digits; joining has no ids. The app is the one that the server serves, also where Open names
+//! none. The timestamp, a decimal number, is in seconds or milliseconds since 1970, and at most
+//! 6 hours off; below 100,000,000,000 it is in seconds. A peer uses a nonce once. A nonce has no
+//! `:`, and the one of an Open or a Watch is not an action: the text of one request could be read
+//! as that of another.
 //!
 //! # Ending
 //!

@@ -75,10 +75,10 @@ small_frames! {
     Watch {
         request: put_varint/varint, peers: put_peers/watched, signature: put_signature/signature
     }
-    Watched { request: put_varint/varint, online: put_peers/watched }
+    Watched { request: put_varint/varint, online: put_peers/of_watched }
     Unwatch { request: put_varint/varint, peers: put_peers/watched }
     Unwatched { request: put_varint/varint }
     Status { request: put_varint/varint, peers: put_peers/watched }
-    Statuses { request: put_varint/varint, online: put_peers/watched }
-    Presence { online: put_peers/watched, offline: put_peers/watched }
+    Statuses { request: put_varint/varint, online: put_peers/of_watched }
+    Presence { online: put_peers/of_watched, offline: put_peers/of_watched }
 }

@@ -2,19 +2,22 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use tidings::id::DeviceId;
+use tidings::id::{DeviceId, MessageId};
 use tidings::limits::{
     APP_ID_BYTES_MAX, BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, CLIENT_NAME_BYTES_MAX,
-    DEVICE_ID_BYTES_MAX, FRAME_BYTES_MAX, NONCE_BYTES_MAX, PEER_ID_BYTES_MAX,
-    REASON_TEXT_BYTES_MAX, RECIPIENTS_MAX, SIGNATURE_BYTES_MAX, WATCHED_MAX,
+    CONVERSATIONS_PAGE_MAX, DEVICE_ID_BYTES_MAX, DEVICES_PER_PEER_MAX, FRAME_BYTES_MAX,
+    GROUP_METADATA_BYTES_MAX, HISTORY_PAGE_MAX, INVITED_MAX, MEMBERS_PAGE_MAX, NONCE_BYTES_MAX,
+    PEER_ID_BYTES_MAX, REASON_TEXT_BYTES_MAX, RECIPIENTS_MAX, SIGNATURE_BYTES_MAX, WATCHED_MAX,
 };
 use tidings::reason::Reason;
 use tidings::wire::{
-    ClientFrame, DecodeError, Decoder, Deliver, Error, GoAway, Open, Opened, RawFrame, Send,
-    ServerFrame, Signature, Target, Text, VARINT_MAX, datagram_stream, kind,
+    ClientFrame, Conversation, ConversationPage, DecodeError, Decoder, Deliver, DeviceList, Edit,
+    Error, GoAway, GroupEvent, HistoryPage, Invite, Join, Joined, Kick, MemberPage, Members, Open,
+    Opened, Past, Presence, RawFrame, ReadUpTo, Send, ServerFrame, Signature, Status, Statuses,
+    Target, Text, Unwatch, VARINT_MAX, Watch, Watched, datagram_stream, kind,
 };
 
-use crate::{Frame, client, deliver, first_frame, open, opened, peer, send, server};
+use crate::{Frame, client, deliver, first_frame, golden, open, opened, peer, send, server};
 
 fn decode(frame: &Frame) -> Result<(), Reason> {
     let raw = first_frame(frame.encode());
@@ -78,13 +81,107 @@ fn one_recipient_too_many_is_refused() {
 #[test]
 fn one_watched_peer_too_many_is_refused() {
     let peers = |count| vec![peer(&"w".repeat(PEER_ID_BYTES_MAX)); count];
-    check(WATCHED_MAX, Reason::TooManyRecipients, |count| {
+    check(WATCHED_MAX, Reason::TooManyWatched, |count| {
         client(Open { watch: peers(count), ..open() })
     });
     // One id more and the frame itself would be too long, so these are short.
     check(WATCHED_MAX, Reason::BadFrame, |count| {
         server(Opened { online: vec![peer("w"); count], ..opened() })
     });
+    let peers = |count| vec![peer("w"); count];
+    let (request, over) = (1, Reason::TooManyWatched);
+    check(WATCHED_MAX, over, |count| {
+        client(Watch { request, peers: peers(count), signature: None })
+    });
+    check(WATCHED_MAX, over, |count| client(Unwatch { request, peers: peers(count) }));
+    check(WATCHED_MAX, over, |count| client(Status { request, peers: peers(count) }));
+    let over = Reason::BadFrame;
+    check(WATCHED_MAX, over, |count| server(Watched { request, online: peers(count) }));
+    check(WATCHED_MAX, over, |count| server(Statuses { request, online: peers(count) }));
+    check(WATCHED_MAX, over, |count| server(Presence { online: peers(count), offline: vec![] }));
+    check(WATCHED_MAX, over, |count| server(Presence { online: vec![], offline: peers(count) }));
+}
+
+#[test]
+fn one_invited_or_kicked_peer_too_many_is_refused() {
+    let peers = |count| vec![peer("i"); count];
+    let (request, group, over) = (1, Join::NEW, Reason::TooManyRecipients);
+    check(INVITED_MAX, over, |count| {
+        client(Invite { request, group, peers: peers(count), signature: None })
+    });
+    check(INVITED_MAX, over, |count| {
+        client(Kick { request, group, peers: peers(count), signature: None })
+    });
+    check(INVITED_MAX, Reason::BadFrame, |count| {
+        server(GroupEvent { peers: peers(count), ..golden::group_event() })
+    });
+}
+
+#[test]
+fn metadata_one_byte_too_long_is_refused() {
+    let metadata = |len| Bytes::from(vec![b' '; len]);
+    let over = Reason::BadMetadata;
+    check(GROUP_METADATA_BYTES_MAX, over, |len| {
+        client(Join { metadata: metadata(len), ..golden::join() })
+    });
+    check(GROUP_METADATA_BYTES_MAX, over, |len| {
+        let metadata = Some(metadata(len));
+        client(Edit { request: 1, group: Join::NEW, rules: None, metadata })
+    });
+    let Join { request, group, rules, .. } = golden::join();
+    check(GROUP_METADATA_BYTES_MAX, over, |len| {
+        let (version, metadata) = (MessageId(7), metadata(len));
+        server(Joined { request, group, open: false, version, count: 1, rules, metadata })
+    });
+    check(GROUP_METADATA_BYTES_MAX, over, |len| {
+        server(MemberPage { metadata: metadata(len), ..golden::member_page() })
+    });
+}
+
+#[test]
+fn a_page_with_one_thing_too_many_is_refused() {
+    let (request, more, over) = (1, false, Reason::BadFrame);
+    let small = Past { to: vec![], client_msg_no: "".into(), ..golden::past() };
+    check(MEMBERS_PAGE_MAX, over, |count| {
+        server(MemberPage { members: vec![peer("m"); count], ..golden::member_page() })
+    });
+    check(CONVERSATIONS_PAGE_MAX, over, |count| {
+        let conversations = vec![golden::conversation(); count];
+        server(ConversationPage { request, more, conversations })
+    });
+    check(HISTORY_PAGE_MAX, over, |count| {
+        server(HistoryPage { request, more, messages: vec![small.clone(); count] })
+    });
+    check(DEVICES_PER_PEER_MAX, over, |count| {
+        server(DeviceList { request, devices: vec![golden::device(); count] })
+    });
+    check(RECIPIENTS_MAX, over, |count| {
+        let messages = vec![Past { to: vec![peer("p"); count], ..golden::past() }];
+        server(HistoryPage { request, more, messages })
+    });
+    check(RECIPIENTS_MAX, over, |count| {
+        let others = vec![peer("p"); count];
+        let conversations = vec![Conversation { others, ..golden::conversation() }];
+        server(ConversationPage { request, more, conversations })
+    });
+    check(BODY_BYTES_MAX, over, |len| {
+        let messages = vec![Past { body: vec![7; len].into(), ..golden::past() }];
+        server(HistoryPage { request, more, messages })
+    });
+}
+
+#[test]
+fn a_list_that_is_longer_than_its_frame_is_a_bad_frame() {
+    // Counts up to the limits, with nothing behind them.
+    for (kind, fields) in [
+        (kind::HISTORY_PAGE, &[1, 0, 0x43, 0xe8][..]),
+        (kind::CONVERSATION_PAGE, &[1, 0, 40]),
+        (kind::DEVICE_LIST, &[1, 16]),
+        (kind::WATCHED, &[1, 0x43, 0xe8]),
+    ] {
+        let raw = RawFrame { kind, fields: Bytes::copy_from_slice(fields) };
+        assert_eq!(reason_of(ServerFrame::decode(raw)), Some(Reason::BadFrame), "{kind:#04x}");
+    }
 }
 
 #[test]
@@ -124,6 +221,13 @@ fn an_id_one_byte_too_long_is_refused() {
     check(client(open()), "carol", PEER_ID_BYTES_MAX);
     check(client(open()), "phone", DEVICE_ID_BYTES_MAX);
     check(client(send(Target::Peers(vec![peer("bob")]))), "bob", PEER_ID_BYTES_MAX);
+    let (group, peers) = (Join::NEW, vec![peer("bob")]);
+    let members = Members { request: 1, group, after: Some(peer("bob")), max: 1 };
+    check(client(members), "bob", PEER_ID_BYTES_MAX);
+    let watch = Watch { request: 1, peers: peers.clone(), signature: None };
+    check(client(watch), "bob", PEER_ID_BYTES_MAX);
+    let invite = Invite { request: 1, group, peers, signature: None };
+    check(client(invite), "bob", PEER_ID_BYTES_MAX);
 }
 
 #[test]
@@ -183,10 +287,10 @@ fn a_frame_without_a_kind_is_refused() {
 #[test]
 fn an_unknown_kind_of_frame_is_answered_with_unknown_kind() {
     let raw = |kind| RawFrame { kind, fields: Bytes::from_static(&[7]) };
-    for number in [0x00, 0x04, 0x12, 0x20, 0x30, 0x7f, kind::SENT, kind::ERROR] {
+    for number in [0x00, 0x07, 0x17, 0x26, 0x30, 0x31, 0x32, 0x7f, kind::SENT, kind::ERROR] {
         assert_eq!(reason_of(ClientFrame::decode(raw(number))), Some(Reason::UnknownKind));
     }
-    for number in [0xc1, 0xfe, kind::OPEN, kind::SEND] {
+    for number in [0x91, 0xb0, 0xc8, 0xfe, kind::OPEN, kind::SEND] {
         assert_eq!(reason_of(ServerFrame::decode(raw(number))), Some(Reason::UnknownKind));
     }
 }
@@ -224,6 +328,20 @@ fn a_value_that_the_protocol_does_not_name_is_a_bad_frame() {
     check(client(bare), flag_at);
     check(client(send(Target::Peers(vec![]))), target_at);
     check(server(deliver(pair(), vec![])), conversation_at);
+    // A request of one byte, a group and a u8; the metadata behind the rules.
+    let rules_at = 1 + 12 + 1;
+    for at in rules_at..rules_at + 3 {
+        check(client(golden::join()), at);
+    }
+    // Flags, an id and a group.
+    check(server(golden::group_event()), 1 + 8 + 12);
+    // A request, a count, and a device with its length.
+    check(server(DeviceList { request: 1, devices: vec![golden::device()] }), 1 + 1 + 6);
+    let mark = ReadUpTo { request: 1, conversation: pair(), sequence: 1 };
+    check(client(mark), 1);
+    let listed =
+        ConversationPage { request: 1, more: false, conversations: vec![golden::conversation()] };
+    check(server(listed), 1 + 1 + 1 + 1);
 }
 
 #[test]

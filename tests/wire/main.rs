@@ -9,6 +9,7 @@
 
 mod golden;
 mod limits;
+mod pages;
 mod properties;
 mod strategies;
 

@@ -253,7 +253,7 @@ fn any_receipt() -> impl Strategy<Value = Frame> {
     ]
 }
 
-fn any_past() -> impl Strategy<Value = Past> {
+pub(crate) fn any_past() -> impl Strategy<Value = Past> {
     let numbers = (any::<bool>(), any_id(), any::<u32>(), any::<u64>());
     let people = (any_peer(), any_peers(RECIPIENTS_MAX));
     (numbers, people, any_text(CLIENT_MSG_NO_BYTES_MAX), any_body()).prop_map(
