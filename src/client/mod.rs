@@ -82,10 +82,14 @@ mod session;
 mod signer;
 mod state;
 mod stream;
-#[cfg(test)]
-mod tests;
 mod trust;
 mod window;
+
+#[cfg(test)]
+#[macro_use]
+mod tests;
+#[cfg(test)]
+mod protocol_tests;
 
 pub use content::{Attachment, Body, Content, ContentError, Size};
 pub use device_file::{DeviceFile, DeviceState};

@@ -232,3 +232,101 @@ pub(super) fn answered_request(frame: &ServerFrame) -> Option<u64> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::{JoinHandle, yield_now};
+
+    use super::*;
+    use crate::client::OpenOptions;
+    use crate::client::state::Told;
+    use crate::client::tests::{opened, peer};
+    use crate::limits::CLIENT_REQUESTS_MAX;
+    use crate::wire;
+
+    fn shared() -> Arc<Shared> {
+        let shared = Shared::new(&OpenOptions::new(peer("ann")));
+        shared.opened(&opened(7, 1), Told::default(), None);
+        Arc::new(shared)
+    }
+
+    fn ask(shared: &Arc<Shared>, effect: Effect) -> JoinHandle<Answered> {
+        let shared = Arc::clone(shared);
+        let frame = |request| wire::Devices { request }.into();
+        tokio::spawn(async move { shared.ask(effect, frame).await })
+    }
+
+    fn under_way(shared: &Shared) -> Vec<u64> {
+        shared.lock().requests.entries.iter().map(|entry| entry.request).collect()
+    }
+
+    async fn wait_for(shared: &Shared, count: usize) {
+        while under_way(shared).len() != count {
+            yield_now().await;
+        }
+    }
+
+    fn answer(shared: &Shared, request: u64) {
+        shared.take(wire::DeviceList { request, devices: vec![] }.into());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_request_over_the_bound_waits_for_an_answer() {
+        let shared = shared();
+        let mut asks: Vec<_> =
+            (0..CLIENT_REQUESTS_MAX).map(|_| ask(&shared, Effect::None)).collect();
+        wait_for(&shared, CLIENT_REQUESTS_MAX).await;
+        asks.push(ask(&shared, Effect::None));
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        let first = under_way(&shared);
+        assert_eq!(first.len(), CLIENT_REQUESTS_MAX);
+        answer(&shared, first[0]);
+        wait_for(&shared, CLIENT_REQUESTS_MAX - 1).await;
+        wait_for(&shared, CLIENT_REQUESTS_MAX).await;
+        under_way(&shared).into_iter().for_each(|request| answer(&shared, request));
+        for ask in asks {
+            assert!(matches!(ask.await.unwrap(), Ok(ServerFrame::DeviceList(_))));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_an_answer_fails_in_time_and_leaves_nothing() {
+        let shared = shared();
+        let started = tokio::time::Instant::now();
+        let asked = ask(&shared, Effect::None).await.unwrap();
+        assert_eq!(asked, Err(RequestError::TimedOut));
+        assert_eq!(started.elapsed(), CLIENT_ANSWER_TIMEOUT);
+        assert!(under_way(&shared).is_empty());
+        assert_eq!(shared.slots.available_permits(), CLIENT_REQUESTS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_answer_changes_is_changed_though_nobody_waits() {
+        let shared = shared();
+        let asked = ask(&shared, Effect::Watch(vec![peer("bob"), peer("cat")]));
+        wait_for(&shared, 1).await;
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        let request = under_way(&shared)[0];
+        assert_eq!(shared.slots.available_permits(), CLIENT_REQUESTS_MAX - 1);
+        shared.lock().requests.unwatch(&[peer("cat")]);
+        let online = vec![peer("bob"), peer("cat")];
+        shared.take(wire::Watched { request, online }.into());
+        assert_eq!(shared.lock().watching.all(), [peer("bob")]);
+        assert_eq!(shared.slots.available_permits(), CLIENT_REQUESTS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_loss_of_the_stream_and_the_end_settle_every_request() {
+        let shared = shared();
+        let asked = ask(&shared, Effect::None);
+        wait_for(&shared, 1).await;
+        shared.paused(crate::client::Pause::Lost);
+        assert_eq!(asked.await.unwrap(), Err(RequestError::Paused));
+        assert_eq!(ask(&shared, Effect::None).await.unwrap(), Err(RequestError::Paused));
+        shared.finish(None);
+        assert_eq!(ask(&shared, Effect::None).await.unwrap(), Err(RequestError::Ended));
+    }
+}

@@ -482,6 +482,46 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn presence_that_changes_with_each_connection_still_leaves_one_pause() {
+        let shared = Shared::new(&OpenOptions::new(peer()).watch([peer()]));
+        open(&shared, 1);
+        let all = shared.lock().watching.all();
+        for round in 0..10 {
+            shared.paused(Pause::Lost);
+            let online = if round % 2 == 0 { all.clone() } else { vec![] };
+            let told = Told { asked: all.clone(), watch: all.clone(), ..Told::default() };
+            let frame = wire::Opened { online, ..crate::client::tests::opened(7, 1) };
+            shared.opened(&frame, told, None);
+        }
+        let events = events(&shared);
+        let [Event::Opened(_), Event::Paused(_), Event::Resumed(_), Event::Offline(_)] =
+            &events[..]
+        else {
+            panic!("{events:?}");
+        };
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_app_that_does_not_take_the_results_of_its_sends_waits_with_the_next() {
+        let shared = Shared::new(&OpenOptions::new(peer()).send_events(true));
+        open(&shared, 1000);
+        for number in 1..=CLIENT_SENDS_MAX as u64 {
+            let _sending = send(&shared);
+            write(&shared);
+            let request = crate::client::window::request_of(number);
+            let (id, sequence) = (MessageId(number as i64), number as u32);
+            shared.take(wire::Sent { request, id, sequence, at_ms: 1 }.into());
+        }
+        assert_eq!(shared.permits.available_permits(), 0);
+        assert!(matches!(shared.pop(None), Ok(Some(Event::Opened(_)))));
+        assert_eq!(shared.permits.available_permits(), 0);
+        assert!(matches!(shared.pop(None), Ok(Some(Event::Sent { .. }))));
+        assert_eq!(shared.permits.available_permits(), 1);
+        shared.drop_incoming();
+        assert_eq!(shared.permits.available_permits(), CLIENT_SENDS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_limits_of_the_server_hold_where_they_are_lower() {
         let shared = shared();
         open(&shared, 1);

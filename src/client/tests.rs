@@ -25,22 +25,22 @@ use crate::reason::Reason;
 use crate::wire::{self, ClientFrame, Decoder, ServerFrame, Target};
 
 /// A server that can be killed like a process: it has a thread and a runtime of its own.
-struct Server {
+pub(super) struct Server {
     process: Option<(oneshot::Sender<()>, std::thread::JoinHandle<()>)>,
     address: SocketAddr,
     streams: mpsc::Receiver<Stream>,
 }
 
 /// The server's side of a session.
-struct Stream {
-    connection: quinn::Connection,
+pub(super) struct Stream {
+    pub(super) connection: quinn::Connection,
     send: SendStream,
     recv: RecvStream,
     decoder: Decoder,
 }
 
 impl Server {
-    fn start(port: u16) -> Self {
+    pub(super) fn start(port: u16) -> Self {
         let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         let address = socket.local_addr().unwrap();
         let (tx, streams) = mpsc::channel(16);
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// The next stream and its Open.
-    async fn stream(&mut self) -> (Stream, wire::Open) {
+    pub(super) async fn stream(&mut self) -> (Stream, wire::Open) {
         let mut stream = self.streams.recv().await.unwrap();
         match stream.next().await {
             ClientFrame::Open(open) => (stream, open),
@@ -80,20 +80,20 @@ impl Server {
     }
 
     /// The next stream, opened, and its Open.
-    async fn opened(&mut self) -> (Stream, wire::Open) {
+    pub(super) async fn opened(&mut self) -> (Stream, wire::Open) {
         let (mut stream, open) = self.stream().await;
         stream.say(opened(7, 1)).await;
         (stream, open)
     }
 
-    async fn client(&self) -> Client {
+    pub(super) async fn client(&self) -> Client {
         let trust = Trust::Fingerprint(Fingerprint::of(&certificate()));
         let options = ConnectOptions::new(self.address.to_string()).trust(trust);
         Client::connect(options).await.unwrap()
     }
 
     /// A session with what it heard first taken, and the server's side of it.
-    async fn session(&mut self, options: OpenOptions) -> (Stream, Session, Incoming) {
+    pub(super) async fn session(&mut self, options: OpenOptions) -> (Stream, Session, Incoming) {
         let client = self.client().await;
         let ((stream, _), opened) = tokio::join!(self.opened(), client.open(options));
         let (session, mut incoming) = opened.unwrap();
@@ -132,7 +132,7 @@ async fn serve(incoming: quinn::Incoming, tx: mpsc::Sender<Stream>) {
 }
 
 impl Stream {
-    async fn next(&mut self) -> ClientFrame {
+    pub(super) async fn next(&mut self) -> ClientFrame {
         self.try_next().await.expect("the client has not ended the stream")
     }
 
@@ -146,42 +146,42 @@ impl Stream {
         }
     }
 
-    async fn next_send(&mut self) -> wire::Send {
+    pub(super) async fn next_send(&mut self) -> wire::Send {
         match self.next().await {
             ClientFrame::Send(send) => send,
             frame => panic!("{frame:?} is no Send"),
         }
     }
 
-    async fn next_ack(&mut self) -> i64 {
+    pub(super) async fn next_ack(&mut self) -> i64 {
         match self.next().await {
             ClientFrame::Ack(ack) => ack.id.0,
             frame => panic!("{frame:?} is no Ack"),
         }
     }
 
-    async fn say(&mut self, frame: impl Into<ServerFrame>) {
+    pub(super) async fn say(&mut self, frame: impl Into<ServerFrame>) {
         self.say_all([frame.into()]).await;
     }
 
-    async fn say_all(&mut self, frames: impl IntoIterator<Item = ServerFrame>) {
+    pub(super) async fn say_all(&mut self, frames: impl IntoIterator<Item = ServerFrame>) {
         let mut out = BytesMut::new();
         frames.into_iter().for_each(|frame| frame.encode(&mut out));
         self.send.write_all(&out).await.unwrap();
     }
 
-    async fn answer_ping(&mut self) {
+    pub(super) async fn answer_ping(&mut self) {
         let ClientFrame::Ping(ping) = self.next().await else { panic!("no Ping") };
         self.say(wire::Pong { request: ping.request, at_ms: 1 }).await;
     }
 
-    async fn answer(&mut self, send: &wire::Send, id: i64) {
+    pub(super) async fn answer(&mut self, send: &wire::Send, id: i64) {
         let sent = wire::Sent { request: send.request, id: MessageId(id), sequence: 1, at_ms: 5 };
         self.say(sent).await;
     }
 }
 
-fn opened(epoch: u64, next_number: u64) -> wire::Opened {
+pub(super) fn opened(epoch: u64, next_number: u64) -> wire::Opened {
     wire::Opened {
         session: SessionId(1),
         epoch,
@@ -198,7 +198,7 @@ fn opened(epoch: u64, next_number: u64) -> wire::Opened {
     }
 }
 
-fn deliver(id: i64) -> ServerFrame {
+pub(super) fn deliver(id: i64) -> ServerFrame {
     let (ann, bob) = (peer("ann"), peer("bob"));
     wire::Deliver {
         transient: id == 0,
@@ -217,36 +217,36 @@ fn deliver(id: i64) -> ServerFrame {
     .into()
 }
 
-fn error(reason: Reason) -> wire::Error {
+pub(super) fn error(reason: Reason) -> wire::Error {
     wire::Error { request: 0, reason: reason as u16, text: wire::Text::default() }
 }
 
-fn peer(id: &str) -> PeerId {
+pub(super) fn peer(id: &str) -> PeerId {
     id.parse().unwrap()
 }
 
-fn ann() -> OpenOptions {
+pub(super) fn ann() -> OpenOptions {
     OpenOptions::new(peer("ann"))
 }
 
-fn to_bob(body: &'static str) -> Outgoing {
+pub(super) fn to_bob(body: &'static str) -> Outgoing {
     Outgoing::to(peer("bob"), body)
 }
 
 /// The id of the next message; any other event is not expected.
-async fn message(incoming: &mut Incoming) -> i64 {
+pub(super) async fn message(incoming: &mut Incoming) -> i64 {
     match incoming.next().await {
         Some(Event::Message(message)) => message.id.0,
         event => panic!("{event:?} is no message"),
     }
 }
 
-async fn resumed(incoming: &mut Incoming) {
+pub(super) async fn resumed(incoming: &mut Incoming) {
     assert!(matches!(incoming.next().await, Some(Event::Paused(_))));
     assert!(matches!(incoming.next().await, Some(Event::Resumed(_))));
 }
 
-fn in_runtime(test: impl Future<Output = ()>) {
+pub(super) fn in_runtime(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let test = async { tokio::time::timeout(Duration::from_secs(60), test).await };
     runtime.block_on(test).expect("the test hangs");
