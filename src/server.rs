@@ -8,6 +8,7 @@
 //! | accepting connections | 1 | when the endpoint closes |
 //! | a connection | 1 each | when the connection is over |
 //! | a session: reader and writer, joined | 1 each | when its stream is over |
+//! | telling who has gone on or off line | 1 | with the server |
 //! | the metrics file, if there is one | 1 | with the server |
 //!
 //! Nothing else runs for longer than a call.
@@ -82,6 +83,8 @@ impl Server {
             let writing = write_metrics(path, metrics.clone());
             tokio::spawn(stopped.clone().run_until_cancelled_owned(writing));
         }
+        let (telling, until) = (hub.clone(), stopped.clone());
+        tokio::spawn(async move { telling.run_presence(until).await });
         Ok(Self { hub, endpoint, address, metrics, metrics_file, stopped })
     }
 
