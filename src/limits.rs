@@ -275,7 +275,7 @@ pub const CLIENT_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 pub const CLIENT_WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end of a session may take to reach the server.
 pub const CLIENT_END_TIMEOUT: Duration = Duration::from_secs(3);
-/// Messages and events that wait for the app while sends await their answers.
+/// Messages and events that wait for the app while sends or requests await their answers.
 ///
 /// Answers stand behind messages in the stream, so an app that awaits an answer and does not
 /// take messages meanwhile would wait for ever at [`CLIENT_INCOMING_MAX`]. What can stand before

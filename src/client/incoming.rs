@@ -11,10 +11,11 @@ use crate::client::{Cursor, Event};
 
 /// The messages and events of a session.
 ///
-/// The app should keep asking: at 256 waiting messages the session stops reading (at 8,192 while
-/// it has sends under way, so that their answers get through), and the server keeps the rest. An
-/// app that only sends drops this; what comes for the peer then waits for a session that takes
-/// it.
+/// The app should keep asking: at 256 waiting messages and events the session stops reading (at
+/// 8,192 while it has sends or requests under way, so that their answers get through), and the
+/// server keeps the rest. While more than a few wait, marks and changes of presence take the place
+/// of earlier ones. An app that only sends drops this; what comes for the peer then waits for a
+/// session that takes it.
 #[derive(Debug)]
 pub struct Incoming {
     shared: Arc<Shared>,

@@ -48,6 +48,18 @@
 //!   where that is possible. What the app had not had comes again after a restart; an app that
 //!   keeps its [`Cursor`] with what it made of the messages has them exactly once.
 //!
+//! # What messages say
+//!
+//! The library carries any bytes. [`Body`] and [`Content`] are for apps that want the usual:
+//! text, pictures, sounds, videos, files, places and commands as JSON. The server stores no files;
+//! media go by URL.
+//!
+//! # Who allows it
+//!
+//! Where the server asks for signatures, a session has a [`Signer`], which asks the app's back end
+//! before each opening, watch, join, invitation and kick. Programs that have the app's key use a
+//! [`KeySigner`].
+//!
 //! # How it ends
 //!
 //! [`Session::close`] logs the device out: it gets nothing more. [`Session::end`], and dropping
@@ -61,6 +73,7 @@
 //! There is no task for the connection: a session that needs one makes it, and the others of the
 //! client wait for that.
 
+mod body;
 mod connection;
 mod content;
 mod device_file;
@@ -91,7 +104,8 @@ mod tests;
 #[cfg(test)]
 mod protocol_tests;
 
-pub use content::{Attachment, Body, Content, ContentError, Size};
+pub use body::{Body, ContentError};
+pub use content::{Attachment, Content, Size};
 pub use device_file::{DeviceFile, DeviceState};
 pub use error::{ConnectError, OpenError, Refusal, RequestError, SendError};
 pub use event::{Cursor, Event, GroupNotice, Mark, Message, Opening, Pause, Recalled};

@@ -4,11 +4,11 @@
 //!
 //! * Nothing sleeps: tests await frames and events.
 
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::tests::*;
 use super::*;
@@ -76,12 +76,15 @@ async fn resume(server: &mut Server, stream: &Stream, frame: wire::Opened) -> (S
     (stream, open)
 }
 
+/// What a scripted signer does: the ids it allows, or that it fails.
+type Decision = Result<Vec<PeerId>, SignError>;
+
 /// Signs as told, and remembers what it was asked.
 #[derive(Clone, Default)]
 struct Scripted {
     asked: Arc<Mutex<Vec<SignRequest>>>,
-    /// What it does next: the ids it allows, or that it fails. Then it allows all.
-    script: Arc<Mutex<VecDeque<Result<Vec<PeerId>, SignError>>>>,
+    /// What it does next. Then it allows all.
+    script: Arc<Mutex<VecDeque<Decision>>>,
 }
 
 impl Scripted {
@@ -137,7 +140,8 @@ tests! {
                 refused(recall.request, Reason::TooLate).into(),
                 wire::DeviceList { request: devices.request, devices: vec![] }.into(),
                 wire::ConversationPage { request, more: true, conversations: vec![] }.into(),
-                wire::HistoryPage { request: history.request, more: false, messages: vec![] }.into(),
+                wire::HistoryPage { request: history.request, more: false, messages: vec![] }
+                    .into(),
             ]).await;
         };
         let ((history, conversations, devices, recall, read), ()) = tokio::join!(asking, answering);
@@ -504,7 +508,7 @@ tests! {
     async fn a_session_goes_back_into_its_open_group() {
         let mut server = Server::start(0);
         let signer = Scripted::default();
-        let (mut stream, session, mut incoming) = server.session(ann().signer(signer.clone())).await;
+        let (mut stream, session, mut incoming) = server.session(ann().signer(signer)).await;
         let (group, ()) = tokio::join!(session.join(GROUP), async {
             let request = next!(stream, Join).request;
             stream.say(joined(request, true)).await;
@@ -554,6 +558,22 @@ tests! {
         let ServerFrame::Deliver(frame) = deliver(3) else { panic!("no Deliver") };
         stream.say(wire::Deliver { own: true, from: peer("ann"), ..frame }).await;
         event!(incoming, Event::Message(message) => assert!(message.own));
+    }
+
+    async fn requests_may_be_made_from_any_task() {
+        fn check<T: Send + 'static>(_: impl FnOnce(Session) -> T) {}
+        check(|s| async move { s.watch(peers("bob")).await });
+        check(|s| async move { s.unwatch(peers("bob")).await });
+        check(|s| async move { s.status(peers("bob")).await });
+        check(|s| async move { s.join(GROUP).await });
+        check(|s| async move { s.leave(GROUP).await });
+        check(|s| async move { s.invite(GROUP, peers("bob")).await });
+        check(|s| async move { s.kick(GROUP, peers("bob")).await });
+        check(|s| async move { s.create_group(NewGroup::default()).await });
+        check(|s| async move { s.edit_group(GROUP, GroupEdit::default()).await });
+        check(|s| async move { s.members(GROUP, None, 1).await });
+        check(|s| async move { s.history(CHAT, None, 1).await });
+        check(|s| async move { s.send(to_bob("x")).await });
     }
 
     async fn a_group_is_read_page_by_page_and_edited() {

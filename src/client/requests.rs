@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * At most [`CLIENT_REQUESTS_MAX`] requests of the app are unanswered; the next one waits.
+//! * At most [`CLIENT_REQUESTS_MAX`](crate::limits::CLIENT_REQUESTS_MAX) requests of the app are
+//!   unanswered; the next one waits.
 //! * Every request is settled once: by its answer, by its time, by the loss of the stream, or by
 //!   the end.
 //! * What an answer changes in the session is changed also if nobody waits for it any more.
@@ -72,6 +73,11 @@ impl Requests {
         for reply in self.entries.drain(..).filter_map(|entry| entry.reply) {
             let _ = reply.send(Err(error.clone()));
         }
+    }
+
+    /// Whether the session is about to leave a group.
+    pub(super) fn leaves(&self, group: GroupId) -> bool {
+        self.entries.iter().any(|entry| entry.effect == Effect::Leave(group))
     }
 
     /// Who will be watched when all is answered.

@@ -340,6 +340,8 @@ impl State {
         self.route = None;
         self.stalled = false;
         self.control.clear();
+        // The session that was in it is gone, and it is not to come back.
+        self.open_group.take_if(|group| self.requests.leaves(*group));
         self.requests.fail(error);
         self.watching.forgotten();
         if let Closing::Written(_) = self.closing {
