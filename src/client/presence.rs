@@ -74,12 +74,16 @@ impl Watching {
         }
     }
 
-    /// The server watches these now, and those are online.
+    /// The server watches these now, and those are online. Of who was watched before, changes are
+    /// told as such.
     pub(super) fn watched(&mut self, peers: Vec<PeerId>, online: &[PeerId]) {
         let online: BTreeSet<&PeerId> = online.iter().collect();
         for peer in peers {
-            let known = Known { online: online.contains(&peer), told: true };
-            self.peers.insert(peer, known);
+            let is_online = online.contains(&peer);
+            let known = self.peers.entry(peer).or_default();
+            if !known.told {
+                *known = Known { online: is_online, told: true };
+            }
         }
     }
 
@@ -362,6 +366,15 @@ mod tests {
         assert_eq!(watching.settled(&peers("cat bob")), Some(peers("cat")));
         watching.watched(peers("dan"), &peers("dan"));
         assert_eq!(watching.settled(&peers("cat dan")), Some(peers("cat dan")));
+    }
+
+    #[test]
+    fn watching_again_does_not_hide_a_change() {
+        let mut watching = watching("bob", "");
+        watching.watched(peers("bob cat"), &peers("bob cat"));
+        assert_eq!(watching.online(), peers("cat"));
+        let frame = wire::Presence { online: peers("bob"), offline: vec![] };
+        assert_eq!(watching.changed(frame), changes("bob", ""));
     }
 
     #[test]

@@ -325,6 +325,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_group_that_is_being_left_when_the_stream_is_lost_is_left() {
+        let (shared, group) = (shared(), GroupId([7; 12]));
+        let asked = ask(&shared, Effect::Leave(group));
+        wait_for(&shared, 1).await;
+        // The answer to an earlier request to join it.
+        let (version, rules) = (crate::id::MessageId::NONE, crate::group::Rules::default());
+        let (request, count, metadata) = (99, 1, bytes::Bytes::new());
+        let joined = wire::Joined { request, group, open: true, version, count, rules, metadata };
+        shared.take(joined.into());
+        assert_eq!(shared.lock().open_group, Some(group));
+        shared.paused(crate::client::Pause::Lost);
+        assert_eq!(shared.lock().open_group, None);
+        assert_eq!(asked.await.unwrap(), Err(RequestError::Paused));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_loss_of_the_stream_and_the_end_settle_every_request() {
         let shared = shared();
         let asked = ask(&shared, Effect::None);
