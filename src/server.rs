@@ -9,6 +9,7 @@
 //! | a connection | 1 each | when the connection is over |
 //! | a session: reader and writer, joined | 1 each | when its stream is over |
 //! | telling who has gone on or off line | 1 | with the server |
+//! | telling who goes on and off line | 1 | with the server |
 //! | the metrics file, if there is one | 1 | with the server |
 //!
 //! Nothing else runs for longer than a call.
@@ -79,6 +80,8 @@ impl Server {
         let endpoint = Endpoint::start(&config.net, hub.clone(), metrics.clone())?;
         let address = endpoint.local_addr().map_err(StartError::Port)?;
         let (metrics_file, stopped) = (config.metrics_file, CancellationToken::new());
+        let (telling, told) = (hub.clone(), stopped.clone());
+        tokio::spawn(async move { telling.run_presence(told).await });
         if let Some(path) = metrics_file.clone() {
             let writing = write_metrics(path, metrics.clone());
             tokio::spawn(stopped.clone().run_until_cancelled_owned(writing));

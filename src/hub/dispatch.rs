@@ -11,6 +11,7 @@ use bytes::BytesMut;
 
 use crate::hub::frames::{How, encode_message, encode_notice, mark_frame};
 use crate::hub::outbox::Pushed;
+use crate::hub::presence::Presence;
 use crate::hub::router::Router;
 use crate::hub::session::{Asks, Caller, GroupAct, Session};
 use crate::id::{MessageId, PeerId, SessionId};
@@ -25,6 +26,7 @@ use crate::wire::{
 /// The dispatcher's own state.
 pub(super) struct Dispatcher {
     router: Arc<Router>,
+    presence: Arc<Presence>,
     metrics: Arc<Metrics>,
     epoch: Arc<OnceLock<u64>>,
     /// The frame being handed out.
@@ -36,10 +38,11 @@ pub(super) struct Dispatcher {
 impl Dispatcher {
     pub(super) fn new(
         router: Arc<Router>,
+        presence: Arc<Presence>,
         metrics: Arc<Metrics>,
         epoch: Arc<OnceLock<u64>>,
     ) -> Self {
-        Self { router, metrics, epoch, frame: BytesMut::new(), woken: Vec::new() }
+        Self { router, presence, metrics, epoch, frame: BytesMut::new(), woken: Vec::new() }
     }
 
     pub(super) fn dispatch(&mut self, outcomes: Vec<Outcome<Caller>>) {
@@ -76,7 +79,7 @@ impl Dispatcher {
                 }
             }),
             Outcome::Opened { caller, opened } => self.open(caller, opened),
-            Outcome::Ended { caller, peer, closed } => self.ended(caller, &peer, closed),
+            Outcome::Ended { caller, closed, .. } => self.ended(caller, closed),
             Outcome::Noted { caller } => {
                 if let Asks::Nonce(noted) = caller.asks {
                     // Who asked may have gone.
@@ -223,11 +226,11 @@ impl Dispatcher {
 
     fn open(&mut self, caller: Caller, opened: store::Opened) {
         let Caller { session, asks, .. } = caller;
-        if let Some(replaced) = opened.replaced {
-            self.replace(&session, replaced);
-        }
         let online = match asks {
-            Asks::Open { watch, were_online } => self.watch(&session, watch, were_online),
+            // The list of one frame is not too long.
+            Asks::Open { watch, were_online } => {
+                self.presence.watch(&session, &watch, &were_online).unwrap_or_default()
+            }
             _ => Vec::new(),
         };
         let frame = Opened {
@@ -245,10 +248,15 @@ impl Dispatcher {
             sends_max: CLIENT_SENDS_MAX as u64,
         };
         session.tell(false, &frame.into());
+        session.outbox().release_presence();
         opened.marks.iter().for_each(|mark| session.tell(false, &mark_frame(mark)));
-        self.router.attach(&session);
+        self.presence.attach(&session);
         session.open(&opened);
         session.outbox().wake();
+        // Only now, so that the peer is online all the time.
+        if let Some(replaced) = opened.replaced {
+            self.replace(&session, replaced);
+        }
     }
 
     /// Ends the session that a device had until now.
@@ -260,15 +268,15 @@ impl Dispatcher {
             }
         });
         if let Some(older) = older {
-            self.router.detach(&older);
+            self.presence.detach(&older, false);
             older.end(Reason::Replaced);
         }
     }
 
-    fn ended(&self, caller: Option<Caller>, peer: &PeerId, closed: bool) {
+    fn ended(&self, caller: Option<Caller>, closed: bool) {
         if let Some(Caller { session, request, .. }) = caller {
             // What comes behind this in the log is not for it any more.
-            self.router.detach(&session);
+            self.presence.detach(&session, closed);
             session.tell(true, &Closed { request }.into());
         }
     }

@@ -9,19 +9,22 @@
 //! * One commit wakes each writer once, however much it brings.
 //! * A message is encoded once for all its recipients.
 //!
-//! Lock order: an outbox's lock is the only lock, and is never held while another is taken or
-//! anything is awaited.
+//! Lock order: that of [`presence`]; an outbox's lock is the last. None is held while anything is
+//! awaited.
 
 mod dispatch;
 mod frames;
 mod grouping;
+mod lane;
 mod looking;
 mod open_groups;
 mod outbox;
+mod presence;
 mod router;
 mod sending;
 mod session;
 mod signing;
+mod watching;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -44,6 +47,7 @@ use dispatch::Dispatcher;
 use frames::{How, encode_item};
 use open_groups::OpenGroups;
 use outbox::Acked;
+use presence::Presence;
 use session::{Asks, Fed};
 
 /// What can be set about the hub.
@@ -92,6 +96,7 @@ pub enum Flow {
 pub struct Hub {
     store: Store<Caller>,
     router: Arc<Router>,
+    presence: Arc<Presence>,
     options: Options,
     metrics: Arc<Metrics>,
     open_groups: OpenGroups,
@@ -114,7 +119,10 @@ impl Hub {
         let router = Arc::new(Router::new(options.shards));
         let head = Arc::new(AtomicI64::new(0));
         let epoch = Arc::new(std::sync::OnceLock::new());
-        let mut dispatcher = Dispatcher::new(router.clone(), metrics.clone(), epoch.clone());
+        let (grace, restart_grace) = (options.presence_grace, options.presence_restart_grace);
+        let presence = Arc::new(Presence::new(router.clone(), grace, restart_grace));
+        let (routes, told) = (router.clone(), presence.clone());
+        let mut dispatcher = Dispatcher::new(routes, told, metrics.clone(), epoch.clone());
         let dispatched = head.clone();
         let store = Store::open(store, metrics.clone(), move |outcomes, last| {
             dispatcher.dispatch(outcomes);
@@ -123,7 +131,7 @@ impl Hub {
         let _ = epoch.set(store.epoch());
         head.fetch_max(store.report().head.0, Ordering::AcqRel);
         let (open_groups, is_draining) = (OpenGroups::default(), AtomicBool::new(false));
-        Ok(Self { store, router, options, metrics, open_groups, head, is_draining })
+        Ok(Self { store, router, presence, options, metrics, open_groups, head, is_draining })
     }
 
     /// The store behind the hub.
@@ -188,7 +196,8 @@ impl Hub {
             self.metrics.end(reason);
         }
         self.leave_open_group(session);
-        let was_attached = self.router.detach(session);
+        self.presence.leave(session);
+        let was_attached = self.presence.detach(session, false);
         if was_attached && !self.is_draining.load(Ordering::Relaxed) {
             self.note_end(None, session, false).await;
         }
@@ -261,7 +270,10 @@ impl Hub {
                 Ok(())
             }
             ClientFrame::Watch(watch) => self.watch(session, watch).await,
-            ClientFrame::Unwatch(unwatch) => self.unwatch(session, unwatch).await,
+            ClientFrame::Unwatch(unwatch) => {
+                self.unwatch(session, &unwatch);
+                Ok(())
+            }
             ClientFrame::Status(status) => self.status(session, status).await,
             ClientFrame::ReadUpTo(read) => self.read_up_to(session, read).await,
             ClientFrame::Recall(recall) => self.recall(session, recall).await,
@@ -336,9 +348,7 @@ impl Hub {
 
     /// Whether a peer has a session.
     pub fn is_online(&self, peer: &PeerId) -> bool {
-        let mut is_online = false;
-        self.router.visit(peer, |_| is_online = true);
-        is_online
+        self.router.has(peer)
     }
 }
 

@@ -7,18 +7,26 @@
 //!   *behind*, and a feeder reads from the inbox what was passed over.
 //! * What the window gave up is told where it would have stood: acknowledging that never
 //!   acknowledges a message that has not been put to the session.
-//! * Frames leave in the order in which they were pushed.
+//! * Frames leave in the order in which they were pushed. What only the latest matters of stands in
+//!   the [`Lane`] beside them, which says where it leaves.
+
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::id::MessageId;
+use crate::hub::lane::Lane;
+use crate::id::{MessageId, PeerId};
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_FRAMES_MAX, SENDS_REMEMBERED};
 use crate::reason::Reason;
+use crate::store::Mark;
 
-/// Bytes handed to the writer at once.
+/// Bytes handed to the writer at once, unless one frame has more or there is a lane beside them.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// The next id of a session that is not open.
+const NOT_OPEN: MessageId = MessageId(i64::MAX);
 
 /// How a session gets its messages.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -75,8 +83,16 @@ pub struct Outbox {
 
 #[derive(Debug)]
 struct Queue {
-    buffer: BytesMut,
+    /// Parts that are full, in front of `last`.
+    full: VecDeque<Part>,
+    last: Part,
+    /// Frames and bytes of all parts.
     frames: usize,
+    bytes: usize,
+    /// What stands beside them, if there is any.
+    lane: Option<Box<Lane>>,
+    /// Changes of presence are not written: an answer that they must not overtake is being made.
+    is_presence_held: bool,
     mode: Mode,
     /// Messages below this have been put to the session, or are not for it.
     next_id: MessageId,
@@ -94,6 +110,13 @@ struct Queue {
     end: Option<End>,
 }
 
+/// Whole frames that the writer gets at once.
+#[derive(Debug, Default)]
+struct Part {
+    bytes: BytesMut,
+    frames: usize,
+}
+
 /// How a session ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum End {
@@ -106,10 +129,14 @@ enum End {
 impl Default for Outbox {
     fn default() -> Self {
         let queue = Queue {
-            buffer: BytesMut::new(),
+            full: VecDeque::new(),
+            last: Part::default(),
             frames: 0,
+            bytes: 0,
+            lane: None,
+            is_presence_held: false,
             mode: Mode::Live,
-            next_id: MessageId(i64::MAX),
+            next_id: NOT_OPEN,
             passed: MessageId::NONE,
             put: MessageId::NONE,
             acked: MessageId::NONE,
@@ -165,6 +192,62 @@ impl Outbox {
         queue.push(|buffer| buffer.extend_from_slice(frame))
     }
 
+    /// Pushes a copy of what the peer itself has just sent from another device. A session that is
+    /// behind or has no room does without it, for it waits in no inbox.
+    pub(super) fn echo(&self, id: MessageId, frame: &[u8]) -> Pushed {
+        let mut queue = self.queue.lock();
+        let is_live = queue.end.is_none() && queue.mode == Mode::Live;
+        if !is_live || id < queue.next_id || !queue.has_room(frame.len()) {
+            return Pushed::Passed;
+        }
+        queue.next_id = MessageId(id.0 + 1);
+        queue.put = id;
+        queue.push(|buffer| buffer.extend_from_slice(frame))
+    }
+
+    /// Pushes a mark, which takes the place of the one before it, whether there is room or not.
+    pub(super) fn mark(&self, mark: Mark) -> Pushed {
+        let mut queue = self.queue.lock();
+        if queue.next_id == NOT_OPEN {
+            return Pushed::Passed;
+        }
+        let before = queue.bytes;
+        queue.push_beside(|lane| lane.mark(mark, before))
+    }
+
+    /// Pushes that a peer has gone on or off line, unlike what was pushed or answered before,
+    /// whether there is room or not. A session that is not open yet has its watch list already,
+    /// and hears of it behind Opened.
+    pub(super) fn presence(&self, peer: &PeerId, online: bool) -> Pushed {
+        self.queue.lock().push_beside(|lane| lane.presence(peer, online))
+    }
+
+    /// Takes back what waits to be told of a peer: an answer tells it, or it is not watched any
+    /// more.
+    pub(super) fn forget_presence(&self, peer: &PeerId) {
+        if let Some(lane) = &mut self.queue.lock().lane {
+            lane.forget(peer);
+        }
+    }
+
+    /// Writes no change of presence until [`Self::release_presence`], so that none overtakes an
+    /// answer that tells the state before it.
+    pub(super) fn hold_presence(&self) {
+        self.queue.lock().is_presence_held = true;
+    }
+
+    /// Writes changes of presence again, behind what has been pushed meanwhile.
+    pub(super) fn release_presence(&self) {
+        let mut queue = self.queue.lock();
+        let was_idle = queue.is_idle();
+        queue.is_presence_held = false;
+        let is_due = was_idle && !queue.is_idle();
+        drop(queue);
+        if is_due {
+            self.wake();
+        }
+    }
+
     /// Pushes a transient message; a session without room does without it.
     pub(super) fn transient(&self, frame: &[u8]) -> Pushed {
         let mut queue = self.queue.lock();
@@ -200,7 +283,7 @@ impl Outbox {
     /// What the writer is to do. What it has been given to write counts as gone.
     pub fn next(&self) -> Next {
         let mut queue = self.queue.lock();
-        if !queue.buffer.is_empty() {
+        if !queue.is_idle() {
             let batch = queue.take();
             if std::mem::take(&mut queue.is_room_wanted) {
                 self.room.notify_one();
@@ -295,17 +378,41 @@ impl Outbox {
 
 impl Queue {
     fn has_room(&self, bytes: usize) -> bool {
-        self.frames < OUTBOX_FRAMES_MAX && self.buffer.len() + bytes <= OUTBOX_BYTES_MAX
+        self.frames < OUTBOX_FRAMES_MAX && self.bytes + bytes <= OUTBOX_BYTES_MAX
+    }
+
+    /// Whether there is nothing to write.
+    fn is_idle(&self) -> bool {
+        let held = self.is_presence_held;
+        self.bytes == 0 && !self.lane.as_ref().is_some_and(|lane| lane.is_due(held))
     }
 
     fn push(&mut self, encode: impl FnOnce(&mut BytesMut)) -> Pushed {
         if matches!(self.end, Some(End::Now(_))) {
             return Pushed::Passed;
         }
-        let was_empty = self.buffer.is_empty();
-        encode(&mut self.buffer);
+        let was_idle = self.is_idle();
+        let start = self.last.bytes.len();
+        encode(&mut self.last.bytes);
+        let len = self.last.bytes.len();
+        if start > 0 && len > BATCH_BYTES_MAX {
+            let rest = Part { bytes: self.last.bytes.split_off(start), frames: 0 };
+            self.full.push_back(std::mem::replace(&mut self.last, rest));
+        }
+        self.last.frames += 1;
         self.frames += 1;
-        if was_empty { Pushed::Wake } else { Pushed::Quiet }
+        self.bytes += len - start;
+        if was_idle { Pushed::Wake } else { Pushed::Quiet }
+    }
+
+    /// Adds to the lane.
+    fn push_beside(&mut self, add: impl FnOnce(&mut Lane)) -> Pushed {
+        if self.end.is_some() {
+            return Pushed::Passed;
+        }
+        let was_idle = self.is_idle();
+        add(self.lane.get_or_insert_default());
+        if was_idle && !self.is_idle() { Pushed::Wake } else { Pushed::Quiet }
     }
 
     /// Tells of what was given up, once all before `next` that was not has been put.
@@ -318,14 +425,21 @@ impl Queue {
 
     /// The next bytes to write, and the memory they are in.
     fn take(&mut self) -> Bytes {
-        if self.buffer.len() <= BATCH_BYTES_MAX {
-            self.frames = 0;
-            return std::mem::take(&mut self.buffer).freeze();
+        let next = self.full.pop_front().unwrap_or_else(|| std::mem::take(&mut self.last));
+        let Part { mut bytes, frames } = next;
+        self.frames -= frames;
+        self.bytes -= bytes.len();
+        let is_last = self.bytes == 0;
+        if let Some(lane) = &mut self.lane {
+            lane.put_marks(&mut bytes);
+            if is_last && !self.is_presence_held {
+                lane.put_presence(&mut bytes);
+            }
+            if lane.is_empty() {
+                self.lane = None;
+            }
         }
-        // Frames are counted as gone in proportion to their bytes.
-        let gone = self.frames * BATCH_BYTES_MAX / self.buffer.len();
-        self.frames -= gone;
-        self.buffer.split_to(BATCH_BYTES_MAX).freeze()
+        bytes.freeze()
     }
 }
 

@@ -46,6 +46,11 @@ impl Router {
         }
     }
 
+    /// Whether a peer has a session.
+    pub fn has(&self, peer: &PeerId) -> bool {
+        self.shard(peer).pin().contains_key(peer)
+    }
+
     /// Calls `visit` with every session.
     pub fn visit_all(&self, mut visit: impl FnMut(&Arc<Session>)) {
         for shard in &self.shards {

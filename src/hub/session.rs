@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::hub::outbox::{Outbox, Pushed};
+use crate::hub::presence::Watched;
 use crate::id::{DeviceId, GroupId, MessageId, PeerId, SessionId};
 use crate::reason::Reason;
 use crate::store;
@@ -34,6 +35,7 @@ pub struct Session {
     datagrams: Box<dyn Datagrams>,
     /// The open group that it is in.
     open_group: Mutex<Option<GroupId>>,
+    watched: Mutex<Watched>,
 }
 
 impl std::fmt::Debug for Session {
@@ -95,8 +97,8 @@ impl Session {
     ) -> Self {
         let outbox = Outbox::default();
         let (id, opened) = (OnceLock::new(), Notify::new());
-        let open_group = Mutex::new(None);
-        Self { peer, device, instance, outbox, id, opened, datagrams, open_group }
+        let (open_group, watched) = (Mutex::new(None), Mutex::default());
+        Self { peer, device, instance, outbox, id, opened, datagrams, open_group, watched }
     }
 
     /// Whose it is.
@@ -122,6 +124,11 @@ impl Session {
     /// Its id, once it is open.
     pub fn id(&self) -> Option<SessionId> {
         self.id.get().copied()
+    }
+
+    /// The peers that it watches.
+    pub(super) fn watched(&self) -> &Mutex<Watched> {
+        &self.watched
     }
 
     /// The open group that it is in.
