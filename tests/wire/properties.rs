@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tidings::limits::FRAME_BYTES_MAX;
 use tidings::reason::Reason;
 use tidings::wire::{
-    ClientFrame, Decoder, RawFrame, ServerFrame, datagram_stream, put_datagram_stream,
+    ClientFrame, Decoder, RawFrame, ServerFrame, datagram_stream, put_datagram_stream, request_of,
 };
 
 use crate::strategies::{any_frame, any_varint};
@@ -24,6 +24,15 @@ fn read_all(chunks: impl IntoIterator<Item = Bytes>) -> Vec<RawFrame> {
         }
     }
     frames
+}
+
+/// The varint that `bytes` begin with, read by the letter of RFC 9000, section 16.
+fn read_varint(bytes: &[u8]) -> u64 {
+    let len = [1, 2, 4, 8][usize::from(bytes[0] >> 6)];
+    let mut whole = [0; 8];
+    whole[8 - len..].copy_from_slice(&bytes[..len]);
+    whole[8 - len] &= 0x3f;
+    u64::from_be_bytes(whole)
 }
 
 fn decode_as_both(raw: RawFrame) {
@@ -125,6 +134,20 @@ proptest! {
             };
             prop_assert_eq!(error.map(|e| e.reason), Some(Reason::BadFrame), "{} bytes", len);
         }
+    }
+
+    #[test]
+    fn the_request_of_a_frame_is_known_though_the_rest_of_it_is_not(frame in any_frame()) {
+        let Frame::Client(client) = &frame else { return Ok(()) };
+        let raw = first_frame(frame.encode());
+        let asked = match client {
+            ClientFrame::Open(_) | ClientFrame::Ack(_) => 0,
+            // What the answer to a frame of any other kind carries back is its first field.
+            _ => read_varint(&raw.fields),
+        };
+        prop_assert_eq!(request_of(&raw), asked);
+        let nothing = RawFrame { kind: raw.kind, fields: Bytes::new() };
+        prop_assert_eq!(request_of(&nothing), 0);
     }
 
     #[test]
