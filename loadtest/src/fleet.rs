@@ -28,6 +28,17 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long what is under way may make no progress before it counts as lost.
 const STUCK: Duration = Duration::from_secs(10);
 
+/// How long a session lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Life {
+    /// To the end of the run.
+    Held,
+    /// It must end by itself within this time, and the next one is only opened then.
+    Within(Duration),
+    /// Until its peer logs out, which opens another one when that is due.
+    Restless,
+}
+
 /// The sessions of one run and the sockets that carry them.
 pub(crate) struct Fleet {
     pub(crate) run: Arc<Run>,
@@ -57,9 +68,6 @@ impl Fleet {
 
     /// Opens the sessions of the peers `indices` and lets them run; says how long it took.
     ///
-    /// With `end_within` each session must end by itself within that time, and the next one is
-    /// only opened then.
-    ///
     /// # Errors
     ///
     /// Why the first that failed could not be opened.
@@ -67,7 +75,7 @@ impl Fleet {
         &self,
         indices: std::ops::Range<u32>,
         work: impl Fn(u32) -> Work + Send + Sync + 'static,
-        end_within: Option<Duration>,
+        life: Life,
         progress: &Progress,
     ) -> Result<Duration, String> {
         progress.begin("opening", u64::from(indices.end - indices.start));
@@ -88,9 +96,12 @@ impl Fleet {
                     let endpoint = &endpoints[index as usize % endpoints.len()];
                     let work = work(index);
                     let session = Session::open(run.clone(), endpoint, server, index, work).await?;
-                    match end_within {
-                        Some(limit) => session.run(limit).await,
-                        None => drop(tokio::spawn(session.run(Duration::MAX))),
+                    match life {
+                        Life::Held => drop(tokio::spawn(session.run(Duration::MAX))),
+                        Life::Within(limit) => drop(session.run(limit).await),
+                        Life::Restless => {
+                            drop(tokio::spawn(session.run_restless(endpoint.clone(), server)));
+                        }
                     }
                 }
             });
@@ -143,7 +154,7 @@ impl Fleet {
         let counts = || self.run.records.counts();
         self.until_steady(|| {
             let counts = counts();
-            let missing = counts.acked.saturating_sub(counts.delivered + counts.duplicated);
+            let missing = counts.due.saturating_sub(counts.delivered + counts.duplicated);
             let begun = counts.sent.max(self.run.asked.load(Ordering::Relaxed));
             let unanswered = begun - counts.acked - counts.refused;
             (unanswered + missing, counts.sent + counts.acked + counts.delivered)
@@ -178,6 +189,11 @@ impl Fleet {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// The sockets; the peers are spread over them by their indices.
+    pub(crate) fn endpoints(&self) -> Arc<[Endpoint]> {
+        self.endpoints.clone()
     }
 
     /// Ends every session and closes the sockets.

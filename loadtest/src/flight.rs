@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Send {
     pub(crate) intended_ns: u64,
-    pub(crate) to: u32,
+    /// The peer that it is for; `None` for the group.
+    pub(crate) to: Option<u32>,
 }
 
 /// The sends that await their answers, by their numbers.

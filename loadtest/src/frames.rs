@@ -7,12 +7,15 @@
 //! * Reading never panics.
 
 use bytes::{BufMut, BytesMut};
+use tidings::id::PeerId;
 use tidings::wire::kind;
 
 /// Bytes of the [`Stamp`] at the front of every body.
 pub(crate) const STAMP_BYTES: usize = 20;
 /// Bytes of a peer's name.
 pub(crate) const NAME_BYTES: usize = 16;
+/// Bytes of a group's id.
+pub(crate) const GROUP_BYTES: usize = 12;
 /// Peers that can be named.
 pub(crate) const PEERS_MAX: u32 = 10_000_000;
 
@@ -44,6 +47,18 @@ impl Names {
             rest /= 10;
         }
         name
+    }
+
+    /// The id of the peer with this index.
+    pub(crate) fn peer(&self, index: u32) -> PeerId {
+        let name = self.name(index);
+        let name = std::str::from_utf8(&name).expect("a name is ASCII");
+        PeerId::new(name).expect("a name is a valid id")
+    }
+
+    /// The index of the peer with this name, if it is of this run.
+    pub(crate) fn index(&self, name: &[u8]) -> Option<u32> {
+        index_in(name).filter(|_| name.starts_with(&self.prefix))
     }
 }
 
@@ -77,16 +92,19 @@ impl Stamp {
     }
 }
 
-/// Appends a Send of a body of `payload` bytes to the peer named `to`.
+/// Whom a Send is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum To {
+    /// The peer of this name.
+    Peer([u8; NAME_BYTES]),
+    /// The group with this id.
+    Group([u8; GROUP_BYTES]),
+}
+
+/// Appends a Send of a body of `payload` bytes.
 ///
 /// The request number is the send number.
-pub(crate) fn put_send(
-    out: &mut BytesMut,
-    stamp: &Stamp,
-    answered: u64,
-    to: &[u8; NAME_BYTES],
-    payload: usize,
-) {
+pub(crate) fn put_send(out: &mut BytesMut, stamp: &Stamp, answered: u64, to: &To, payload: usize) {
     let start = out.len();
     out.reserve(payload + NAME_BYTES + 48);
     out.put_slice(&[0, 0, kind::SEND]);
@@ -94,8 +112,17 @@ pub(crate) fn put_send(
     out.put_u8(0); // flags
     put_varint(out, stamp.number);
     put_varint(out, answered);
-    out.put_slice(&[0, 0, 0, 1, NAME_BYTES as u8]); // ttl, client_msg_no, peers: one, its length
-    out.put_slice(to);
+    out.put_slice(&[0, 0]); // ttl, client_msg_no
+    match to {
+        To::Peer(name) => {
+            out.put_slice(&[0, 1, NAME_BYTES as u8]); // peers: one, its length
+            out.put_slice(name);
+        }
+        To::Group(group) => {
+            out.put_u8(1);
+            out.put_slice(group);
+        }
+    }
     put_varint(out, payload as u64);
     out.put_u32(stamp.sender);
     out.put_u64(stamp.number);
@@ -184,13 +211,15 @@ impl<'a> SendView<'a> {
 pub(crate) struct SentView {
     pub(crate) request: u64,
     pub(crate) id: u64,
+    pub(crate) sequence: u64,
 }
 
 impl SentView {
     /// Reads the fields of a Sent.
     pub(crate) fn read(fields: &[u8]) -> Option<Self> {
         let mut fields = Fields(fields);
-        Some(Self { request: fields.varint()?, id: fields.u64()? })
+        let (request, id) = (fields.varint()?, fields.u64()?);
+        Some(Self { request, id, sequence: fields.varint()? })
     }
 }
 
@@ -199,27 +228,34 @@ impl SentView {
 pub(crate) struct DeliverView<'a> {
     pub(crate) id: u64,
     pub(crate) sequence: u64,
+    /// The group it was sent to; `None` if it was sent to a peer.
+    pub(crate) group: Option<&'a [u8]>,
     pub(crate) from: &'a [u8],
+    /// The peer it was sent to; empty in a group.
     pub(crate) to: &'a [u8],
     pub(crate) body: &'a [u8],
 }
 
 impl<'a> DeliverView<'a> {
-    /// Reads the fields of a Deliver of a message to one peer.
+    /// Reads the fields of a Deliver of a message to one peer or to a group.
     pub(crate) fn read(fields: &'a [u8]) -> Option<Self> {
         let mut fields = Fields(fields);
         let _flags = fields.u8()?;
         let id = fields.u64()?;
         let sequence = fields.varint()?;
         let _at_ms = fields.u64()?;
-        let conversation_bytes = if fields.u8()? == 0 { 16 } else { 12 };
-        fields.take(conversation_bytes)?;
+        let group = match fields.u8()? {
+            0 => fields.take(16).map(|_| None)?,
+            _ => Some(fields.take(GROUP_BYTES)?),
+        };
         let from = fields.run()?;
-        let one_peer = fields.varint()? == 1;
-        let to = fields.run()?;
+        let to = match (fields.varint()?, group) {
+            (0, Some(_)) => &[],
+            (1, None) => fields.run()?,
+            _ => return None,
+        };
         let _client_msg_no = fields.run()?;
-        let body = fields.run()?;
-        one_peer.then_some(Self { id, sequence, from, to, body })
+        Some(Self { id, sequence, group, from, to, body: fields.run()? })
     }
 }
 
@@ -256,7 +292,7 @@ impl<'a> Fields<'a> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tidings::id::{ConversationId, MessageId, PeerId};
+    use tidings::id::{ConversationId, GroupId, MessageId};
     use tidings::wire::{ClientFrame, Decoder, Deliver, Send, Sent, ServerFrame, Target, Text};
 
     use super::*;
@@ -275,7 +311,8 @@ mod tests {
         let names = Names { prefix: *b"lt0a0b0c-" };
         let stamp = Stamp { sender: 3, number, intended_ns: 0x0102_0304_0506_0708 };
         let mut fast = BytesMut::new();
-        put_send(&mut fast, &stamp, number / 2, &names.name(1_234_567), payload);
+        let to = To::Peer(names.name(1_234_567));
+        put_send(&mut fast, &stamp, number / 2, &to, payload);
         let mut body = vec![0, 0, 0, 3];
         body.extend_from_slice(&number.to_be_bytes());
         body.extend_from_slice(&stamp.intended_ns.to_be_bytes());
@@ -307,6 +344,51 @@ mod tests {
     }
 
     #[test]
+    fn a_send_to_a_group_is_what_the_wire_codec_writes() {
+        let stamp = Stamp { sender: 3, number: 70, intended_ns: 9 };
+        let mut fast = BytesMut::new();
+        put_send(&mut fast, &stamp, 70, &To::Group([7; GROUP_BYTES]), 300);
+        let (_, peers) = sent_frame(70, 300);
+        let ClientFrame::Send(send) = peers else { panic!("not a Send") };
+        let mut body = send.body.to_vec();
+        body[12..20].copy_from_slice(&9u64.to_be_bytes());
+        let target = Target::Group(GroupId([7; GROUP_BYTES]));
+        let mut slow = BytesMut::new();
+        let send = Send { answered: 70, target, body: body.into(), ..send };
+        ClientFrame::from(send).encode(&mut slow);
+        assert_eq!(fast, slow);
+    }
+
+    #[test]
+    fn a_deliver_of_a_group_is_read() {
+        let frame = Deliver {
+            transient: false,
+            receipt: false,
+            waited: false,
+            own: false,
+            id: MessageId(5),
+            sequence: 6,
+            at_ms: 7,
+            conversation: ConversationId::Group(GroupId([7; GROUP_BYTES])),
+            from: peer(b"lt0a0b0c-0000003"),
+            to: Vec::new(),
+            client_msg_no: Text::default(),
+            body: Bytes::from_static(b"to all"),
+        };
+        let mut bytes = BytesMut::new();
+        ServerFrame::from(frame.clone()).encode(&mut bytes);
+        let read = fields(&bytes);
+        let view = DeliverView::read(&read).unwrap();
+        assert_eq!((view.id, view.sequence, index_in(view.from)), (5, 6, Some(3)));
+        assert_eq!((view.group, view.to), (Some([7; GROUP_BYTES].as_slice()), b"".as_slice()));
+        assert_eq!(view.body, b"to all");
+        let to_peer = Deliver { to: vec![peer(b"lt0a0b0c-0000001")], ..frame };
+        let mut bytes = BytesMut::new();
+        ServerFrame::from(to_peer).encode(&mut bytes);
+        assert!(DeliverView::read(&fields(&bytes)).is_none(), "a group has no list of peers");
+    }
+
+    #[test]
     fn a_relay_reads_what_a_client_sends() {
         let (fast, _) = sent_frame(77, 256);
         let fields = fields(&fast);
@@ -333,7 +415,7 @@ mod tests {
         ServerFrame::from(sent).encode(&mut slow);
         assert_eq!(fast, slow);
         let view = SentView::read(&fields(&slow));
-        assert_eq!(view, Some(SentView { request: 300, id: 1 << 50 }));
+        assert_eq!(view, Some(SentView { request: 300, id: 1 << 50, sequence: 70_000 }));
     }
 
     #[test]
@@ -347,6 +429,7 @@ mod tests {
             transient: false,
             receipt: false,
             waited: false,
+            own: false,
             id: MessageId(5),
             sequence: 6,
             at_ms: 7,

@@ -7,7 +7,7 @@
 //! * Only the client keeps a connection alive.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +61,18 @@ fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// A socket on a free port, from which the server at `server` can be reached.
+///
+/// # Errors
+///
+/// When the system gives none.
+pub(crate) fn client_socket(server: SocketAddr) -> io::Result<UdpSocket> {
+    socket(match server {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    })
+}
+
 /// An endpoint for clients of the server at `server`.
 ///
 /// # Errors
@@ -71,11 +83,7 @@ pub(crate) fn client(server: SocketAddr, fingerprint: Fingerprint) -> Result<End
     transport.keep_alive_interval(Some(KEEP_ALIVE)).max_concurrent_bidi_streams(0u8.into());
     let mut config = quinn::ClientConfig::new(Arc::new(tls::client(fingerprint)?));
     config.transport_config(Arc::new(transport));
-    let from = match server {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0)),
-    };
-    let mut endpoint = socket(from)
+    let mut endpoint = client_socket(server)
         .and_then(|socket| {
             Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
         })

@@ -1,7 +1,8 @@
 //! The load generator of Tidings: an honest client over real QUIC that proves what it measures.
 //!
 //! ```text
-//! options > scenario > { chat, rate, offline, idle } > fleet > session > peer > frames
+//! options > scenario > { chat, rate, offline, idle, fanout, presence, roam }
+//!                    > fleet > session > peer > frames
 //!                    > server, measure (process, metrics) > report
 //! ```
 //!
@@ -13,9 +14,11 @@
 
 mod acks;
 mod chat;
+mod fanout;
 mod fleet;
 mod flight;
 mod frames;
+mod group;
 mod idle;
 mod link;
 mod measure;
@@ -23,6 +26,7 @@ mod metrics;
 mod offline;
 mod options;
 mod peer;
+mod presence;
 mod process;
 mod progress;
 mod proof;
@@ -30,6 +34,8 @@ mod rate;
 mod record;
 mod relay;
 mod report;
+mod roam;
+mod roster;
 mod run;
 mod scenario;
 mod server;
@@ -84,9 +90,7 @@ fn fail(why: &str) -> ExitCode {
 /// Runs all rounds; says whether every promise was kept.
 async fn run(scenario: &Scenario, on_floor: bool) -> Result<bool, String> {
     let common = scenario.common();
-    if common.with_floor && matches!(scenario, Scenario::Offline(_)) {
-        return Err("a relay stores nothing, so `offline` has no floor".into());
-    }
+    scenario.check()?;
     let with_floor = common.with_floor && !on_floor;
     let (mut rounds, mut floor_rounds) = (Vec::new(), Vec::new());
     for _ in 0..common.rounds {

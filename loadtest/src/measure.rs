@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::metrics::{self, Metrics};
 use crate::process;
-use crate::report::SyncMs;
+use crate::report::Brief;
 use crate::server::Server;
 
 /// How often memory and the log's size are looked at.
@@ -29,7 +29,7 @@ pub(crate) struct Spent {
     pub(crate) own_cpu_us: Option<u64>,
     pub(crate) commits: Option<u64>,
     pub(crate) syncs: Option<u64>,
-    pub(crate) sync_ms: Option<SyncMs>,
+    pub(crate) sync_ms: Option<Brief>,
     /// The most that was seen.
     pub(crate) rss_kib: Option<u64>,
     /// The most that was seen.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::report::SyncMs;
+use crate::report::Brief;
 
 /// How long a server may take to write its figures again; it does so every second.
 const FRESH_WITHIN: Duration = Duration::from_secs(3);
@@ -52,7 +52,7 @@ impl Metrics {
     }
 
     /// How long the syncs since `before` took; `None` if there were none.
-    pub(crate) fn sync_ms(&self, before: &Self) -> Option<SyncMs> {
+    pub(crate) fn sync_ms(&self, before: &Self) -> Option<Brief> {
         let earlier: HashMap<u64, u64> =
             before.sync.iter().map(|(bound, count)| (bound.to_bits(), *count)).collect();
         let since: Vec<(f64, u64)> = self
@@ -62,7 +62,7 @@ impl Metrics {
                 (*bound, count.saturating_sub(earlier.get(&bound.to_bits()).copied().unwrap_or(0)))
             })
             .collect();
-        Some(SyncMs {
+        Some(Brief {
             p50: quantile(&since, 0.5)? * 1e3,
             p99: quantile(&since, 0.99)? * 1e3,
             max: quantile(&since, 1.0)? * 1e3,

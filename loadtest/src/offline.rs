@@ -8,6 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::fleet::Life;
 use crate::measure::Measure;
 use crate::options::Offline;
 use crate::peer::Work;
@@ -38,7 +39,7 @@ pub(crate) async fn run(stage: &Stage<'_>, offline: &Offline) -> Result<Outcome,
         peers,
         window: WINDOW,
     };
-    let opening = fleet.open(0..SENDERS, store, None, progress).await?;
+    let opening = fleet.open(0..SENDERS, store, Life::Held, progress).await?;
     let measure = Measure::begin_after_reading(stage.server).await;
     fleet.run.measure(fleet.run.now_ns(), u64::MAX);
 
@@ -58,7 +59,7 @@ pub(crate) async fn run(stage: &Stage<'_>, offline: &Offline) -> Result<Outcome,
 
     let drain = |_| Work::Drain { opened_ns: 0 };
     let absent = SENDERS..SENDERS + offline.peers;
-    let draining = fleet.open(absent, drain, Some(DRAIN_WITHIN), progress).await?;
+    let draining = fleet.open(absent, drain, Life::Within(DRAIN_WITHIN), progress).await?;
     let spent = measure.end().await;
     fleet.fence(progress).await;
     let drained = fleet.run.records.counts().delivered;

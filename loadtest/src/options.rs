@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use tidings::limits::{GROUP_MEMBERS_SETTING_MAX, WATCHED_MAX};
+
 use crate::frames::{PEERS_MAX, STAMP_BYTES};
 use crate::tls::Fingerprint;
 
@@ -17,7 +19,8 @@ use crate::tls::Fingerprint;
 ///
 /// Every message carries its sender, number and time, so that a run proves its result: exit code 1
 /// when anything acknowledged was neither delivered nor told as dropped, came out of order in its
-/// conversation, or reached an app twice.
+/// conversation, or reached an app twice; when a change of presence was not told to each watcher
+/// once; and when a session ended that should not have.
 #[derive(Debug, Parser)]
 #[command(version, about, long_about)]
 pub(crate) struct Options {
@@ -50,6 +53,44 @@ pub(crate) enum Scenario {
     Offline(Offline),
     /// Opens sessions, one connection each, and holds them
     Idle(Idle),
+    /// Open loop in one group: every message must reach every other member
+    ///
+    /// Members are invited by the first of them. Then random members send so many messages a
+    /// second in all, each of which is due to all the others: a group of 1,000 makes 999 deliveries
+    /// of each. The proof: every member gets every acknowledged message of the others once, in the
+    /// one order of the group, and no message of its own. Latency counts from the intended send to
+    /// each delivery.
+    ///
+    /// With --beside-rate other peers talk to one another at the same time, as `rate` does; their
+    /// latency and their proof are reported beside the group's, under `beside` in the JSON.
+    ///
+    /// Example: loadtest fanout --group 1000 --rate 20 --beside-rate 200
+    Fanout(Fanout),
+    /// Peers log out and open again, and every watcher must hear of each change once
+    ///
+    /// Of the sessions, the watchers come first. All of them watch the same peers: as many of the
+    /// others as one session may watch, 1,000 at the most. Only these change, in turn, so many
+    /// changes a second: who is on line logs out (Close), who is off line connects and opens
+    /// again. Sessions beyond that are held and say nothing. The proof: each watcher hears each
+    /// change once, in order, and nothing else; `sent` counts changes, `delivered` notices, and so
+    /// do `lost` and `duplicated`. Latency counts from writing Open or Close to each notice; the
+    /// time to an answer counts from when the change was due, so it includes the connecting.
+    ///
+    /// Example: loadtest presence --sessions 2000 --watchers 20 --churn 50
+    Presence(Presence),
+    /// The load of `rate`, while every session changes its UDP socket again and again
+    ///
+    /// Each session has a socket of its own, and gets another one, with another address, every so
+    /// many seconds; the sessions do so one after another, evenly spread. One more session stays
+    /// where it is, watches all of them, and must hear nothing. No session may end.
+    ///
+    /// `gap_ms` has one time for each change of a socket: from the change to the answer of a Ping
+    /// that the session writes at that moment. A stream keeps its order, so by then what the
+    /// session had said before has reached the server, and what the server had said to it before
+    /// the Ping has reached the session. What the load's own spacing leaves empty is not in it.
+    ///
+    /// Example: loadtest roam --sessions 200 --every 5 --rate 500 --seconds 60
+    Roam(Roam),
 }
 
 /// A load on the relay.
@@ -153,6 +194,67 @@ pub(crate) struct Idle {
     pub(crate) common: Common,
 }
 
+/// `fanout`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Fanout {
+    /// Members of the group, one session on a connection of its own each
+    #[arg(long, default_value_t = 1_000, value_parser = members())]
+    pub(crate) group: u32,
+    /// Messages a second to the group, all members together
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// Messages a second between other peers at the same time [default: none]
+    #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) beside_rate: Option<u32>,
+    /// Sessions of these other peers
+    #[arg(long, value_name = "SESSIONS", default_value_t = 200, value_parser = peers_from(2))]
+    pub(crate) beside_sessions: u32,
+    #[command(flatten)]
+    pub(crate) body: Body,
+    #[command(flatten)]
+    pub(crate) timing: Timing,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `presence`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Presence {
+    /// Sessions, one connection each, the watchers among them
+    #[arg(long, default_value_t = 2_000, value_parser = peers_from(2))]
+    pub(crate) sessions: u32,
+    /// Watchers; each watches all the others, but no more than 1,000
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) watchers: u32,
+    /// Changes a second: watched peers that log out or open again
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) churn: u32,
+    #[command(flatten)]
+    pub(crate) timing: Timing,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `roam`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Roam {
+    /// Sessions that talk and roam, one connection and one socket each
+    #[arg(long, default_value_t = 200, value_parser = watched_from(2))]
+    pub(crate) sessions: u32,
+    /// Seconds from one change of a session's socket to the next
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) every: u32,
+    /// Messages a second, all sessions together
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    #[command(flatten)]
+    pub(crate) body: Body,
+    #[command(flatten)]
+    pub(crate) timing: Timing,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
 /// What is sent.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Body {
@@ -208,18 +310,25 @@ pub(crate) struct Common {
     /// Microseconds between the hand-outs of the relay that is the floor
     #[arg(long, default_value_t = 500, value_name = "US", help_heading = "Floor")]
     pub(crate) pace_us: u64,
-    /// Runs the floor before each round, and compares medians (not for `offline`)
+    /// Runs the floor before each round, and compares medians (`chat`, `rate` and `idle` only)
     #[arg(long, help_heading = "Floor")]
     pub(crate) with_floor: bool,
     /// How often to run; medians are compared
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
-    /// UDP sockets of the generator, shared by its connections
+    /// UDP sockets of the generator, shared by its connections (in `roam` each has its own)
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) sockets: u16,
     /// Writes the result here as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+impl Presence {
+    /// How many of the sessions are watched: as many as one session may watch.
+    pub(crate) fn watched(&self) -> u32 {
+        self.sessions.saturating_sub(self.watchers).min(WATCHED_MAX as u32)
+    }
 }
 
 impl Common {
@@ -248,6 +357,16 @@ fn peers_from(least: i64) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(least..=i64::from(PEERS_MAX / 2))
 }
 
+/// Members of one group.
+fn members() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(2..=GROUP_MEMBERS_SETTING_MAX as i64)
+}
+
+/// Peers that one session watches, at least so many.
+fn watched_from(least: i64) -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(least..=WATCHED_MAX as i64)
+}
+
 fn parse_server(text: &str) -> Result<ServerChoice, String> {
     if text == "spawn" {
         return Ok(ServerChoice::Spawn);
@@ -273,6 +392,9 @@ impl Scenario {
             Self::Rate(rate) => &rate.common,
             Self::Offline(offline) => &offline.common,
             Self::Idle(idle) => &idle.common,
+            Self::Fanout(fanout) => &fanout.common,
+            Self::Presence(presence) => &presence.common,
+            Self::Roam(roam) => &roam.common,
         }
     }
 
@@ -283,7 +405,56 @@ impl Scenario {
             Self::Rate(rate) => rate.sessions,
             Self::Offline(offline) => offline.peers + crate::offline::SENDERS,
             Self::Idle(idle) => idle.sessions,
+            Self::Fanout(fanout) => fanout.group,
+            Self::Presence(presence) => presence.sessions,
+            // One more watches them.
+            Self::Roam(roam) => roam.sessions + 1,
         }
+    }
+
+    /// What no single option can tell is wrong.
+    ///
+    /// # Errors
+    ///
+    /// Why the options do not go together.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.common().with_floor && !self.has_floor() {
+            let name = self.name();
+            return Err(format!("a relay only carries messages to peers: `{name}` has no floor"));
+        }
+        let Self::Presence(presence) = self else { return Ok(()) };
+        if presence.watchers >= presence.sessions {
+            return Err("of the sessions, one at least must be watched: lower --watchers".into());
+        }
+        if presence.churn > presence.watched() {
+            return Err("a peer would change more than once a second: lower --churn".into());
+        }
+        Ok(())
+    }
+
+    /// UDP sockets that carry them.
+    pub(crate) fn sockets(&self) -> usize {
+        match self {
+            Self::Roam(_) => self.peers() as usize,
+            _ => usize::from(self.common().sockets),
+        }
+    }
+
+    /// Bytes of a message body.
+    pub(crate) fn payload(&self) -> usize {
+        match self {
+            Self::Chat(chat) => chat.body.payload,
+            Self::Rate(rate) => rate.body.payload,
+            Self::Offline(offline) => offline.body.payload,
+            Self::Fanout(fanout) => fanout.body.payload,
+            Self::Roam(roam) => roam.body.payload,
+            Self::Idle(_) | Self::Presence(_) => 0,
+        }
+    }
+
+    /// Whether a relay can carry it.
+    fn has_floor(&self) -> bool {
+        matches!(self, Self::Chat(_) | Self::Rate(_) | Self::Idle(_))
     }
 
     /// Its name.
@@ -293,6 +464,9 @@ impl Scenario {
             Self::Rate(_) => "rate",
             Self::Offline(_) => "offline",
             Self::Idle(_) => "idle",
+            Self::Fanout(_) => "fanout",
+            Self::Presence(_) => "presence",
+            Self::Roam(_) => "roam",
         }
     }
 }
@@ -317,6 +491,21 @@ mod tests {
         };
         assert_eq!((chat.sessions, chat.window, chat.common.pace_us), (200, 16, 250));
         assert!(Options::try_parse_from("loadtest floor offline".split(' ')).is_err());
+    }
+
+    #[test]
+    fn options_must_go_together() {
+        let check = |line: &str| {
+            let options = Options::try_parse_from(line.split(' ')).unwrap();
+            let Command::Scenario(scenario) = options.command else { panic!("not a scenario") };
+            scenario.check()
+        };
+        assert_eq!(check("loadtest presence --sessions 40 --watchers 10 --churn 30"), Ok(()));
+        assert!(check("loadtest presence --sessions 40 --watchers 10 --churn 31").is_err());
+        assert!(check("loadtest presence --sessions 40 --watchers 40").is_err());
+        assert!(check("loadtest presence --sessions 9000 --churn 1001").is_err(), "1,000 watched");
+        assert_eq!(check("loadtest rate --with-floor"), Ok(()));
+        assert!(check("loadtest roam --with-floor").is_err());
     }
 
     #[test]

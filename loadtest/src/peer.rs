@@ -6,23 +6,31 @@
 //!   conversation, and whether the app has had it before.
 //! * Acknowledgements are lazy, as the protocol has it: after 32 messages, after 20 ms, or with the
 //!   next frame out.
-//! * No more sends are unanswered than the server allows.
+
+mod hearing;
+mod speaking;
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
-use tidings::wire::{ClientFrame, Opened, Ping, RawFrame, ServerFrame, kind};
+use tidings::wire::{ClientFrame, Opened, Ping, RawFrame, kind};
 
 use crate::acks::Acks;
-use crate::flight::{Flight, Send};
-use crate::frames::{self, DeliverView, NAME_BYTES, SentView, Stamp};
+use crate::flight::Flight;
+use crate::frames::{DeliverView, NAME_BYTES, SentView, Stamp};
+use crate::group::Taken;
 use crate::proof::{Arrival, Order};
 use crate::record::Record;
 use crate::run::{Phase, Run};
 
 /// The request number of the Ping that is a fence; send numbers stay below it.
 const FENCE: u64 = 1 << 60;
+/// The request number of what makes the group, one request at a time.
+const FOUND: u64 = FENCE + 1;
+/// The request number of Close.
+const CLOSE: u64 = FENCE + 2;
+/// The request number of the first Ping after a change of the socket; later ones have higher ones.
+const MOVED: u64 = FENCE + 3;
 
 /// What a peer does besides receiving.
 #[derive(Clone, Debug)]
@@ -37,6 +45,15 @@ pub(crate) enum Work {
     Store { next: u64, step: u64, messages: u64, first_peer: u32, peers: u32, window: usize },
     /// Receives what waited, then ends. `opened_ns` is when Open was written.
     Drain { opened_ns: u64 },
+    /// Makes the group, invites the others, and then does as they do.
+    Found { asked: bool, invited: u32 },
+    /// Sends to the group whenever its mail says that a message is due.
+    Member,
+    /// Watches whom the roster says, and checks every notice.
+    Watch,
+    /// Logs out when its mail says so. `due_ns` is when its opening was due, if it had been on
+    /// line before.
+    Restless { due_ns: Option<u64> },
 }
 
 /// One peer.
@@ -52,6 +69,12 @@ pub(crate) struct Peer {
     sends_max: usize,
     fence: Fence,
     waiting: Waiting,
+    leaving: Leaving,
+    /// When its socket was changed, of what the server has not answered since.
+    moved: VecDeque<u64>,
+    /// How many changes of its socket the server has been asked about, or has answered.
+    moves_asked: u64,
+    moves_answered: u64,
     /// Frames to be written.
     pub(crate) out: BytesMut,
 }
@@ -62,6 +85,15 @@ enum Fence {
     Ahead,
     Asked,
     Passed,
+}
+
+/// Whether the peer logs out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Leaving {
+    No,
+    /// It has asked; when that was due.
+    Asked(u64),
+    Done,
 }
 
 /// What waited for the peer when it opened.
@@ -92,6 +124,10 @@ impl Peer {
                 dropped: opened.dropped,
                 ..Waiting::default()
             },
+            leaving: Leaving::No,
+            moved: VecDeque::new(),
+            moves_asked: 0,
+            moves_answered: 0,
             out: BytesMut::new(),
         }
     }
@@ -104,6 +140,12 @@ impl Peer {
     /// Whether the peer has done all that it will do.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.work, Work::Drain { .. }) && self.fence == Fence::Passed
+            || self.leaving == Leaving::Done
+    }
+
+    /// The peer's socket was changed at these times.
+    pub(crate) fn move_at(&mut self, times_ns: &mut VecDeque<u64>) {
+        self.moved.append(times_ns);
     }
 
     /// Takes a frame that came at `now_ns`.
@@ -132,43 +174,6 @@ impl Peer {
         Ok(())
     }
 
-    fn take_rare(
-        &mut self,
-        frame: RawFrame,
-        now_ns: u64,
-        run: &Run,
-        record: &mut Record,
-    ) -> Result<(), String> {
-        match ServerFrame::decode(frame).map_err(|error| error.to_string())? {
-            ServerFrame::Pong(pong) if pong.request == FENCE => {
-                self.fence = Fence::Passed;
-                match self.work {
-                    Work::Drain { .. } => self.check_window(run),
-                    _ => drop(run.fenced.fetch_add(1, Ordering::Relaxed)),
-                }
-            }
-            ServerFrame::Dropped(dropped) => {
-                run.ledger.dropped(self.index, dropped.count);
-                self.waiting.dropped_told += dropped.count;
-                self.acks.add(dropped.id.0 as u64, now_ns);
-            }
-            ServerFrame::Error(error) if error.request != 0 => {
-                let why = format!("a send was refused: {} (reason {})", error.text, error.reason);
-                self.flight.answered(error.request).ok_or("an Error answers no request")?;
-                record.counts.refused += 1;
-                run.trouble(why);
-            }
-            ServerFrame::Error(error) => {
-                return Err(format!("the server ended a session: {}", error.text));
-            }
-            ServerFrame::GoAway(away) => {
-                return Err(format!("the server sent a session away: {}", away.text));
-            }
-            other => return Err(format!("a frame that nobody asked for: {other:?}")),
-        }
-        Ok(())
-    }
-
     fn delivered(&mut self, view: &DeliverView<'_>, now_ns: u64, run: &Run, record: &mut Record) {
         let counts = &mut record.counts;
         self.acks.add(view.id, now_ns);
@@ -177,18 +182,21 @@ impl Peer {
             return;
         }
         let stamp = Stamp::of(view.body).filter(|stamp| {
-            view.to == self.name
-                && view.from == run.names.name(stamp.sender)
-                && view.body.len() == run.payload
+            view.from == run.names.name(stamp.sender) && view.body.len() == run.payload
         });
-        let Some(Stamp { sender, number, intended_ns }) = stamp else {
+        let Some(stamp) = stamp else {
             counts.misdelivered += 1;
             return;
         };
-        if !run.ledger.delivered(sender, number, self.index) {
-            counts.duplicated += 1;
-        } else if self.order.arrive(sender, number, view.sequence) == Arrival::OutOfOrder {
-            counts.out_of_order += 1;
+        let Stamp { intended_ns, .. } = stamp;
+        match self.taken(view, &stamp, run) {
+            Taken::InOrder => {}
+            Taken::OutOfOrder => counts.out_of_order += 1,
+            Taken::Repeated => counts.duplicated += 1,
+            Taken::Foreign => {
+                counts.misdelivered += 1;
+                return;
+            }
         }
         counts.delivered += 1;
         counts.delivered_within += u64::from(run.is_measured(now_ns));
@@ -204,6 +212,27 @@ impl Peer {
         }
     }
 
+    /// Hands a message to the app.
+    fn taken(&mut self, view: &DeliverView<'_>, stamp: &Stamp, run: &Run) -> Taken {
+        let Stamp { sender, number, .. } = *stamp;
+        if let Some(group) = view.group {
+            let is_ours = run.group.id().is_some_and(|id| id.0 == group);
+            return match is_ours {
+                true => run.group.delivered(self.index, sender, number, view.sequence),
+                false => Taken::Foreign,
+            };
+        }
+        if view.to != self.name {
+            Taken::Foreign
+        } else if !run.ledger.delivered(sender, number, self.index) {
+            Taken::Repeated
+        } else if self.order.arrive(sender, number, view.sequence) == Arrival::OutOfOrder {
+            Taken::OutOfOrder
+        } else {
+            Taken::InOrder
+        }
+    }
+
     fn sent(
         &mut self,
         view: &SentView,
@@ -212,11 +241,18 @@ impl Peer {
         record: &mut Record,
     ) -> Result<(), String> {
         let send = self.flight.answered(view.request).ok_or("a Sent answers no request")?;
-        run.ledger.acked(self.index, view.request, send.to);
-        if let Some(stored) = &run.stored {
-            stored[send.to as usize].lock().push(view.id);
-        }
         let counts = &mut record.counts;
+        if let Some(to) = send.to {
+            counts.due += 1;
+            run.ledger.acked(self.index, view.request, to);
+            if let Some(stored) = &run.stored {
+                stored[to as usize].lock().push(view.id);
+            }
+        } else {
+            counts.due += u64::from(run.group.size() - 1);
+            let agreed = run.group.acked(self.index, view.request, view.sequence);
+            counts.misdelivered += u64::from(!agreed);
+        }
         counts.acked += 1;
         counts.acked_within += u64::from(run.is_measured(now_ns));
         if run.is_measured(send.intended_ns) {
@@ -224,30 +260,6 @@ impl Peer {
             record.ack.add_ns(now_ns.saturating_sub(send.intended_ns));
         }
         Ok(())
-    }
-
-    /// What waited must be the newest of what was stored, and the rest told as dropped.
-    fn check_window(&self, run: &Run) {
-        let Some(stored) = &run.stored else { return };
-        let waiting = &self.waiting;
-        let mut stored = stored[self.index as usize].lock().clone();
-        stored.sort_unstable();
-        let newest = &stored[stored.len().saturating_sub(waiting.ids.len())..];
-        let dropped = (stored.len() - newest.len()) as u64;
-        let told = (waiting.dropped, waiting.dropped_told) == (dropped, dropped);
-        if newest != waiting.ids || !told || waiting.messages != newest.len() as u64 {
-            run.wrong_windows.fetch_add(1, Ordering::Relaxed);
-            run.trouble(format!(
-                "of {} stored messages {} waited and {} came, which {} the newest; {} and {} were \
-                 told as dropped",
-                stored.len(),
-                waiting.messages,
-                waiting.ids.len(),
-                if newest == waiting.ids { "are" } else { "are not" },
-                waiting.dropped,
-                waiting.dropped_told,
-            ));
-        }
     }
 
     /// Puts what there is to say into [`Self::out`].
@@ -259,6 +271,9 @@ impl Peer {
         record: &mut Record,
     ) {
         let phase = run.phase();
+        self.put_pings();
+        self.put_founding(run);
+        self.put_close(now_ns, due, run, record);
         self.put_sends(now_ns, phase, due, run, record);
         let drained = matches!(self.work, Work::Drain { .. })
             && self.waiting.ids.len() as u64 >= self.waiting.messages;
@@ -271,56 +286,23 @@ impl Peer {
             self.acks.put(&mut self.out);
         }
     }
-
-    fn put_sends(
-        &mut self,
-        now_ns: u64,
-        phase: Phase,
-        due: &mut VecDeque<u64>,
-        run: &Run,
-        record: &mut Record,
-    ) {
-        let sending = phase == Phase::Send;
-        while self.flight.len() < self.sends_max {
-            let (intended_ns, to) = match &mut self.work {
-                Work::Chat { window } if sending && self.flight.unanswered() < *window => {
-                    (now_ns, self.random_peer(run))
-                }
-                Work::Rate => match due.pop_front() {
-                    Some(due_ns) => (due_ns, self.random_peer(run)),
-                    None => return,
-                },
-                Work::Store { next, step, messages, first_peer, peers, window }
-                    if sending && *next < *messages && self.flight.unanswered() < *window =>
-                {
-                    let to = *first_peer + (*next % u64::from(*peers)) as u32;
-                    *next += *step;
-                    (now_ns, to)
-                }
-                _ => return,
-            };
-            let number = self.flight.begin(Send { intended_ns, to });
-            let stamp = Stamp { sender: self.index, number, intended_ns };
-            let name = run.names.name(to);
-            frames::put_send(&mut self.out, &stamp, self.flight.first(), &name, run.payload);
-            record.counts.sent += 1;
-            record.counts.sent_measured += u64::from(run.is_measured(intended_ns));
-        }
-    }
-
-    fn random_peer(&mut self, run: &Run) -> u32 {
-        let other = self.random.u32(0..run.peers() - 1);
-        if other >= self.index { other + 1 } else { other }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use bytes::Bytes;
-    use tidings::id::{DeviceId, MessageId, PeerId, SessionId};
-    use tidings::wire::{Decoder, Deliver, Dropped, Pong, Sent};
+    use tidings::group::{GroupChange, Rules};
+    use tidings::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
+    use tidings::wire::{
+        Closed, Decoder, Deliver, Dropped, GroupEvent, Invited, Join, Joined, Pong, Presence, Sent,
+        ServerFrame, Target,
+    };
 
     use super::*;
+    use crate::group::GroupLedger;
+    use crate::roster::Roster;
 
     const PEERS: u32 = 4;
 
@@ -360,7 +342,7 @@ mod tests {
 
         fn speak_of(&mut self, due: &mut VecDeque<u64>) -> Vec<ClientFrame> {
             self.peer.speak(self.now_ns, due, &self.run, &mut self.run.records.own());
-            let mut decoder = Decoder::new(1_000);
+            let mut decoder = Decoder::new(5_000);
             decoder.push(self.peer.out.split().freeze());
             let mut said = Vec::new();
             while let Some(frame) = decoder.next_frame().unwrap() {
@@ -372,7 +354,7 @@ mod tests {
         fn hear(&mut self, frame: impl Into<ServerFrame>) -> Result<(), String> {
             let mut bytes = BytesMut::new();
             frame.into().encode(&mut bytes);
-            let mut decoder = Decoder::new(1_000);
+            let mut decoder = Decoder::new(5_000);
             decoder.push(bytes.freeze());
             let frame = decoder.next_frame().unwrap().unwrap();
             self.peer.take(frame, self.now_ns, &self.run, &mut self.run.records.own())
@@ -391,6 +373,7 @@ mod tests {
                 transient: false,
                 receipt: false,
                 waited: false,
+                own: false,
                 id: MessageId(id as i64),
                 sequence: number as u32,
                 at_ms: 0,
@@ -498,5 +481,122 @@ mod tests {
             assert!(play.peer.is_done());
             assert_eq!(play.run.wrong_windows.load(Ordering::Relaxed), wrong);
         }
+    }
+
+    fn invited(peers: &[u32], run: &Run, id: i64) -> GroupEvent {
+        GroupEvent {
+            waited: false,
+            id: MessageId(id),
+            group: GroupId([7; 12]),
+            change: GroupChange::Invited,
+            by: Some(run.names.peer(0)),
+            peers: peers.iter().map(|index| run.names.peer(*index)).collect(),
+            at_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_founder_invites_the_others_a_hundred_at_a_time_and_then_sends() {
+        let mut play = Play::new(Work::Found { asked: false, invited: 1 }, 0, 0);
+        play.run.group = GroupLedger::new(150);
+        assert!(matches!(play.speak().as_slice(), [ClientFrame::Join(join)]
+            if join.group == Join::NEW && !join.open));
+        assert!(play.speak().is_empty(), "one request at a time");
+        let joined = Joined {
+            request: FOUND,
+            group: GroupId([7; 12]),
+            open: false,
+            version: MessageId(1),
+            count: 1,
+            rules: Rules::default(),
+            metadata: Bytes::new(),
+        };
+        play.hear(joined).unwrap();
+        for count in [100, 49] {
+            assert!(matches!(play.speak().as_slice(), [ClientFrame::Invite(invite)]
+                if invite.peers.len() == count));
+            play.hear(Invited { request: FOUND, version: MessageId(2) }).unwrap();
+        }
+        let mut due = VecDeque::from([5]);
+        assert!(play.speak_of(&mut due).is_empty());
+        assert!(matches!(play.speak_of(&mut due).as_slice(), [ClientFrame::Send(send)]
+            if send.target == Target::Group(GroupId([7; 12]))));
+        play.hear(sent(1)).unwrap();
+        assert_eq!(play.run.records.counts().due, 149, "all the others");
+    }
+
+    #[test]
+    fn a_member_knows_that_it_is_one_and_takes_the_messages_of_its_group_alone() {
+        let mut play = Play::new(Work::Member, 0, 0);
+        play.run.group = GroupLedger::new(PEERS);
+        play.run.group.created(GroupId([7; 12]));
+        play.hear(invited(&[2, 3], &play.run, 1)).unwrap();
+        assert_eq!(play.run.group.count(), 0);
+        play.hear(invited(&[0, 1], &play.run, 2)).unwrap();
+        play.hear(invited(&[0, 1], &play.run, 2)).unwrap();
+        assert_eq!(play.run.group.count(), 1);
+        let to_group = |message: Deliver, group| Deliver {
+            conversation: ConversationId::Group(GroupId([group; 12])),
+            to: Vec::new(),
+            ..message
+        };
+        play.hear(to_group(play.message(3, 1, 1), 7)).unwrap();
+        play.hear(to_group(play.message(4, 1, 1), 7)).unwrap();
+        play.hear(to_group(play.message(5, 1, 2), 8)).unwrap();
+        let counts = play.run.records.counts();
+        assert_eq!((counts.delivered, counts.duplicated), (2, 1));
+        assert_eq!((counts.misdelivered, counts.duplicated_on_wire), (1, 1));
+    }
+
+    #[test]
+    fn a_watcher_hears_each_change_once() {
+        let mut play = Play::new(Work::Watch, 0, 0);
+        play.run.roster = Roster::new(0..1, 1..PEERS);
+        play.run.roster.change(2, false, 600);
+        let peer = play.run.names.peer(2);
+        let offline = Presence { online: Vec::new(), offline: vec![peer] };
+        play.hear(offline.clone()).unwrap();
+        let counts = play.run.records.counts();
+        assert_eq!((counts.delivered, counts.offline_notices, counts.unasked_notices), (1, 1, 0));
+        play.hear(offline).unwrap();
+        assert_eq!(play.run.records.counts().unasked_notices, 1);
+        assert_eq!(play.run.roster.lost(), 0);
+    }
+
+    #[test]
+    fn a_restless_peer_logs_out_when_that_is_due_and_is_done_when_it_is_answered() {
+        let mut play = Play::new(Work::Restless { due_ns: None }, 0, 0);
+        play.run.roster = Roster::new(1..2, 0..1);
+        assert!(play.speak().is_empty());
+        assert!(play.hear(Closed { request: CLOSE }).is_err(), "nobody asked");
+        let mut due = VecDeque::from([5, 6]);
+        assert!(matches!(play.speak_of(&mut due).as_slice(), [ClientFrame::Close(_)]));
+        assert!(play.speak_of(&mut due).is_empty(), "the next change is the next session's");
+        assert_eq!(due, [6]);
+        assert!(!play.peer.is_done());
+        play.hear(Closed { request: CLOSE }).unwrap();
+        assert!(play.peer.is_done());
+        assert_eq!(play.run.roster.hear(1, 0, false), Some(play.now_ns));
+    }
+
+    #[test]
+    fn a_change_of_the_socket_is_over_when_the_ping_behind_it_is_answered() {
+        let mut play = Play::new(Work::Rate, 0, 0);
+        play.peer.move_at(&mut VecDeque::from([200, 300]));
+        let said = play.speak();
+        let [ClientFrame::Ping(first), ClientFrame::Ping(second)] = said.as_slice() else {
+            panic!("{said:?}");
+        };
+        assert!(play.speak().is_empty(), "asked once");
+        let pong = |ping: &Ping| Pong { request: ping.request, at_ms: 0 };
+        play.now_ns = 5_200;
+        play.hear(pong(first)).unwrap();
+        play.now_ns = 9_300;
+        play.hear(pong(second)).unwrap();
+        assert!(play.hear(pong(second)).is_err());
+        let record = play.run.records.merged();
+        assert_eq!(record.counts.rebinds_answered, 2);
+        assert_eq!(record.gap.quantile_ms(0.5), Some(0.005));
+        assert_eq!(record.gap.quantile_ms(1.0), Some(0.009));
     }
 }

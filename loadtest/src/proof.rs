@@ -74,11 +74,17 @@ impl Hasher for IndexHasher {
 
 /// A growing set of numbers from 1.
 #[derive(Debug, Default)]
-struct Numbers(Vec<u64>);
+pub(crate) struct Numbers(Vec<u64>);
 
 impl Numbers {
+    /// Whether a number is there.
+    pub(crate) fn has(&self, number: u64) -> bool {
+        let word = self.0.get((number / 64) as usize).copied().unwrap_or(0);
+        word & 1 << (number % 64) != 0
+    }
+
     /// Adds a number; `false` if it was there.
-    fn add(&mut self, number: u64) -> bool {
+    pub(crate) fn add(&mut self, number: u64) -> bool {
         let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
         if word >= self.0.len() {
             self.0.resize((word + 1).next_power_of_two(), 0);

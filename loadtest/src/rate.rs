@@ -25,17 +25,27 @@ pub(crate) async fn run(stage: &Stage<'_>, rate: &Rate) -> Result<Outcome, Strin
     let fleet = &stage.fleet;
     let from_ns = chat::plan(fleet, &rate.timing);
     fleet.run.enter(Phase::Send);
-    let (run, per_second) = (fleet.run.clone(), u64::from(rate.rate));
-    std::thread::Builder::new()
-        .name("pacer".into())
-        .spawn(move || pace(&run, per_second))
-        .map_err(|error| format!("cannot start the pacer: {error}"))?;
+    start(&fleet.run, rate.rate)?;
     let spent = chat::measure(stage, from_ns, &rate.timing).await?;
     fleet.settle(stage.progress).await;
     Ok(Outcome { spent, opening: Some(opening), ..Outcome::default() })
 }
 
-/// Tells random sessions when their sends are due, as long as the run sends.
+/// Lets random talkers of a run send, so many messages a second, as long as the run sends.
+///
+/// # Errors
+///
+/// When the system gives no thread.
+pub(crate) fn start(run: &Arc<Run>, per_second: u32) -> Result<(), String> {
+    let run = run.clone();
+    std::thread::Builder::new()
+        .name("pacer".into())
+        .spawn(move || pace(&run, u64::from(per_second)))
+        .map(drop)
+        .map_err(|error| format!("cannot start the pacer: {error}"))
+}
+
+/// Tells random talkers when their sends are due.
 fn pace(run: &Arc<Run>, per_second: u64) {
     let started_ns = run.now_ns();
     let mut random = fastrand::Rng::new();
@@ -50,7 +60,7 @@ fn pace(run: &Arc<Run>, per_second: u64) {
         if run.phase() != Phase::Send {
             return;
         }
-        let mail = &run.mail[random.usize(0..run.mail.len())];
+        let mail = &run.mail[random.u32(0..run.talkers) as usize];
         run.asked.fetch_add(1, Ordering::Relaxed);
         mail.slot.lock().due.push_back(due_ns);
         mail.wake();

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hdrhistogram::Histogram;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::run::Run;
+
 /// Records; more worker threads than this share them.
 const RECORDS: usize = 8;
 /// The longest time that a histogram tells from longer ones, in microseconds: an hour.
@@ -61,6 +63,8 @@ pub(crate) struct Counts {
     pub(crate) acked: u64,
     /// Of them, answered with an Error.
     pub(crate) refused: u64,
+    /// Deliveries that are due for what was answered with Sent.
+    pub(crate) due: u64,
     /// Messages handed to apps since the start.
     pub(crate) delivered: u64,
     /// Sends whose intended time is in the measured time.
@@ -81,6 +85,12 @@ pub(crate) struct Counts {
     pub(crate) out_of_order: u64,
     /// Messages that were not for the peer that got them, or not from who they say.
     pub(crate) misdelivered: u64,
+    /// Notices that a watched peer has gone off line, since the start.
+    pub(crate) offline_notices: u64,
+    /// Notices of presence that tell nothing that has changed.
+    pub(crate) unasked_notices: u64,
+    /// Changes of a socket after which the session answered.
+    pub(crate) rebinds_answered: u64,
 }
 
 impl Counts {
@@ -88,6 +98,7 @@ impl Counts {
         self.sent += other.sent;
         self.acked += other.acked;
         self.refused += other.refused;
+        self.due += other.due;
         self.delivered += other.delivered;
         self.sent_measured += other.sent_measured;
         self.acked_measured += other.acked_measured;
@@ -98,6 +109,9 @@ impl Counts {
         self.duplicated_on_wire += other.duplicated_on_wire;
         self.out_of_order += other.out_of_order;
         self.misdelivered += other.misdelivered;
+        self.offline_notices += other.offline_notices;
+        self.unasked_notices += other.unasked_notices;
+        self.rebinds_answered += other.rebinds_answered;
     }
 }
 
@@ -111,6 +125,26 @@ pub(crate) struct Record {
     pub(crate) ack: Times,
     /// From writing Open to the last message that waited.
     pub(crate) open_to_last: Times,
+    /// From a change of the socket to the answer of the server.
+    pub(crate) gap: Times,
+}
+
+impl Record {
+    /// A peer is about to go on or off line, which was due at `due_ns`.
+    pub(crate) fn asked_change(&mut self, due_ns: u64, run: &Run) {
+        self.counts.sent += 1;
+        self.counts.sent_measured += u64::from(run.is_measured(due_ns));
+    }
+
+    /// The server has answered that a peer has gone on or off line.
+    pub(crate) fn answered_change(&mut self, due_ns: u64, now_ns: u64, run: &Run) {
+        self.counts.acked += 1;
+        self.counts.acked_within += u64::from(run.is_measured(now_ns));
+        if run.is_measured(due_ns) {
+            self.counts.acked_measured += 1;
+            self.ack.add_ns(now_ns.saturating_sub(due_ns));
+        }
+    }
 }
 
 /// The records of all workers.
@@ -143,6 +177,7 @@ impl Records {
             merged.latency.merge(&record.latency);
             merged.ack.merge(&record.ack);
             merged.open_to_last.merge(&record.open_to_last);
+            merged.gap.merge(&record.gap);
         }
         merged
     }

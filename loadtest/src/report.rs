@@ -35,12 +35,69 @@ impl Millis {
     }
 }
 
-/// How long syncs took, in milliseconds; as exact as the server's buckets.
+/// Times in milliseconds, briefly; those of syncs are as exact as the server's buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct SyncMs {
+pub(crate) struct Brief {
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) max: f64,
+}
+
+impl Brief {
+    /// The quantiles of a histogram; `None` when it is empty.
+    pub(crate) fn of(times: &Times) -> Option<Self> {
+        Some(Self {
+            p50: times.quantile_ms(0.5)?,
+            p99: times.quantile_ms(0.99)?,
+            max: times.quantile_ms(1.0)?,
+        })
+    }
+}
+
+/// What a load beside the main one proves.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Beside {
+    pub(crate) rate: u32,
+    pub(crate) sessions: u32,
+    pub(crate) sent: u64,
+    pub(crate) acked: u64,
+    pub(crate) delivered: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) out_of_order: u64,
+    pub(crate) misdelivered: u64,
+    pub(crate) unanswered: u64,
+    pub(crate) broken_sessions: u64,
+    pub(crate) messages_per_second: f64,
+    /// Deliveries that came within the measured time.
+    #[serde(skip)]
+    pub(crate) deliveries_within: u64,
+    pub(crate) latency_ms: Option<Millis>,
+    pub(crate) ack_ms: Option<Millis>,
+    pub(crate) troubles: Vec<String>,
+}
+
+impl Beside {
+    fn wrong(&self) -> u64 {
+        self.lost
+            + self.duplicated
+            + self.out_of_order
+            + self.misdelivered
+            + self.unanswered
+            + self.broken_sessions
+    }
+
+    fn proof(&self) -> String {
+        format!(
+            "{} sent, {} delivered, {} lost, {} duplicated, {} out of order, {} otherwise wrong",
+            self.sent,
+            self.delivered,
+            self.lost,
+            self.duplicated,
+            self.out_of_order,
+            self.misdelivered + self.unanswered + self.broken_sessions,
+        )
+    }
 }
 
 /// The result of one run.
@@ -59,8 +116,16 @@ pub(crate) struct Report {
     pub(crate) out_of_order: u64,
     pub(crate) dropped: u64,
     pub(crate) messages_per_second: f64,
+    /// Messages handed to apps, or notices to watchers.
+    pub(crate) deliveries_per_second: Option<f64>,
     pub(crate) latency_ms: Option<Millis>,
     pub(crate) ack_ms: Option<Millis>,
+    /// From each change of a socket until what was under way then has got through.
+    pub(crate) gap_ms: Option<Brief>,
+    /// Sessions that ended by themselves, so that a client would have had to open them again.
+    pub(crate) reopened: Option<u64>,
+    /// Notices that a watched peer has gone off line.
+    pub(crate) offline_notices: Option<u64>,
     pub(crate) server_cpu_us_per_message: Option<f64>,
     pub(crate) log_cpu_us_per_message: Option<f64>,
     pub(crate) server_rss_mib: Option<f64>,
@@ -68,7 +133,7 @@ pub(crate) struct Report {
     pub(crate) connects_per_second: Option<f64>,
     pub(crate) cpu_us_per_session_second: Option<f64>,
     pub(crate) commits: Option<u64>,
-    pub(crate) sync_ms: Option<SyncMs>,
+    pub(crate) sync_ms: Option<Brief>,
     pub(crate) filesystem: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) store_per_second: Option<f64>,
@@ -79,6 +144,21 @@ pub(crate) struct Report {
     /// How soon the server was ready again after it was killed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ready_again_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_cpu_us_per_delivery: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) generator_cpu_us_per_delivery: Option<f64>,
+    /// Changes of sockets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rebinds: Option<u64>,
+    /// Changes of sockets after which the session was not answered.
+    pub(crate) silent_rebinds: u64,
+    /// What was due and not answered with what was asked for, where that breaks the proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unanswered: Option<u64>,
+    /// What the load beside this one proves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) beside: Option<Beside>,
     /// Sends that the server refused.
     pub(crate) refused: u64,
     /// Messages at the wrong peer, or not from who they say.
@@ -108,6 +188,9 @@ impl Report {
             + self.misdelivered
             + self.broken_sessions
             + self.wrong_windows
+            + self.silent_rebinds
+            + self.unanswered.unwrap_or(0)
+            + self.beside.as_ref().map_or(0, Beside::wrong)
             + self.blob_files.unwrap_or(0);
         wrong == 0
     }
@@ -120,27 +203,35 @@ impl Report {
         rows.add("sessions", self.sessions);
         rows.add("seconds", format_args!("{:.1}", self.seconds));
         let counts = (self.sent, self.acked, self.delivered, self.dropped);
+        let what = if self.scenario == "presence" { "changes" } else { "messages" };
         rows.add(
-            "messages",
+            what,
             format_args!(
                 "{} sent, {} acked, {} delivered, {} dropped",
                 counts.0, counts.1, counts.2, counts.3
             ),
         );
         rows.add("proof", self.proof());
-        rows.add("messages/s", format_args!("{:.0}", self.messages_per_second));
+        rows.add(&format!("{what}/s"), format_args!("{:.0}", self.messages_per_second));
+        if let Some(speed) = self.deliveries_per_second.filter(|_| self.fans_out()) {
+            rows.add("deliveries/s", format_args!("{speed:.0}"));
+        }
         rows.number("stored/s", self.store_per_second, "");
         rows.number("drained/s", self.drain_per_second, "");
         rows.times("latency", self.latency_ms);
         rows.times("acknowledged", self.ack_ms);
         rows.times("open to last", self.open_to_last_ms);
-        if let Some(sync) = self.sync_ms {
-            let SyncMs { p50, p99, max } = sync;
-            rows.add("sync", format_args!("p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms"));
+        self.add_roaming(&mut rows);
+        if let Some(beside) = &self.beside {
+            rows.add("beside", beside.proof());
+            rows.times("beside latency", beside.latency_ms);
         }
+        rows.brief("sync", self.sync_ms);
         rows.number("server CPU", self.server_cpu_us_per_message, " us a message");
         rows.number("log CPU", self.log_cpu_us_per_message, " us a message");
         rows.number("generator CPU", self.generator_cpu_us_per_message, " us a message");
+        rows.number("server CPU", self.server_cpu_us_per_delivery, " us a delivery");
+        rows.number("generator CPU", self.generator_cpu_us_per_delivery, " us a delivery");
         if self.scenario.ends_with("idle") {
             let cost = self.cpu_us_per_session_second;
             rows.number("session CPU", cost, " us a session and second");
@@ -154,8 +245,21 @@ impl Report {
         if let Some(filesystem) = &self.filesystem {
             rows.add("file system", filesystem);
         }
-        self.troubles.iter().for_each(|trouble| rows.add("trouble", trouble));
+        let beside = self.beside.iter().flat_map(|beside| &beside.troubles);
+        self.troubles.iter().chain(beside).for_each(|trouble| rows.add("trouble", trouble));
         rows.0
+    }
+
+    /// Whether what is sent once is delivered more than once.
+    fn fans_out(&self) -> bool {
+        self.server_cpu_us_per_delivery.is_some()
+    }
+
+    fn add_roaming(&self, rows: &mut Rows) {
+        rows.brief("gap", self.gap_ms);
+        rows.count("rebinds", self.rebinds);
+        rows.count("reopened", self.reopened);
+        rows.count("offline notices", self.offline_notices);
     }
 
     fn proof(&self) -> String {
@@ -168,6 +272,8 @@ impl Report {
             (self.refused, "refused"),
             (self.broken_sessions, "sessions broken"),
             (self.wrong_windows, "wrong windows"),
+            (self.silent_rebinds, "rebinds not answered"),
+            (self.unanswered.unwrap_or(0), "unanswered"),
             (self.blob_files.unwrap_or(0), "files never synced"),
         ];
         for (count, what) in more.iter().filter(|(count, _)| *count > 0) {
@@ -197,6 +303,12 @@ impl Rows {
     fn count(&mut self, name: &str, value: Option<u64>) {
         if let Some(value) = value {
             self.add(name, value);
+        }
+    }
+
+    fn brief(&mut self, name: &str, times: Option<Brief>) {
+        if let Some(Brief { p50, p99, max }) = times {
+            self.add(name, format_args!("p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms"));
         }
     }
 
@@ -344,6 +456,13 @@ mod tests {
         assert!(!Report { duplicated: 1, ..Report::default() }.is_good());
         assert!(!Report { out_of_order: 1, ..Report::default() }.is_good());
         assert!(!Report { broken_sessions: 1, ..Report::default() }.is_good());
+        assert!(!Report { silent_rebinds: 1, ..Report::default() }.is_good());
+        assert!(!Report { unanswered: Some(1), ..Report::default() }.is_good());
+        for beside in
+            [Beside { lost: 1, ..Beside::default() }, Beside { unanswered: 1, ..Beside::default() }]
+        {
+            assert!(!Report { beside: Some(beside), ..Report::default() }.is_good());
+        }
         assert!(Report { dropped: 1, duplicated_on_wire: 1, ..Report::default() }.is_good());
     }
 }

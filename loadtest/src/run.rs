@@ -6,16 +6,19 @@
 //! * Each session takes its mail with its own task's waker in place, so that none is missed.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::acks::{ACK_DUE, LOOK};
 use crate::frames::Names;
+use crate::group::GroupLedger;
 use crate::proof::Ledger;
 use crate::record::Records;
+use crate::roster::Roster;
 
 /// Problems that are kept for the report; the rest is only counted.
 const TROUBLES_MAX: usize = 5;
@@ -50,8 +53,10 @@ pub(crate) struct Mail {
 pub(crate) struct Slot {
     /// The session's task.
     pub(crate) waker: Option<Waker>,
-    /// When its next sends are due, in nanoseconds.
+    /// When its next sends are due, or its next change between on and off line, in nanoseconds.
     pub(crate) due: VecDeque<u64>,
+    /// When its socket was changed, in nanoseconds.
+    pub(crate) moved: VecDeque<u64>,
 }
 
 impl Mail {
@@ -61,6 +66,23 @@ impl Mail {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Waits for what is due, for a peer without a session; `None` when the run ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// What is due stays so if the future is dropped.
+    pub(crate) async fn next_due(&self, run: &Run) -> Option<u64> {
+        poll_fn(|cx| {
+            let mut slot = self.slot.lock();
+            slot.waker = Some(cx.waker().clone());
+            match run.phase() {
+                Phase::End => Poll::Ready(None),
+                _ => slot.due.pop_front().map_or(Poll::Pending, |due_ns| Poll::Ready(Some(due_ns))),
+            }
+        })
+        .await
     }
 }
 
@@ -75,7 +97,13 @@ pub(crate) struct Run {
     pub(crate) names: Names,
     /// Bytes of a body.
     pub(crate) payload: usize,
+    /// Peers that send, and are sent to, by themselves: those with indices below it.
+    pub(crate) talkers: u32,
     pub(crate) ledger: Ledger,
+    /// What is sent to the group, if there is one.
+    pub(crate) group: GroupLedger,
+    /// Who watches whom, if anybody does.
+    pub(crate) roster: Roster,
     pub(crate) records: Records,
     pub(crate) mail: Box<[Mail]>,
     /// The ids acknowledged for each recipient, where they are wanted.
@@ -84,6 +112,8 @@ pub(crate) struct Run {
     pub(crate) wrong_windows: AtomicU64,
     /// Sends that the mail has asked for.
     pub(crate) asked: AtomicU64,
+    /// Changes of sockets.
+    pub(crate) rebinds: AtomicU64,
     /// Sessions that are open.
     pub(crate) open: AtomicU64,
     /// Sessions behind whose fence nothing is under way.
@@ -104,23 +134,22 @@ impl Run {
             to_ns: AtomicU64::new(u64::MAX),
             names: Names::random(),
             payload,
+            talkers: peers,
             ledger: Ledger::new(peers),
+            group: GroupLedger::new(0),
+            roster: Roster::default(),
             records: Records::new(),
             mail: (0..peers).map(|_| Mail::default()).collect(),
             stored: keep_ids.then(|| (0..peers).map(|_| Mutex::default()).collect()),
             wrong_windows: AtomicU64::new(0),
             asked: AtomicU64::new(0),
+            rebinds: AtomicU64::new(0),
             open: AtomicU64::new(0),
             fenced: AtomicU64::new(0),
             broken: AtomicU64::new(0),
             troubles: Mutex::default(),
             stop_ticking: AtomicBool::new(false),
         }
-    }
-
-    /// Peers of this run.
-    pub(crate) fn peers(&self) -> u32 {
-        self.mail.len() as u32
     }
 
     /// Nanoseconds since the run began; never 0.
@@ -153,6 +182,12 @@ impl Run {
     /// Whether a moment is in the measured time.
     pub(crate) fn is_measured(&self, ns: u64) -> bool {
         self.from_ns.load(Ordering::Relaxed) <= ns && ns < self.to_ns.load(Ordering::Relaxed)
+    }
+
+    /// A session ended before it should.
+    pub(crate) fn broke(&self, why: String) {
+        self.broken.fetch_add(1, Ordering::Relaxed);
+        self.trouble(why);
     }
 
     /// Keeps a problem for the report.

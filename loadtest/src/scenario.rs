@@ -4,18 +4,22 @@
 //!
 //! * The server is stopped whatever becomes of the run.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Life};
+use crate::group::GroupLedger;
 use crate::measure::Spent;
 use crate::options::Scenario;
 use crate::peer::Work;
 use crate::process;
 use crate::progress::Progress;
-use crate::report::{Millis, Report};
+use crate::record::Counts;
+use crate::report::{Beside, Brief, Millis, Report};
+use crate::roster::Roster;
 use crate::run::Run;
 use crate::server::Server;
-use crate::{chat, idle, offline, rate};
+use crate::{chat, fanout, idle, offline, presence, rate, roam};
 
 /// What a scenario plays on.
 pub(crate) struct Stage<'a> {
@@ -36,7 +40,8 @@ impl Stage<'_> {
         work: Work,
     ) -> Result<(u32, Duration), String> {
         let sessions = indices.end - indices.start;
-        let took = self.fleet.open(indices, move |_| work.clone(), None, self.progress).await?;
+        let took =
+            self.fleet.open(indices, move |_| work.clone(), Life::Held, self.progress).await?;
         Ok((sessions, took))
     }
 }
@@ -51,6 +56,12 @@ pub(crate) struct Outcome {
     pub(crate) alive: Option<u64>,
     pub(crate) store_per_second: Option<f64>,
     pub(crate) drain_per_second: Option<f64>,
+    /// What a load beside this one proves.
+    pub(crate) beside: Option<Beside>,
+    /// Changes of sockets.
+    pub(crate) rebinds: Option<u64>,
+    /// Sessions that a client would have had to open again.
+    pub(crate) reopened: Option<u64>,
 }
 
 /// Runs a scenario once, on the server or on the floor.
@@ -92,16 +103,27 @@ pub(crate) async fn run(scenario: &Scenario, on_floor: bool) -> Result<Report, S
     Ok(report)
 }
 
-async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Result<Report, String> {
-    let payload = match scenario {
-        Scenario::Chat(chat) => chat.body.payload,
-        Scenario::Rate(rate) => rate.body.payload,
-        Scenario::Offline(offline) => offline.body.payload,
-        Scenario::Idle(_) => 0,
-    };
+/// What the sessions of a scenario share.
+fn share(scenario: &Scenario) -> Run {
     let keep_ids = matches!(scenario, Scenario::Offline(_));
-    let run = Run::new(scenario.peers(), payload, keep_ids);
-    let fleet = Fleet::new(run, server, usize::from(scenario.common().sockets))?;
+    let mut run = Run::new(scenario.peers(), scenario.payload(), keep_ids);
+    match scenario {
+        Scenario::Fanout(fanout) => run.group = GroupLedger::new(fanout.group),
+        Scenario::Presence(options) => {
+            let first = options.watchers;
+            run.roster = Roster::new(0..first, first..first + options.watched());
+        }
+        Scenario::Roam(roam) => {
+            run.talkers = roam.sessions;
+            run.roster = Roster::new(roam.sessions..roam.sessions + 1, 0..roam.sessions);
+        }
+        _ => {}
+    }
+    run
+}
+
+async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Result<Report, String> {
+    let fleet = Fleet::new(share(scenario), server, scenario.sockets())?;
     let rss_before_kib = server.pid.and_then(process::rss_kib);
     let stage = Stage { server, fleet, progress };
     let outcome = match scenario {
@@ -109,11 +131,14 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
         Scenario::Rate(options) => rate::run(&stage, options).await,
         Scenario::Offline(options) => offline::run(&stage, options).await,
         Scenario::Idle(options) => idle::run(&stage, options).await,
+        Scenario::Fanout(options) => fanout::run(&stage, options).await,
+        Scenario::Presence(options) => presence::run(&stage, options).await,
+        Scenario::Roam(options) => roam::run(&stage, options).await,
     };
     let rss_after_kib = server.pid.and_then(process::rss_kib);
     let run = stage.fleet.run.clone();
     let report = outcome.map(|outcome| {
-        let mut report = report(scenario, &run, &outcome, payload);
+        let mut report = report(scenario, &run, outcome);
         let grown_kib = rss_before_kib.zip(rss_after_kib).map(|(b, a)| a as f64 - b as f64);
         report.rss_kib_per_session = grown_kib.map(|kib| rounded(kib / f64::from(report.sessions)));
         report.filesystem = server.filesystem.clone();
@@ -123,36 +148,25 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
     report
 }
 
-fn report(scenario: &Scenario, run: &Run, outcome: &Outcome, payload: usize) -> Report {
+fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report {
     let record = run.records.merged();
-    let (counts, verdict, spent) = (record.counts, run.ledger.verdict(), &outcome.spent);
+    let (counts, spent) = (record.counts, &outcome.spent);
     let sessions = match scenario {
         Scenario::Offline(offline) => offline.peers,
+        Scenario::Roam(roam) => roam.sessions,
         _ => scenario.peers(),
-    };
-    let within = counts.delivered_within.min(counts.acked_within);
-    let per = |cost: Option<u64>, units: f64| {
-        cost.filter(|_| units > 0.0).map(|cost| rounded(cost as f64 / units))
     };
     let mut report = Report {
         sessions,
-        payload,
+        payload: scenario.payload(),
         seconds: rounded(spent.seconds),
         sent: counts.sent_measured,
         acked: counts.acked_measured,
         delivered: counts.delivered_measured,
-        lost: verdict.lost,
-        duplicated: counts.duplicated,
-        duplicated_on_wire: counts.duplicated_on_wire,
-        out_of_order: counts.out_of_order,
-        dropped: verdict.dropped,
-        messages_per_second: rounded(within as f64 / spent.seconds),
         latency_ms: Millis::of(&record.latency),
         ack_ms: Millis::of(&record.ack),
         open_to_last_ms: Millis::of(&record.open_to_last),
-        server_cpu_us_per_message: per(spent.server_cpu_us, within as f64),
-        log_cpu_us_per_message: per(spent.log_cpu_us, within as f64),
-        generator_cpu_us_per_message: per(spent.own_cpu_us, within as f64),
+        gap_ms: Brief::of(&record.gap),
         cpu_us_per_session_second: per(spent.server_cpu_us, f64::from(sessions) * spent.seconds),
         server_rss_mib: per(spent.rss_kib, 1024.0),
         connects_per_second: outcome
@@ -164,13 +178,14 @@ fn report(scenario: &Scenario, run: &Run, outcome: &Outcome, payload: usize) -> 
         log_bytes: spent.log_bytes,
         store_per_second: outcome.store_per_second.map(rounded),
         drain_per_second: outcome.drain_per_second.map(rounded),
-        refused: counts.refused,
-        misdelivered: counts.misdelivered,
-        broken_sessions: run.broken.load(std::sync::atomic::Ordering::Relaxed),
-        wrong_windows: run.wrong_windows.load(std::sync::atomic::Ordering::Relaxed),
+        rebinds: outcome.rebinds,
+        reopened: outcome.reopened,
         troubles: run.troubles(),
         ..Report::default()
     };
+    add_proof(&mut report, scenario, run, &counts);
+    add_speed(&mut report, scenario, &counts, &outcome);
+    report.beside = outcome.beside;
     if let Some(alive) = outcome.alive {
         // Each session was sent a Ping; who did not answer it is lost.
         report.sent = u64::from(sessions);
@@ -180,7 +195,60 @@ fn report(scenario: &Scenario, run: &Run, outcome: &Outcome, payload: usize) -> 
     report
 }
 
+/// What the whole run proves.
+fn add_proof(report: &mut Report, scenario: &Scenario, run: &Run, counts: &Counts) {
+    let (verdict, group) = (run.ledger.verdict(), run.group.verdict());
+    report.lost = verdict.lost + group.lost + run.roster.lost();
+    report.duplicated = counts.duplicated + counts.unasked_notices;
+    report.duplicated_on_wire = counts.duplicated_on_wire;
+    report.out_of_order = counts.out_of_order + group.out_of_order;
+    report.dropped = verdict.dropped;
+    report.refused = counts.refused;
+    report.misdelivered = counts.misdelivered;
+    report.broken_sessions = run.broken.load(Ordering::Relaxed);
+    report.wrong_windows = run.wrong_windows.load(Ordering::Relaxed);
+    if matches!(scenario, Scenario::Presence(_) | Scenario::Roam(_)) {
+        report.offline_notices = Some(counts.offline_notices);
+    }
+    report.silent_rebinds = run.rebinds.load(Ordering::Relaxed) - counts.rebinds_answered;
+    if matches!(scenario, Scenario::Fanout(_) | Scenario::Presence(_) | Scenario::Roam(_)) {
+        let asked = counts.sent.max(run.asked.load(Ordering::Relaxed));
+        report.unanswered = Some(asked.saturating_sub(counts.acked));
+    }
+}
+
+/// How fast it was, and what that cost.
+fn add_speed(report: &mut Report, scenario: &Scenario, counts: &Counts, outcome: &Outcome) {
+    let spent = &outcome.spent;
+    let (delivered, beside) = (counts.delivered_within, outcome.beside.as_ref());
+    if !matches!(scenario, Scenario::Idle(_) | Scenario::Offline(_)) {
+        report.deliveries_per_second = Some(rounded(delivered as f64 / spent.seconds));
+    }
+    let within = match scenario {
+        // One message has many deliveries.
+        Scenario::Fanout(_) | Scenario::Presence(_) => counts.acked_within,
+        _ => delivered.min(counts.acked_within),
+    };
+    report.messages_per_second = rounded(within as f64 / spent.seconds);
+    match scenario {
+        Scenario::Fanout(_) | Scenario::Presence(_) => {
+            let deliveries = delivered + beside.map_or(0, |beside| beside.deliveries_within);
+            report.server_cpu_us_per_delivery = per(spent.server_cpu_us, deliveries as f64);
+            report.generator_cpu_us_per_delivery = per(spent.own_cpu_us, deliveries as f64);
+        }
+        _ => {
+            report.server_cpu_us_per_message = per(spent.server_cpu_us, within as f64);
+            report.log_cpu_us_per_message = per(spent.log_cpu_us, within as f64);
+            report.generator_cpu_us_per_message = per(spent.own_cpu_us, within as f64);
+        }
+    }
+}
+
+fn per(cost: Option<u64>, units: f64) -> Option<f64> {
+    cost.filter(|_| units > 0.0).map(|cost| rounded(cost as f64 / units))
+}
+
 /// Three digits after the point are more than any of this is exact to.
-fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

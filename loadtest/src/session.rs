@@ -5,7 +5,7 @@
 //! * Nothing is said while an earlier write waits for the server, but reading goes on.
 //! * A session that ends before its time is counted and its reason kept.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
-use tidings::id::{DeviceFlag, DeviceId, MessageId, PeerId};
+use tidings::id::{DeviceFlag, DeviceId, MessageId};
 use tidings::limits::{FRAME_BYTES_MAX, PROTOCOL_VERSION};
 use tidings::wire::{ClientFrame, Decoder, Open, Opened, ServerFrame};
 
@@ -75,21 +75,48 @@ impl Session {
         let connecting = endpoint.connect(server, SERVER_NAME).map_err(|error| text(&error))?;
         let connection = connecting.await.map_err(|error| text(&error))?;
         let (mut send, mut recv) = connection.open_bi().await.map_err(|error| text(&error))?;
-        if let Work::Drain { opened_ns } = &mut work {
-            *opened_ns = run.now_ns();
-        }
         let mut frame = BytesMut::new();
-        open_frame(&run, index)?.encode(&mut frame);
+        open_frame(&run, index, &work)?.encode(&mut frame);
+        match &mut work {
+            Work::Drain { opened_ns } => *opened_ns = run.now_ns(),
+            Work::Restless { due_ns: Some(due_ns) } => {
+                run.records.own().asked_change(*due_ns, &run);
+                run.roster.change(index, true, run.now_ns());
+            }
+            _ => {}
+        }
         send.write_chunk(frame.freeze()).await.map_err(|error| text(&error))?;
         let mut decoder = Decoder::new(FRAME_BYTES_MAX);
         let opened = read_opened(&mut recv, &mut decoder).await?;
+        match work {
+            Work::Restless { due_ns: Some(due_ns) } => {
+                run.records.own().answered_change(due_ns, run.now_ns(), &run);
+            }
+            Work::Watch => check_online(&run, &opened)?,
+            _ => {}
+        }
         let peer = Peer::new(index, &run, work, &opened);
         let (due, writing) = (VecDeque::new(), Bytes::new());
         Ok(Self { run, index, connection, send, recv, decoder, peer, due, writing })
     }
 
-    /// Runs the session to its end, which must come within `limit`.
-    pub(crate) async fn run(mut self, limit: Duration) {
+    /// Runs the session, and after it those that the same peer opens whenever its mail says so.
+    ///
+    /// The first one that ends by itself, or cannot be opened, is the last.
+    pub(crate) async fn run_restless(mut self, endpoint: Endpoint, server: SocketAddr) {
+        let (run, index) = (self.run.clone(), self.index);
+        while self.run(Duration::MAX).await {
+            let Some(due_ns) = run.mail[index as usize].next_due(&run).await else { return };
+            let work = Work::Restless { due_ns: Some(due_ns) };
+            self = match Self::open(run.clone(), &endpoint, server, index, work).await {
+                Ok(session) => session,
+                Err(why) => return run.broke(why),
+            };
+        }
+    }
+
+    /// Runs the session to its end, which must come within `limit`; says whether it was to end.
+    pub(crate) async fn run(mut self, limit: Duration) -> bool {
         self.run.open.fetch_add(1, Ordering::Relaxed);
         // What came together with Opened.
         let over = match self.take_frames(Bytes::new()) {
@@ -100,12 +127,21 @@ impl Session {
         };
         self.run.open.fetch_sub(1, Ordering::Relaxed);
         self.run.mail[self.index as usize].unacked_since.store(0, Ordering::Relaxed);
-        self.run.mail[self.index as usize].slot.lock().waker = None;
-        if let Err(why) = over {
-            self.run.broken.fetch_add(1, Ordering::Relaxed);
-            self.run.trouble(why);
+        {
+            let mut slot = self.run.mail[self.index as usize].slot.lock();
+            slot.waker = None;
+            // What came too late for this session is for the next one of the peer.
+            self.due.append(&mut slot.due);
+            slot.due.append(&mut self.due);
         }
         self.connection.close(0u8.into(), b"");
+        match over {
+            Ok(()) => true,
+            Err(why) => {
+                self.run.broke(why);
+                false
+            }
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
@@ -113,6 +149,7 @@ impl Session {
         {
             let mut slot = mail.slot.lock();
             self.due.append(&mut slot.due);
+            self.peer.move_at(&mut slot.moved);
             match &mut slot.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
                 none => *none = Some(cx.waker().clone()),
@@ -147,6 +184,7 @@ impl Session {
             let count = match pin!(self.recv.read_chunks(&mut chunks)).poll(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(Some(count))) => count,
+                Poll::Ready(Ok(None)) if self.peer.is_done() => return Ok(()),
                 Poll::Ready(Ok(None)) => return Err("the server ended a stream".into()),
                 Poll::Ready(Err(error)) => return Err(format!("a session broke: {error}")),
             };
@@ -183,23 +221,35 @@ impl Session {
     }
 }
 
-fn open_frame(run: &Run, index: u32) -> Result<ClientFrame, String> {
-    let name = run.names.name(index);
-    let name = std::str::from_utf8(&name).map_err(|error| error.to_string())?;
+fn open_frame(run: &Run, index: u32, work: &Work) -> Result<ClientFrame, String> {
+    let peer = run.names.peer(index);
+    let watched = if matches!(work, Work::Watch) { run.roster.watched() } else { 0..0 };
     let open = Open {
         version: PROTOCOL_VERSION,
         app: "".into(),
-        peer: PeerId::new(name).map_err(|error| error.to_string())?,
-        device: Some(DeviceId::new(name).map_err(|error| error.to_string())?),
+        device: Some(DeviceId::new(peer.as_str()).map_err(|error| error.to_string())?),
+        peer,
         flag: DeviceFlag::App,
         instance: fastrand::u64(1..),
         client: concat!("loadtest/", env!("CARGO_PKG_VERSION")).into(),
         epoch: 0,
         cursor: MessageId::NONE,
-        watch: Vec::new(),
+        watch: watched.map(|index| run.names.peer(index)).collect(),
         signature: None,
     };
     Ok(open.into())
+}
+
+/// Every watched peer must be online when a watcher opens.
+fn check_online(run: &Run, opened: &Opened) -> Result<(), String> {
+    let watched = run.roster.watched();
+    let online: BTreeSet<u32> =
+        opened.online.iter().filter_map(|peer| run.names.index(peer.as_str().as_bytes())).collect();
+    if online.iter().copied().eq(watched.clone()) && opened.online.len() == online.len() {
+        return Ok(());
+    }
+    let (online, watched) = (opened.online.len(), watched.len());
+    Err(format!("a watcher was told that {online} of {watched} peers are online that all are"))
 }
 
 async fn read_opened(recv: &mut RecvStream, decoder: &mut Decoder) -> Result<Opened, String> {

@@ -1,0 +1,99 @@
+//! Open loop in a group: each message reaches every other member, while others talk beside it.
+//!
+//! # Invariants
+//!
+//! * The group is complete, and every member knows that it is one, before the first message.
+//! * The load beside it is a `rate` load of peers of its own, with a proof of its own.
+
+use std::sync::atomic::Ordering;
+
+use crate::chat;
+use crate::fleet::{Fleet, Life};
+use crate::options::Fanout;
+use crate::peer::Work;
+use crate::rate;
+use crate::report::{Beside, Millis};
+use crate::run::{Phase, Run};
+use crate::scenario::{Outcome, Stage, rounded};
+
+/// Runs the scenario.
+///
+/// # Errors
+///
+/// Why it could not be run to its end.
+pub(crate) async fn run(stage: &Stage<'_>, fanout: &Fanout) -> Result<Outcome, String> {
+    let Some(per_second) = fanout.beside_rate else { return fan_out(stage, fanout, None).await };
+    let run = Run::new(fanout.beside_sessions, fanout.body.payload, false);
+    let beside = Fleet::new(run, stage.server, usize::from(fanout.common.sockets))?;
+    let played = fan_out(stage, fanout, Some((&beside, per_second))).await;
+    let run = beside.run.clone();
+    beside.end().await;
+    let mut outcome = played?;
+    outcome.beside = Some(report(&run, per_second, &outcome));
+    Ok(outcome)
+}
+
+async fn fan_out(
+    stage: &Stage<'_>,
+    fanout: &Fanout,
+    beside: Option<(&Fleet, u32)>,
+) -> Result<Outcome, String> {
+    let (fleet, progress) = (&stage.fleet, stage.progress);
+    let (opened, took) = stage.open(1..fanout.group, Work::Member).await?;
+    let found = Work::Found { asked: false, invited: 1 };
+    stage.open(0..1, found).await?;
+    progress.begin("gathering", u64::from(fanout.group));
+    fleet
+        .until_steady(|| {
+            let count = fleet.run.group.count();
+            progress.reach(count);
+            (u64::from(fanout.group) - count, count)
+        })
+        .await;
+    if fleet.run.group.count() < u64::from(fanout.group) {
+        let (count, troubles) = (fleet.run.group.count(), fleet.run.troubles().join("; "));
+        return Err(format!("only {count} peers know that they are members: {troubles}"));
+    }
+    if let Some((beside, per_second)) = beside {
+        let talkers = 0..beside.run.talkers;
+        beside.open(talkers, |_| Work::Rate, Life::Held, progress).await?;
+        chat::plan(beside, &fanout.timing);
+        beside.run.enter(Phase::Send);
+        rate::start(&beside.run, per_second)?;
+    }
+    let from_ns = chat::plan(fleet, &fanout.timing);
+    fleet.run.enter(Phase::Send);
+    rate::start(&fleet.run, fanout.rate)?;
+    let spent = chat::measure(stage, from_ns, &fanout.timing).await?;
+    if let Some((beside, _)) = beside {
+        beside.settle(progress).await;
+    }
+    fleet.settle(progress).await;
+    Ok(Outcome { spent, opening: Some((opened, took)), ..Outcome::default() })
+}
+
+/// What the load beside the group proves.
+fn report(run: &Run, per_second: u32, outcome: &Outcome) -> Beside {
+    let record = run.records.merged();
+    let (counts, verdict) = (record.counts, run.ledger.verdict());
+    let within = counts.delivered_within.min(counts.acked_within);
+    let begun = counts.sent.max(run.asked.load(Ordering::Relaxed));
+    Beside {
+        rate: per_second,
+        sessions: run.talkers,
+        sent: counts.sent_measured,
+        acked: counts.acked_measured,
+        delivered: counts.delivered_measured,
+        lost: verdict.lost,
+        duplicated: counts.duplicated,
+        out_of_order: counts.out_of_order,
+        misdelivered: counts.misdelivered,
+        unanswered: begun.saturating_sub(counts.acked),
+        broken_sessions: run.broken.load(Ordering::Relaxed),
+        messages_per_second: rounded(within as f64 / outcome.spent.seconds),
+        deliveries_within: counts.delivered_within,
+        latency_ms: Millis::of(&record.latency),
+        ack_ms: Millis::of(&record.ack),
+        troubles: run.troubles(),
+    }
+}
