@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const CONFIG_KNOWS: &[&str] = &["Options", "CertificateFiles"];
 
 /// What the load generator, an honest client, may know of this crate.
-const LOADTEST_KNOWS: &[&str] = &["client", "wire", "id", "limits", "reason"];
+const LOADTEST_KNOWS: &[&str] = &["client", "wire", "group", "id", "limits", "reason"];
 
 /// Crates that only some modules may name.
 const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
