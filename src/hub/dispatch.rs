@@ -60,9 +60,11 @@ impl Dispatcher {
     fn hand_out(&mut self, outcome: Outcome<Caller>) -> u64 {
         match outcome {
             Outcome::Stored { caller, message, members } => {
-                let to = members.as_deref().unwrap_or(&message.to);
-                let mut deliveries = self.deliver(&message, to);
-                deliveries += self.echo(&message, to, caller.as_ref());
+                let mut deliveries = self.deliver(&message, members.as_deref());
+                // Who sends to itself has had it now.
+                if members.is_some() || !message.to.contains(&message.from) {
+                    deliveries += self.echo(&message, caller.as_ref());
+                }
                 if let Some(caller) = caller {
                     let Message { id, sequence, at_ms, .. } = *message;
                     self.answer_sent(caller, id, sequence, at_ms);
@@ -105,8 +107,12 @@ impl Dispatcher {
         0
     }
 
-    fn deliver(&mut self, message: &Message, to: &[PeerId]) -> u64 {
+    /// Puts a message to those for whom it is: the members of a group but its sender, if it is
+    /// for one.
+    fn deliver(&mut self, message: &Message, members: Option<&[PeerId]>) -> u64 {
         self.frame.clear();
+        let to = members.unwrap_or(&message.to);
+        let to = to.iter().filter(|peer| members.is_none() || **peer != message.from);
         self.put(message.id, to, |frame| encode_message(message, How::Live, frame))
     }
 
@@ -114,11 +120,16 @@ impl Dispatcher {
     fn tell(&mut self, notice: Option<(Arc<Notice>, Arc<[PeerId]>)>) -> u64 {
         let Some((notice, to)) = notice else { return 0 };
         self.frame.clear();
-        self.put(notice.id, &to, |frame| encode_notice(&notice, How::Live, frame))
+        self.put(notice.id, to.iter(), |frame| encode_notice(&notice, How::Live, frame))
     }
 
     /// Puts one frame, which is encoded for the first that is there, to all sessions of `to`.
-    fn put(&mut self, id: MessageId, to: &[PeerId], encode: impl Fn(&mut BytesMut)) -> u64 {
+    fn put<'a>(
+        &mut self,
+        id: MessageId,
+        to: impl Iterator<Item = &'a PeerId>,
+        encode: impl Fn(&mut BytesMut),
+    ) -> u64 {
         let Self { router, frame, woken, .. } = self;
         let mut deliveries = 0;
         for peer in to {
@@ -138,10 +149,7 @@ impl Dispatcher {
     }
 
     /// Puts a message to the other devices of who sent it.
-    fn echo(&mut self, message: &Message, to: &[PeerId], caller: Option<&Caller>) -> u64 {
-        if to.contains(&message.from) {
-            return 0;
-        }
+    fn echo(&mut self, message: &Message, caller: Option<&Caller>) -> u64 {
         let Self { router, frame, woken, .. } = self;
         let mut echoes = 0;
         frame.clear();

@@ -53,10 +53,9 @@ impl<T: Send + 'static> Committer<T> {
                 let _ = answer.send(peer.devices.iter().map(device).collect());
             }
             Question::WereOnline { peers, answer } => {
-                let run = self.ledger.checkpoint.run;
                 let mut online = Vec::new();
                 for peer in peers {
-                    if self.ledger.peer(&peer)?.was_online(run) {
+                    if self.ledger.was_online(&peer)? {
                         online.push(peer);
                     }
                 }

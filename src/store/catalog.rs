@@ -146,9 +146,10 @@ impl Catalog {
             let wanted = max - messages.len();
             let found = match &source {
                 Source::Memory(open) => open.index.find(|place| of.matches(place), before, wanted),
-                Source::Disk(number) => {
-                    index::find(&*self.cold(*number)?, of.subject(), before, wanted)?
-                }
+                Source::Disk(number) => match self.cold(*number)? {
+                    Some(segment) => index::find(&*segment, of.subject(), before, wanted)?,
+                    None => Found::default(),
+                },
             };
             self.read_all(&source, &found, of, &mut messages)?;
             if let Some(last) = found.ids.last() {
@@ -174,7 +175,10 @@ impl Catalog {
         for id in &found.ids {
             let message = match source {
                 Source::Memory(open) => read_message(&open.segment, *id)?,
-                Source::Disk(number) => read_message(&*self.cold(*number)?, *id)?,
+                Source::Disk(number) => match self.cold(*number)? {
+                    Some(segment) => read_message(&segment, *id)?,
+                    None => None,
+                },
             };
             let is_asked_for = |message: &Message| match of {
                 HistoryOf::Conversation(conversation) => message.conversation == *conversation,
@@ -203,18 +207,22 @@ impl Catalog {
         }
     }
 
-    /// A closed segment, opened for reading.
-    fn cold(&self, number: u32) -> Result<Arc<Segment>, DatabaseError> {
+    /// A closed segment, opened for reading; `None` if it was removed.
+    fn cold(&self, number: u32) -> Result<Option<Arc<Segment>>, DatabaseError> {
         let mut cold = self.cold.lock();
         if let Some(segment) = cold.iter().find(|segment| segment.number == number) {
-            return Ok(segment.clone());
+            return Ok(Some(segment.clone()));
+        }
+        // Opening one that was removed would make it anew.
+        if !self.segments.read().closed.contains_key(&number) {
+            return Ok(None);
         }
         if cold.len() == COLD_MAX {
             cold.pop_front();
         }
         let segment = Arc::new(Segment::open(&self.folder, number)?);
         cold.push_back(segment.clone());
-        Ok(segment)
+        Ok(Some(segment))
     }
 
     /// Lets go of the closed segments that were opened for reading.
@@ -240,8 +248,8 @@ impl Catalog {
                 return Ok(Some(placed));
             }
         }
-        match closed {
-            Some(number) => read_entry(&*self.cold(number)?, id),
+        match closed.map(|number| self.cold(number)).transpose()?.flatten() {
+            Some(segment) => read_entry(&segment, id),
             None => Ok(None),
         }
     }

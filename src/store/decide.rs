@@ -20,6 +20,7 @@ use crate::store::ledger::Changed;
 use crate::store::log::place;
 use crate::store::part::Reach;
 use crate::store::queue::{NewMessage, Request};
+use crate::store::receipts::Asked;
 use crate::store::segment::DatabaseError;
 use crate::store::sender::Verdict;
 use crate::store::{Opened, Outcome};
@@ -87,9 +88,11 @@ impl<T: Send + 'static> Committer<T> {
         draft: &mut Draft<T>,
     ) -> Result<(), Stop> {
         let (id, at_ms) = (draft.next, draft.at_ms);
-        self.push(&Entry::Opened(opening.clone()), draft)?;
         let found = self.ledger.open(&opening, id, at_ms)?;
-        let Some((caller, found)) = caller.take().zip(found) else { return Ok(()) };
+        self.push(&Entry::Opened(opening.clone()), draft)?;
+        let Some(mut found) = found else { return Ok(()) };
+        self.tell_delivered(&opening.peer, std::mem::take(&mut found.receipts), draft)?;
+        let Some(caller) = caller.take() else { return Ok(()) };
         let marks = self.ledger.peer(&opening.peer)?.parts.marks_after(found.cursor, &opening.peer);
         let opened = Opened {
             session: SessionId(id.0),
@@ -131,10 +134,21 @@ impl<T: Send + 'static> Committer<T> {
         let (at_ms, entry) = (draft.at_ms, draft.next);
         let receipts = self.ledger.acknowledge(&peer, &device, acked, (entry, at_ms))?;
         self.push(&Entry::Acked { peer: peer.clone(), device, id: acked }, draft)?;
+        self.tell_delivered(&peer, receipts, draft)
+    }
+
+    /// The peer has what others asked a receipt for.
+    fn tell_delivered(
+        &mut self,
+        peer: &PeerId,
+        receipts: Vec<Asked>,
+        draft: &mut Draft<T>,
+    ) -> Result<(), Stop> {
+        let at_ms = draft.at_ms;
         for asked in receipts {
             let (to, conversation, sequence) = (asked.from, asked.conversation, asked.sequence);
             let reach = Reach { sequence, at_ms, entry: draft.next };
-            self.ledger.delivered(&to, &peer, conversation, reach)?;
+            self.ledger.delivered(&to, peer, conversation, reach)?;
             let (told, by) = (to.clone(), peer.clone());
             self.push(&Entry::Delivered { to, by, conversation, sequence }, draft)?;
             let mark = Mark { conversation, peer: peer.clone(), read: false, sequence, at_ms };
@@ -294,6 +308,9 @@ impl<T: Send + 'static> Committer<T> {
             members.sort_unstable();
             members.dedup();
             if !*open {
+                if members.len() > self.options.group_members_max {
+                    return Err(Reason::GroupFull.into());
+                }
                 self.check_group_counts(members)?;
             }
             if found.is_some() || self.ledger.groups.count >= GROUPS_MAX {
@@ -305,7 +322,12 @@ impl<T: Send + 'static> Committer<T> {
         } else {
             let found = found.ok_or(Reason::NoSuchGroup)?;
             let members_max = self.options.group_members_max;
-            let Some(change) = found.judge(by.as_ref(), action, members_max)? else {
+            let applied = self.ledger.checkpoint.applied;
+            let judged = found.judge(by.as_ref(), action, members_max, applied);
+            if judged == Err(Reason::Busy) {
+                self.settling.want_flush();
+            }
+            let Some(change) = judged? else {
                 let (caller, notice) = (caller.take(), None);
                 draft.outcomes.push(Outcome::Grouped { caller, group: found, notice });
                 return Ok(());

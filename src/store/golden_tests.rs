@@ -7,13 +7,21 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::archive::ValueError;
-use super::entry::{Entry, Message, Opening, Origin, content_hash};
+use super::entry::{
+    Entry, GroupAction, Item, Message, News, Notice, Opening, Origin, Recall, content_hash,
+};
+use super::group::{Change, Group};
+use super::group_image::{pack_group, pack_nonce, pack_recalled, unpack_group, unpack_nonce};
 use super::image::*;
 use super::index::{OpenIndex, Place, Subject, find};
+use super::part::{OtherMark, Part, Reach};
+use super::part_image::{pack_part, pack_receipts, unpack_part, unpack_receipts};
 use super::peer::{Device, Loss, Peer, RowRef, Waiting};
+use super::receipts::{Asked, Receipts};
 use super::record::{Header, Record, RecordWriter};
 use super::segment::Segment;
 use super::sender::{Sender, Stored};
+use crate::group::{GroupChange, Rules, Who};
 use crate::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId};
 use crate::limits::{
     BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, RECIPIENTS_MAX, RECORD_BYTES_MAX, RECORD_BYTES_TARGET,
@@ -70,7 +78,92 @@ fn entries() -> Vec<Entry> {
         },
         Entry::Acked { peer: peer("bob"), device: device("laptop"), id: ID },
         Entry::Started { run: 6 },
+        Entry::Read {
+            peer: peer("bob"),
+            conversation: message().conversation,
+            sequence: 42,
+            others: vec![peer("alice"), peer("carol")],
+        },
+        Entry::Delivered {
+            to: peer("alice"),
+            by: peer("bob"),
+            conversation: message().conversation,
+            sequence: 41,
+        },
+        Entry::Recalled(recall()),
+        Entry::Recalled(Recall { by: None, concerned: Vec::new(), ..recall() }),
+        Entry::GroupCreated { group: GROUP, by: Some(peer("alice")), action: create() },
+        Entry::GroupChanged { group: GROUP, by: None, change: edit(), sequence: 0 },
+        Entry::GroupChanged { group: GROUP, by: Some(peer("bob")), change: left(), sequence: 7 },
+        Entry::Nonce { peer: peer("bob"), nonce: "85561".into(), expires_ms: AT_MS + 1 },
     ]
+}
+
+const GROUP: GroupId = GroupId([7; 12]);
+const RULES: Rules = Rules { invite: Who::Members, kick: Who::Creator, edit: Who::Server };
+
+fn recall() -> Recall {
+    let Message { id, conversation, sequence, from, to, .. } = message();
+    let by = Some(from.clone());
+    Recall { message: id, conversation, sequence, by, concerned: [to, vec![from]].concat() }
+}
+
+fn create() -> GroupAction {
+    let members = vec![peer("alice"), peer("bob")];
+    GroupAction::Create { open: false, rules: RULES, metadata: "{}".into(), members }
+}
+
+fn edit() -> Change {
+    let (rules, metadata) = (Some(RULES), Some("[]".into()));
+    Change { change: GroupChange::Edited, peers: Vec::new(), rules, metadata }
+}
+
+fn left() -> Change {
+    let peers = vec![peer("bob")];
+    Change { change: GroupChange::Left, peers, rules: None, metadata: None }
+}
+
+/// A group that one has left.
+fn group() -> Group {
+    let alice = peer("alice");
+    let mut group = Group::create(GROUP, Some(&alice), (ID, AT_MS), &create()).unwrap();
+    group.apply(MessageId(ID.0 + 9), &left());
+    group
+}
+
+fn reach(sequence: u32) -> Reach {
+    Reach { sequence, at_ms: AT_MS, entry: MessageId(ID.0 + i64::from(sequence)) }
+}
+
+fn part() -> Part {
+    Part {
+        others: [peer("bob"), peer("carol")].into(),
+        since: MessageId(3),
+        last: ID,
+        sequence: 42,
+        read: reach(40),
+        marks: vec![OtherMark { peer: peer("bob"), delivered: reach(42), read: reach(41) }],
+        dirty: false,
+    }
+}
+
+fn receipts() -> Receipts {
+    let Message { id, from, conversation, sequence, expires_ms, .. } = message();
+    let asked = Asked { id, from, conversation, sequence, expires_ms };
+    Receipts { due: [asked].into(), dirty: false }
+}
+
+/// What a row holds: a message, and the notice of a recall.
+fn row() -> [Item; 2] {
+    let news = News::Recalled(ID, 42);
+    let Message { conversation, from, .. } = message();
+    let (id, by) = (MessageId(ID.0 + 2), Some(from));
+    let notice = Notice { id, at_ms: AT_MS + 2, conversation, by, news };
+    [Item::Message(message().into()), Item::Notice(notice.into())]
+}
+
+fn packed_row() -> Vec<u8> {
+    pack_row(&row().each_ref())
 }
 
 fn header(count: usize) -> Header {
@@ -110,6 +203,7 @@ fn bob() -> Peer {
         |id, expires_ms| Waiting { id: MessageId(id), at_ms: AT_MS + id, expires_ms, body: None };
     Peer {
         run: 6,
+        ended_run: 5,
         away_at_ms: AT_MS + 60_000,
         devices: vec![device],
         waiting: VecDeque::from([waiting(10, 0), waiting(12, AT_MS + 99)]),
@@ -159,7 +253,12 @@ fn values() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("record-all-entries", record(&entries())),
         ("state-peer", pack_peer(&bob())),
-        ("state-row", pack_row(&[&message()])),
+        ("state-row", packed_row()),
+        ("state-part", pack_part(&part())),
+        ("state-receipts", pack_receipts(&receipts())),
+        ("state-group", pack_group(&group())),
+        ("state-nonce", pack_nonce(AT_MS)),
+        ("state-recalled", pack_recalled(ID)),
         ("state-sequences", pack_sequences(&sequences())),
         ("state-checkpoint", pack_checkpoint(&CHECKPOINT)),
         ("state-head", pack_head(ID)),
@@ -198,15 +297,19 @@ fn the_fingerprint_of_a_content_is_the_one_it_has_always_been() {
 fn what_is_read_is_what_was_written() {
     let bytes = record(&entries());
     let read = Record::parse(&bytes).unwrap();
-    assert_eq!(read.header, header(5));
+    assert_eq!(read.header, header(entries().len()));
     for (placed, entry) in read.entries().zip(entries()) {
         let placed = placed.unwrap();
         assert_eq!(placed.at_ms, AT_MS);
         assert_eq!(format!("{:?}", placed.entry), format!("{entry:?}"));
     }
     assert_eq!(format!("{:?}", unpack_peer(&pack_peer(&bob())).unwrap()), format!("{:?}", bob()));
-    assert_eq!(unpack_row(&pack_row(&[&message()]), |_| true).unwrap(), [message()]);
-    assert_eq!(unpack_row(&pack_row(&[&message()]), |id| id != ID).unwrap(), []);
+    assert_eq!(unpack_row(&packed_row(), |_| true).unwrap(), row());
+    assert_eq!(unpack_row(&packed_row(), |id| id != ID).unwrap(), row()[1..]);
+    assert_eq!(unpack_part(&pack_part(&part())).unwrap(), part());
+    assert_eq!(unpack_receipts(&pack_receipts(&receipts())).unwrap(), receipts());
+    assert_eq!(unpack_group(GROUP, &pack_group(&group())).unwrap(), group());
+    assert_eq!(unpack_nonce(&pack_nonce(AT_MS)).unwrap(), AT_MS);
     assert_eq!(unpack_sequences(&pack_sequences(&sequences())).unwrap(), sequences());
     let (conversation, last) = sequences()[1];
     let found = find_sequence(&pack_sequences(&sequences()), &conversation);
@@ -224,7 +327,7 @@ fn one_entry_is_read_without_its_neighbours() {
         let placed = record.entry(MessageId(ID.0 + index as i64)).unwrap();
         assert_eq!(format!("{:?}", placed.entry), format!("{entry:?}"));
     }
-    for id in [0, ID.0 - 1, ID.0 + 5, i64::MAX] {
+    for id in [0, ID.0 - 1, ID.0 + entries().len() as i64, i64::MAX] {
         assert!(record.entry(MessageId(id)).is_err(), "{id} is not in the record");
     }
 }
@@ -297,6 +400,10 @@ fn read_all(bytes: &[u8]) {
     let _ = unpack_checkpoint(bytes);
     let _ = unpack_head(bytes);
     let _ = unpack_segment(bytes);
+    let _ = unpack_part(bytes);
+    let _ = unpack_receipts(bytes);
+    let _ = unpack_group(GROUP, bytes);
+    let _ = unpack_nonce(bytes);
 }
 
 proptest! {
@@ -304,17 +411,21 @@ proptest! {
 
     #[test]
     fn a_value_with_changed_bytes_or_a_cut_never_panics(
-        value in 0..6usize,
+        value in 0..10usize,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         cut in any::<prop::sample::Index>(),
     ) {
         let values = [
             record(&entries()),
             pack_peer(&bob()),
-            pack_row(&[&message()]),
+            packed_row(),
             pack_sequences(&sequences()),
             pack_checkpoint(&CHECKPOINT),
             pack_segment(&SEGMENT),
+            pack_part(&part()),
+            pack_receipts(&receipts()),
+            pack_group(&group()),
+            pack_nonce(AT_MS),
         ];
         let mut bytes = values[value].clone();
         for (at, byte) in &changes {

@@ -6,6 +6,8 @@
 //!   entry is made, by the state at that position.
 //! * Who was a member at a position is known for as long as a replay may ask for it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::group::{GroupChange, Rules, Who};
@@ -36,6 +38,8 @@ pub struct Group {
     pub created_ms: i64,
     /// By peer, then by time.
     pub(super) stints: Vec<Stint>,
+    /// The members now: those of `stints`, for all the messages that come for them.
+    pub(super) current: Arc<[PeerId]>,
     /// The last entry that shows here.
     pub(super) applied: MessageId,
 }
@@ -69,12 +73,12 @@ impl Change {
 impl Group {
     /// The members, by the order of their ids.
     pub fn members(&self) -> impl Iterator<Item = &PeerId> {
-        self.stints.iter().filter(|stint| stint.until == NOW).map(|stint| &stint.peer)
+        self.current.iter()
     }
 
     /// How many members it has.
     pub fn count(&self) -> usize {
-        self.members().count()
+        self.current.len()
     }
 
     /// Since which entry a peer is a member; `None` if it is none.
@@ -85,9 +89,18 @@ impl Group {
     }
 
     /// Those who were members when the entry `id` was made.
-    pub(super) fn members_at(&self, id: MessageId) -> impl Iterator<Item = &PeerId> {
-        let was = move |stint: &&Stint| stint.since < id && id <= stint.until;
-        self.stints.iter().filter(was).map(|stint| &stint.peer)
+    pub(super) fn members_at(&self, id: MessageId) -> Arc<[PeerId]> {
+        if self.version < id {
+            return self.current.clone();
+        }
+        let was = |stint: &&Stint| stint.since < id && id <= stint.until;
+        self.stints.iter().filter(was).map(|stint| stint.peer.clone()).collect()
+    }
+
+    /// Those of `stints` that are members now.
+    pub(super) fn current(stints: &[Stint]) -> Arc<[PeerId]> {
+        let is_member = |stint: &&Stint| stint.until == NOW;
+        stints.iter().filter(is_member).map(|stint| stint.peer.clone()).collect()
     }
 
     /// Who hears of the change `id`: the members before and after it.
@@ -115,10 +128,12 @@ impl Group {
             version: id,
             created_ms: at_ms,
             stints: Vec::new(),
+            current: Arc::default(),
             applied: id,
         };
         if !open {
             members.iter().for_each(|peer| created.begin(peer, id));
+            created.current = Self::current(&created.stints);
         }
         Some(created)
     }
@@ -138,23 +153,26 @@ impl Group {
         }
     }
 
-    /// What becomes of what `by` asks for; `None` if that changes nothing.
+    /// What becomes of what `by` asks for; `None` if that changes nothing. `applied` is the
+    /// checkpoint, up to which ended stints can be forgotten.
     pub(super) fn judge(
         &self,
         by: Option<&PeerId>,
         action: GroupAction,
         members_max: usize,
+        applied: MessageId,
     ) -> Result<Option<Change>, Reason> {
+        let admit = |change, peers| self.admit(change, peers, members_max, applied);
         if self.open && !matches!(action, GroupAction::Edit { .. }) {
             return Err(Reason::NotInOpenGroup);
         }
         let change = match action {
             // The id is random, so nobody but the one who created it names it so.
             GroupAction::Create { .. } => None,
-            GroupAction::Join => self.admit(GroupChange::Joined, by.cloned(), members_max)?,
+            GroupAction::Join => admit(GroupChange::Joined, by.cloned().into_iter().collect())?,
             GroupAction::Invite(peers) => {
                 self.permit(by, self.rules.invite)?;
-                self.admit(GroupChange::Invited, peers, members_max)?
+                admit(GroupChange::Invited, peers)?
             }
             GroupAction::Leave => self.dismiss(GroupChange::Left, by.cloned()),
             GroupAction::Kick(peers) => {
@@ -185,11 +203,11 @@ impl Group {
     fn admit(
         &self,
         change: GroupChange,
-        peers: impl IntoIterator<Item = PeerId>,
+        mut peers: Vec<PeerId>,
         members_max: usize,
+        applied: MessageId,
     ) -> Result<Option<Change>, Reason> {
-        let is_new = |peer: &PeerId| self.member_since(peer).is_none();
-        let mut peers: Vec<_> = peers.into_iter().filter(is_new).collect();
+        peers.retain(|peer| self.member_since(peer).is_none());
         peers.sort_unstable();
         peers.dedup();
         if peers.is_empty() {
@@ -198,7 +216,8 @@ impl Group {
         if self.count() + peers.len() > members_max {
             return Err(Reason::GroupFull);
         }
-        if self.stints.len() + peers.len() > GROUP_STINTS_MAX {
+        let remembered = self.stints.iter().filter(|stint| stint.until > applied).count();
+        if remembered + peers.len() > GROUP_STINTS_MAX {
             return Err(Reason::Busy);
         }
         Ok(Some(Change::of(change, peers)))
@@ -224,6 +243,9 @@ impl Group {
                 GroupChange::Left | GroupChange::Kicked => self.end(peer, id),
                 GroupChange::Edited => {}
             }
+        }
+        if !change.peers.is_empty() {
+            self.current = Self::current(&self.stints);
         }
         self.rules = change.rules.unwrap_or(self.rules);
         if let Some(metadata) = &change.metadata {

@@ -65,6 +65,7 @@ pub(super) fn unpack_group(id: GroupId, bytes: &[u8]) -> Result<Group, ValueErro
             until: MessageId(stint.until.to_native()),
         })
     };
+    let stints = image.stints.iter().map(stint).collect::<Result<Vec<_>, ValueError>>()?;
     Ok(Group {
         id,
         creator: maybe_peer(&image.creator)?,
@@ -73,7 +74,8 @@ pub(super) fn unpack_group(id: GroupId, bytes: &[u8]) -> Result<Group, ValueErro
         metadata: Bytes::copy_from_slice(&image.metadata),
         version: MessageId(image.version.to_native()),
         created_ms: image.created_ms.to_native(),
-        stints: image.stints.iter().map(stint).collect::<Result<_, ValueError>>()?,
+        current: Group::current(&stints),
+        stints,
         applied: MessageId(image.applied.to_native()),
     })
 }

@@ -21,7 +21,7 @@ fn create(rules: Rules, members: &[&str]) -> Group {
 
 /// Asks for something; the entry of what is allowed is `id`.
 fn ask(group: &mut Group, by: &str, action: GroupAction, id: i64) -> Result<bool, Reason> {
-    let change = group.judge(Some(&peer(by)), action, LIMIT)?;
+    let change = group.judge(Some(&peer(by)), action, LIMIT, MessageId::NONE)?;
     if let Some(change) = &change {
         group.apply(MessageId(id), change);
     }
@@ -66,8 +66,10 @@ fn only_those_whom_the_rules_name_may_invite_kick_and_edit() {
     let server = Rules { invite: Who::Server, kick: Who::Server, edit: Who::Server };
     let group = create(server, &["ann", "bob"]);
     for action in [kick(), invite(), edit()] {
-        assert_eq!(group.judge(Some(&peer("ann")), action.clone(), 9), Err(Reason::NotAllowed));
-        assert!(group.judge(None, action, 9).unwrap().is_some());
+        let none = MessageId::NONE;
+        let judged = group.judge(Some(&peer("ann")), action.clone(), 9, none);
+        assert_eq!(judged, Err(Reason::NotAllowed));
+        assert!(group.judge(None, action, 9, none).unwrap().is_some());
     }
 }
 
@@ -94,7 +96,7 @@ fn who_was_a_member_at_an_entry_is_known_until_it_is_forgotten() {
     ask(&mut group, "bob", GroupAction::Join, 20).unwrap();
     ask(&mut group, "bob", GroupAction::Leave, 30).unwrap();
     ask(&mut group, "bob", GroupAction::Join, 40).unwrap();
-    let at = |group: &Group, id| group.members_at(MessageId(id)).count();
+    let at = |group: &Group, id| group.members_at(MessageId(id)).len();
     assert_eq!([15, 20, 25, 35, 45].map(|id| at(&group, id)), [1, 1, 2, 1, 2]);
     assert_eq!(group.concerned(MessageId(30)), peers(&["ann", "bob"]));
     assert_eq!(group.concerned(MessageId(35)), peers(&["ann"]));

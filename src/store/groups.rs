@@ -42,6 +42,9 @@ impl Groups {
         }
         let Some(group) = state.group(id)? else { return Ok(None) };
         let group = Arc::new(group);
+        if self.cached.len() >= GROUPS_CACHED_MAX + 2 * self.dirty.len() {
+            self.cached.retain(|id, _| self.dirty.contains(id));
+        }
         self.cached.insert(id, group.clone());
         Ok(Some(group))
     }
@@ -82,9 +85,6 @@ impl Groups {
             let group = Arc::make_mut(group);
             group.forget_before(applied);
             changes.group(group);
-        }
-        if self.dirty.is_empty() && self.cached.len() > GROUPS_CACHED_MAX {
-            self.cached.clear();
         }
         true
     }

@@ -99,6 +99,20 @@ impl Ledger {
         Ok(peer)
     }
 
+    /// Whether a peer was online when the server stopped, and has not come back since. Who is
+    /// only asked for is not kept in memory.
+    pub(super) fn was_online(&self, id: &PeerId) -> Result<bool, DatabaseError> {
+        let Checkpoint { run, started_ms, .. } = self.checkpoint;
+        let mut stored = match self.peers.get(id) {
+            Some(peer) if peer.run == run => return Ok(peer.was_online(run)),
+            Some(peer) => Some(peer.clone()),
+            None => self.state.peer_alone(id)?,
+        };
+        let Some(peer) = &mut stored else { return Ok(false) };
+        peer.enter_run(run, started_ms, &self.rules);
+        Ok(peer.was_online(run))
+    }
+
     /// Changes a peer by an entry that its stored form may show already.
     fn change<R>(
         &mut self,
@@ -166,6 +180,9 @@ impl Ledger {
         })?;
         self.sequences.advance(message.conversation.key(), Next { sequence, previous }, segment);
         let item = Item::Message(message.clone());
+        // A group's members are its sender too, who has what it sent.
+        let is_shared = item.is_shared();
+        let to = to.iter().filter(|peer| !is_shared || **peer != message.from);
         self.deliver(&item, to, |peer, id| {
             peer.parts.message(message, id);
             peer.receipts.ask(message);
@@ -173,10 +190,10 @@ impl Ledger {
     }
 
     /// Puts a message or a notice into inboxes; `also` is done to each of the peers.
-    fn deliver(
+    fn deliver<'a>(
         &mut self,
         item: &Item,
-        to: &[PeerId],
+        to: impl IntoIterator<Item = &'a PeerId>,
         mut also: impl FnMut(&mut Peer, &PeerId),
     ) -> Result<(), DatabaseError> {
         let mut given_up = 0;
@@ -273,7 +290,7 @@ impl Ledger {
         if let ConversationId::Group(group) = recall.conversation
             && let Some(group) = self.groups.find(&self.state, group)?
         {
-            to.extend(group.members_at(id).cloned());
+            to.extend(group.members_at(id).iter().cloned());
         }
         to.sort_unstable();
         to.dedup();
@@ -317,7 +334,11 @@ impl Ledger {
         sequence: u32,
         at: (MessageId, i64),
     ) -> Result<Changed, DatabaseError> {
-        let apply = |group: &mut Group| group.apply(at.0, change);
+        let applied = self.checkpoint.applied;
+        let apply = |group: &mut Group| {
+            group.forget_before(applied);
+            group.apply(at.0, change);
+        };
         let Some(group) = self.groups.change(&self.state, group, at.0, apply)? else {
             return Ok(None);
         };
@@ -412,15 +433,14 @@ impl Ledger {
         Ok(previous)
     }
 
-    /// The members of a group that get a message; `None` if it is for peers.
+    /// The members of a group that a message is for; `None` if it is for peers.
     pub(super) fn members(
         &mut self,
         message: &Message,
     ) -> Result<Option<Arc<[PeerId]>>, DatabaseError> {
         let ConversationId::Group(group) = message.conversation else { return Ok(None) };
         let group = self.groups.find(&self.state, group)?;
-        let members = group.iter().flat_map(|group| group.members_at(message.id));
-        Ok(Some(members.filter(|peer| **peer != message.from).cloned().collect()))
+        Ok(Some(group.map(|group| group.members_at(message.id)).unwrap_or_default()))
     }
 }
 

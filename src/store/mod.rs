@@ -145,7 +145,7 @@ pub enum Outcome<T> {
         caller: Option<T>,
         /// The message, with its id and sequence.
         message: Arc<Message>,
-        /// The members of the group but its sender, if it is for a group.
+        /// The members of the group, its sender too, if it is for a group.
         members: Option<Arc<[PeerId]>>,
     },
     /// The message had been stored before.
@@ -389,7 +389,10 @@ impl<T: Send + 'static> Store<T> {
         let (is_all, head) = (page.is_all, page.head);
         let is_in_memory = page.items.iter().all(|item| item.item.is_some());
         let (items, loss) = if is_in_memory {
-            (page.items.into_iter().filter_map(|item| item.item).collect(), Loss::default())
+            let items = page.items.into_iter().filter_map(|item| item.item);
+            // Who has left a group still has its messages, but is not told that one was recalled.
+            let items = items.filter(|item| !self.reader.recalled.contains(item.id()));
+            (items.collect(), Loss::default())
         } else {
             let reader = self.reader.clone();
             let peer = peer.clone();

@@ -59,10 +59,15 @@ impl Nonces {
     /// A nonce has been used.
     pub(super) fn note(&mut self, peer: &PeerId, nonce: &[u8], expires_ms: i64) {
         let key = key(peer, nonce);
-        if self.used.insert(key, expires_ms).is_none() {
-            self.by_time.insert((expires_ms, key));
-            self.fresh.push(key);
+        let before_ms = self.used.insert(key, expires_ms);
+        if before_ms == Some(expires_ms) {
+            return;
         }
+        if let Some(before_ms) = before_ms {
+            self.by_time.remove(&(before_ms, key));
+        }
+        self.by_time.insert((expires_ms, key));
+        self.fresh.push(key);
     }
 
     /// Puts up to `max` of what has changed into `changes`; says whether there was anything.
@@ -76,7 +81,10 @@ impl Nonces {
         }
         while changes.count - before < max {
             let Some(key) = self.forgotten.pop() else { break };
-            changes.remove_nonce(&key);
+            // It may have been used again since.
+            if !self.used.contains_key(&key) {
+                changes.remove_nonce(&key);
+            }
         }
         changes.count > before
     }

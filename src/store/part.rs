@@ -78,7 +78,13 @@ pub(super) struct Parts {
     parts: HashMap<ConversationId, Part, RandomState>,
     /// Forgotten, but still in the state.
     forgotten: Vec<ConversationId>,
+    /// Those longest silent, the first to go last, as of when they were looked for: one that has
+    /// another last message by now is not silent.
+    silent: Vec<(MessageId, ConversationId)>,
 }
+
+/// Conversations longest silent that are looked for at once.
+const SILENT_MAX: usize = 64;
 
 impl Parts {
     pub(super) fn get(&self, conversation: &ConversationId) -> Option<&Part> {
@@ -107,17 +113,32 @@ impl Parts {
     ) -> &mut Part {
         if self.parts.len() >= CONVERSATIONS_PER_PEER_MAX && !self.parts.contains_key(&conversation)
         {
-            let silent = self.parts.iter().filter(|(_, part)| part.since == MessageId::NONE);
-            if let Some((oldest, _)) = silent.min_by_key(|(_, part)| part.last) {
-                let oldest = *oldest;
-                self.parts.remove(&oldest);
-                self.forgotten.push(oldest);
-            }
+            self.forget_silent();
         }
         let new = || Part { others: others(), ..Part::default() };
         let part = self.parts.entry(conversation).or_insert_with(new);
         part.dirty = true;
         part
+    }
+
+    /// Forgets the conversation longest silent.
+    fn forget_silent(&mut self) {
+        loop {
+            if self.silent.is_empty() {
+                let is_silent = |part: &Part| part.since == MessageId::NONE;
+                let silent = self.parts.iter().filter(|(_, part)| is_silent(part));
+                self.silent.extend(silent.map(|(conversation, part)| (part.last, *conversation)));
+                self.silent.sort_unstable_by(|one, other| other.cmp(one));
+                self.silent.drain(..self.silent.len().saturating_sub(SILENT_MAX));
+            }
+            let Some((last, conversation)) = self.silent.pop() else { return };
+            let part = self.parts.get(&conversation);
+            if part.is_some_and(|part| part.last == last && part.since == MessageId::NONE) {
+                self.parts.remove(&conversation);
+                self.forgotten.push(conversation);
+                return;
+            }
+        }
     }
 
     /// A message has come for `me`, or was sent by it.
@@ -151,6 +172,8 @@ impl Parts {
             part.since = MessageId::NONE;
             part.read.sequence = part.sequence;
             part.dirty = true;
+            // It may be silent for longer than those.
+            self.silent.clear();
         }
     }
 

@@ -118,13 +118,15 @@ pub(super) struct RowRef {
 }
 
 /// What an Open finds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Found {
     pub(super) cursor: MessageId,
     pub(super) next_number: u64,
     pub(super) waiting: usize,
     pub(super) loss: Loss,
     pub(super) replaced: Option<SessionId>,
+    /// The receipts due for what the app says it has had.
+    pub(super) receipts: Vec<Asked>,
 }
 
 impl Waiting {
@@ -190,11 +192,12 @@ impl Peer {
         if self.run >= run {
             return;
         }
-        self.run = run;
         if self.has_session() {
             self.away_at_ms = started_ms + rules.away_after_ms;
-            self.ended_run = run;
+            // Nobody may have asked for the peer in the runs since.
+            self.ended_run = self.run + 1;
         }
+        self.run = run;
         for device in &mut self.devices {
             if device.session.take().is_some() {
                 device.seen_ms = started_ms;
@@ -353,7 +356,8 @@ impl Peer {
         self.release(at_ms, rules);
         let waiting = self.waiting.iter().rev().take_while(|waiting| waiting.id > cursor);
         let waiting = waiting.filter(|waiting| waiting.is_wanted(at_ms)).count();
-        Found { cursor, next_number, waiting, loss, replaced }
+        let receipts = self.receipts.take(opening.cursor, at_ms);
+        Found { cursor, next_number, waiting, loss, replaced, receipts }
     }
 
     /// Adds a device, for which the one not seen for longest may have to go: one that has a

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::{ConversationId, PeerId};
+use crate::limits::DEVICES_PER_PEER_MAX;
+use crate::store::entry::Message;
 use crate::store::image::{pack_peer, unpack_peer};
 
 const AWAY_AFTER_MS: i64 = 60_000;
@@ -13,13 +15,14 @@ const RULES: Rules = Rules {
     window_age_ms: 7 * DAY_MS,
     away_after_ms: AWAY_AFTER_MS,
     inbox_max: 10_000,
+    devices_max: DEVICES_PER_PEER_MAX,
 };
 /// When the tests begin.
 const T0: i64 = 1_000 * DAY_MS;
 
-fn message(id: i64, at_ms: i64, expires_ms: i64) -> Arc<Message> {
+fn message(id: i64, at_ms: i64, expires_ms: i64) -> Item {
     let (from, to) = (PeerId::new("alice").unwrap(), PeerId::new("bob").unwrap());
-    Arc::new(Message {
+    let message = Message {
         id: MessageId(id),
         sequence: 1,
         at_ms,
@@ -30,7 +33,8 @@ fn message(id: i64, at_ms: i64, expires_ms: i64) -> Arc<Message> {
         receipt: false,
         client_msg_no: Default::default(),
         body: Default::default(),
-    })
+    };
+    Item::Message(message.into())
 }
 
 fn device(name: &str) -> DeviceId {

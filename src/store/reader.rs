@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use crate::chain::Chain;
 use crate::id::{MessageId, PeerId};
 use crate::store::catalog::{Catalog, HistoryOf};
 use crate::store::entry::{Entry, Item, Message, Past, Placed};
@@ -59,7 +60,14 @@ impl Reader {
 
     /// What many inboxes share, from the log.
     fn shared(&self, id: MessageId) -> Result<Option<Item>, DatabaseError> {
-        let Some(Placed { at_ms, entry, .. }) = self.catalog.entry(id)? else { return Ok(None) };
+        let found = match self.catalog.entry(id) {
+            Err(error @ DatabaseError::Value { .. }) => {
+                tracing::error!(%id, error = %Chain(&error), "what inboxes share is damaged");
+                None
+            }
+            found => found?,
+        };
+        let Some(Placed { at_ms, entry, .. }) = found else { return Ok(None) };
         Ok(match entry {
             Entry::Message { message, .. } => Some(Item::Message(message)),
             Entry::Recalled(recall) => Some(Item::Notice(recall.notice(id, at_ms).into())),

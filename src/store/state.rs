@@ -157,6 +157,12 @@ impl State {
         Ok(Some(peer))
     }
 
+    /// A peer without what it takes part in; `None` also if it cannot be read.
+    pub(super) fn peer_alone(&self, id: &PeerId) -> Result<Option<Peer>, DatabaseError> {
+        let Some(bytes) = self.database.read(&peer_key(id))? else { return Ok(None) };
+        Ok(unpack_peer(&bytes).ok())
+    }
+
     pub(super) fn group(&self, id: GroupId) -> Result<Option<Group>, DatabaseError> {
         self.unpacked(&group_key(id), |bytes| unpack_group(id, bytes))
     }
