@@ -1,4 +1,4 @@
-//! The command line: `tidings serve`, `listen`, `send`, `demo` and `check-config`.
+//! The command line: `tidings serve`, `chat`, `listen`, `send`, `demo` and `check-config`.
 //!
 //! # Invariants
 //!

@@ -5,18 +5,24 @@
 //! * A device keeps its id over runs. Listening and sending are devices of their own, so that a
 //!   send does not replace a session that listens.
 
+use std::convert::Infallible;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use tidings::client::{Client, ConnectOptions, DeviceFile, Fingerprint, OpenOptions, Trust};
+use tidings::client::{
+    Client, ConnectOptions, DeviceFile, Fingerprint, Incoming, KeySigner, OpenOptions, Session,
+    Trust,
+};
 use tidings::id::{DeviceFlag, PeerId};
 use tidings::net::CERTIFICATE_FILE;
 
-use super::Failure;
+use super::{Failure, words};
 
 /// Which server, and why to trust it.
 #[derive(Args, Debug)]
@@ -35,12 +41,59 @@ pub(super) struct ServerArgs {
     /// Data folder of a server on this machine.
     #[arg(long, value_name = "FOLDER", default_value = "./tidings-data", env = "TIDINGS_DATA")]
     data: PathBuf,
+    /// App that the server must serve; whichever it serves if not given.
+    #[arg(long, value_name = "ID", env = "TIDINGS_APP_ID")]
+    app: Option<String>,
+    /// The app's signing key, for a server that wants signatures. Others can read a command line;
+    /// better set the variable.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "TIDINGS_SIGNING_KEY",
+        hide_env_values = true,
+        requires = "app"
+    )]
+    signing_key: Option<SigningKey>,
+}
+
+/// A key that is not shown.
+#[derive(Clone)]
+struct SigningKey(String);
+
+impl FromStr for SigningKey {
+    type Err = Infallible;
+
+    fn from_str(key: &str) -> Result<Self, Infallible> {
+        Ok(Self(key.to_owned()))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey")
+    }
 }
 
 impl ServerArgs {
-    /// Connects.
-    pub(super) async fn connect(&self) -> Result<Client, Failure> {
+    /// Whether what the server must allow is signed.
+    pub(super) fn signs(&self) -> bool {
+        self.signing_key.is_some()
+    }
+
+    /// Connects and opens a session.
+    pub(super) async fn open(
+        &self,
+        options: OpenOptions,
+    ) -> Result<(Client, Session, Incoming), Failure> {
+        let client = self.connect().await?;
+        let opened = client.open(options).await;
+        let (session, incoming) = opened.map_err(|error| words::open_failed(&error))?;
+        Ok((client, session, incoming))
+    }
+
+    async fn connect(&self) -> Result<Client, Failure> {
         let options = ConnectOptions::new(&self.server).trust(self.trust()?);
+        let options = options.app(self.app.as_deref().unwrap_or_default());
         let client = concat!("tidings-cli/", env!("CARGO_PKG_VERSION"));
         let connected = Client::connect(options.client(client)).await;
         connected.map_err(|error| {
@@ -87,6 +140,10 @@ impl ServerArgs {
         let options = match state {
             Some(state) => options.device(state.device).resume(state.cursor),
             None => options,
+        };
+        let options = match (&self.app, &self.signing_key) {
+            (Some(app), Some(key)) => options.signer(KeySigner::new(app, key.0.as_bytes())),
+            _ => options,
         };
         Ok((options, file))
     }

@@ -1,25 +1,38 @@
-//! `tidings listen`: prints what a peer is sent.
+//! `tidings listen`: prints what a peer is sent, who comes and goes, what happens in its groups.
 //!
 //! # Invariants
 //!
 //! * A message is acknowledged after it was printed, and the cursor is kept when no further one
 //!   waits to be printed.
+//! * What the server tells goes to the standard output; how the session does, to the standard
+//!   error.
 
 use std::io::Write;
 
 use clap::Args;
 
-use tidings::client::{Event, Incoming, Message, Opening, Pause, Session};
-use tidings::id::PeerId;
+use tidings::client::{Event, Incoming, Message, Opening, Pause, RequestError, Session};
+use tidings::id::{ConversationId, PeerId};
 
 use super::connected::ServerArgs;
+use super::places::Places;
 use super::signals::Signals;
+use super::words::{self, printable};
 use super::{Exit, Failure, Outcome};
+
+/// Conversations asked for at once.
+const PAGE: usize = 40;
 
 #[derive(Args, Debug)]
 pub(super) struct ListenArgs {
     /// Who listens.
     peer: PeerId,
+    /// Tell when these peers go on or off line; give it again for more.
+    #[arg(long, value_name = "PEER,PEER...", value_delimiter = ',')]
+    watch: Vec<PeerId>,
+    /// Print the peer's groups, and what happens in them.
+    #[arg(long)]
+    groups: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -27,15 +40,16 @@ pub(super) struct ListenArgs {
 impl ListenArgs {
     pub(super) async fn run(self) -> Outcome {
         let mut signals = Signals::new()?;
-        let (options, file) = self.server.device(self.peer, "listen")?;
-        let opened = async {
-            let client = self.server.connect().await?;
-            Ok::<_, Failure>(client.open(options).await?)
-        };
-        let (session, mut incoming) = tokio::select! {
-            opened = opened => opened?,
+        let (options, file) = self.server.device(self.peer.clone(), "listen")?;
+        let options = options.watch(self.watch.clone());
+        let (_client, session, mut incoming) = tokio::select! {
+            opened = self.server.open(options) => opened?,
             () = signals.next() => return Ok(Exit::Done),
         };
+        let mut printer = Printer::new(&session, &self);
+        // Beside the events: an answer stands behind those that nobody has taken.
+        let mut listing = std::pin::pin!(list_groups(&session));
+        let mut listed = !self.groups;
         loop {
             let waiting = incoming.try_next();
             if waiting.is_none() {
@@ -52,10 +66,15 @@ impl ListenArgs {
                 // What was taken and not printed is not acknowledged, and comes again.
                 () = signals.next() => break end(&session, incoming).await,
                 event = next => event,
+                groups = &mut listing, if !listed => {
+                    listed = true;
+                    printer.print_groups(groups)?;
+                    continue;
+                }
             };
             match event {
-                Some(Event::Ended(refusal)) => return Err(refusal.into()),
-                Some(event) => print(&session, event)?,
+                Some(Event::Ended(refusal)) => return Err(words::refused(&refusal).into()),
+                Some(event) => printer.print(&event)?,
                 None => return Err("the session has ended".into()),
             }
         }
@@ -68,52 +87,120 @@ async fn end(session: &Session, incoming: Incoming) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn print(session: &Session, event: Event) -> std::io::Result<()> {
-    match event {
-        Event::Message(message) => print_message(&message)?,
-        Event::Opened(Opening { waiting, .. }) => {
-            let (peer, device) = (session.peer(), session.device());
-            eprintln!("{peer} listens on device {device}; {waiting} messages wait");
+/// The groups that the peer is a member of, each with how many of its messages are not read.
+async fn list_groups(session: &Session) -> Result<Vec<String>, RequestError> {
+    let mut groups = Vec::new();
+    let mut before = None;
+    loop {
+        let page = session.conversations(before, PAGE).await?;
+        before = page.conversations.last().map(|conversation| conversation.last);
+        for found in page.conversations.iter().filter(|found| found.member) {
+            if let ConversationId::Group(group) = found.conversation {
+                groups.push(format!("member of group {group}, {} unread", found.unread));
+            }
         }
-        Event::Dropped { count, .. } => {
-            eprintln!("{count} older messages were given up while {} was away", session.peer());
+        if !page.more {
+            return Ok(groups);
         }
-        Event::Paused(Pause::SentAway(reason)) => eprintln!("sent away: {reason}"),
-        Event::Paused(_) => eprintln!("the connection is lost; trying again"),
-        Event::Resumed(_) => eprintln!("the connection is back"),
-        // Later versions tell more.
-        _ => {}
     }
-    Ok(())
 }
 
-fn print_message(message: &Message) -> std::io::Result<()> {
-    let text = printable(&message.body);
-    let waited = if message.waited { " (waited)" } else { "" };
+/// Puts events into words on the standard output.
+struct Printer {
+    session: Session,
+    places: Places,
+    watches: bool,
+    groups: bool,
+}
+
+impl Printer {
+    fn new(session: &Session, args: &ListenArgs) -> Self {
+        Self {
+            session: session.clone(),
+            places: Places::new(args.peer.clone()),
+            watches: !args.watch.is_empty(),
+            groups: args.groups,
+        }
+    }
+
+    fn print(&mut self, event: &Event) -> std::io::Result<()> {
+        match event {
+            Event::Message(message) => {
+                self.places.learn_message(message);
+                line(&message_line(message))
+            }
+            Event::Opened(opening) => self.print_opening(opening),
+            Event::Dropped { count, .. } => {
+                let peer = self.places.own();
+                eprintln!("{count} older messages were given up while {peer} was away");
+                Ok(())
+            }
+            Event::Delivered(mark) => line(&words::delivered(&self.places, mark)),
+            Event::Read(mark) => line(&words::read(&self.places, mark)),
+            Event::Recalled(recalled) => line(&words::recalled(&self.places, recalled)),
+            Event::Online(peers) => line(&words::presence(peers, true)),
+            Event::Offline(peers) => line(&words::presence(peers, false)),
+            Event::Paused(pause) => {
+                eprintln!("{}", paused(pause));
+                Ok(())
+            }
+            Event::Resumed(_) => {
+                eprintln!("the connection is back");
+                Ok(())
+            }
+            event if self.groups => {
+                words::group_event(self.places.own(), event).map_or(Ok(()), |words| line(&words))
+            }
+            // Groups that nobody asked for, and what later versions tell.
+            _ => Ok(()),
+        }
+    }
+
+    fn print_opening(&self, opening: &Opening) -> std::io::Result<()> {
+        let (peer, device) = (self.places.own(), self.session.device());
+        eprintln!("{peer} listens on device {device}; {}", words::waiting(opening.waiting));
+        if !self.watches {
+            return Ok(());
+        }
+        match opening.online.as_slice() {
+            [] => line("nobody who is watched is online"),
+            online => line(&words::presence(online, true)),
+        }
+    }
+
+    fn print_groups(&self, groups: Result<Vec<String>, RequestError>) -> Result<(), Failure> {
+        match groups {
+            Ok(groups) if groups.is_empty() => line("member of no group")?,
+            Ok(groups) => groups.iter().try_for_each(|group| line(group))?,
+            Err(error) => {
+                eprintln!("cannot list the groups: {}", words::request_failed(&error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why there is no connection at the moment.
+pub(super) fn paused(pause: &Pause) -> String {
+    match pause {
+        Pause::SentAway(reason) => format!("sent away: {reason}"),
+        _ => "the connection is lost; trying again".into(),
+    }
+}
+
+fn line(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}: {text}{waited}", message.from)?;
+    writeln!(out, "{text}")?;
     out.flush()
 }
 
-/// The body as text that can do nothing to a terminal.
-fn printable(body: &[u8]) -> String {
-    let mut text = String::with_capacity(body.len());
-    for c in String::from_utf8_lossy(body).chars() {
-        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_can_do_nothing_to_a_terminal() {
-        assert_eq!(
-            printable("hello, 世界 \u{1b}[2J\n\u{9b}x".as_bytes()),
-            "hello, 世界 \\u{1b}[2J\\n\\u{9b}x"
-        );
-        assert_eq!(printable(b"\xffx"), "\u{fffd}x");
-    }
+fn message_line(message: &Message) -> String {
+    let (from, text) = (&message.from, printable(&message.body));
+    let place = match message.conversation {
+        ConversationId::Group(group) => format!(" in group {group}"),
+        ConversationId::Peers(_) => String::new(),
+    };
+    let waited = if message.waited { " (waited)" } else { "" };
+    let own = if message.own { " (from another device)" } else { "" };
+    format!("{from}{place}: {text}{waited}{own}")
 }

@@ -4,14 +4,17 @@
 //!
 //! * What a command is for goes to the standard output, everything else to the standard error.
 
+mod chat;
 mod configured;
 mod connected;
 mod demo;
 mod listen;
 mod logs;
+mod places;
 mod send;
 mod serve;
 mod signals;
+mod words;
 
 use std::error::Error;
 use std::fmt;
@@ -19,6 +22,7 @@ use std::fmt;
 use clap::{Parser, Subcommand};
 use tidings::chain::Chain;
 
+use chat::ChatArgs;
 use configured::ConfigArgs;
 use listen::ListenArgs;
 use send::SendArgs;
@@ -37,6 +41,8 @@ enum Command {
     /// Run a server. It needs no configuration.
     #[command(after_help = EXIT_CODES)]
     Serve(ServeArgs),
+    /// Chat as a peer: in a terminal, or line by line through pipes.
+    Chat(ChatArgs),
     /// Print what a peer is sent, until interrupted.
     Listen(ListenArgs),
     /// Send a message, and wait until it is on the server's disk.
@@ -100,6 +106,10 @@ impl Cli {
     pub(crate) fn run(self) -> Outcome {
         match self.command {
             Command::Serve(args) => args.run(),
+            Command::Chat(args) => {
+                logs::start("warn");
+                args.run()
+            }
             Command::Listen(args) => {
                 logs::start("warn");
                 block_on(args.run())
