@@ -51,6 +51,17 @@ impl Hub {
         self.submit(Some(caller), Request::Message(message)).await
     }
 
+    /// Whether sends of a session may act before it is open. They have to be recognised when they
+    /// come again, for which the log must know the device; and where only those may be sent to
+    /// who are watched, the session must be open to watch them.
+    pub async fn hears_early(&self, session: &Session) -> bool {
+        if self.options.watch_before_send && self.options.signatures == Signatures::Enforced {
+            return false;
+        }
+        let devices = self.store.devices(session.peer()).await.unwrap_or_default();
+        devices.iter().any(|known| known.device == *session.device())
+    }
+
     /// The conversation of a send, and its recipients, each once; a group's members are the
     /// store's to know.
     fn addressed(

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use quinn::Connection;
+use tokio::sync::SetOnce;
 
 use crate::hub::{Datagrams, Session};
 use crate::limits::OPEN_TIMEOUT;
@@ -20,16 +21,25 @@ use crate::wire::{ClientFrame, Decoder, datagram_stream, put_datagram_stream};
 /// The sessions of a connection, by stream; `None` while one opens.
 pub(super) type Sessions = Arc<Mutex<HashMap<u64, Option<Arc<Session>>>>>;
 
+/// Whether the handshake of a connection was confirmed; unknown until it is over.
+pub(super) type Handshake = Arc<SetOnce<bool>>;
+
 /// Serves a connection until it is over.
-pub(super) async fn serve(connection: Connection, shared: &Arc<Shared>) {
+pub(super) async fn serve(connection: Connection, shared: &Arc<Shared>, handshake: &Handshake) {
     let sessions = Sessions::default();
-    let first = tokio::time::timeout(OPEN_TIMEOUT, connection.accept_bi()).await;
-    let Ok(first) = first else {
-        return connection.close(code(Reason::OpenTimeout), b"no session was opened");
+    let too_late = async {
+        handshake.wait().await;
+        tokio::time::sleep(OPEN_TIMEOUT).await;
     };
-    let mut next = first;
+    let mut next = tokio::select! {
+        first = connection.accept_bi() => first,
+        () = too_late => {
+            return connection.close(code(Reason::OpenTimeout), b"no session was opened");
+        }
+    };
     while let Ok((send, recv)) = next {
-        let stream = session::Stream { connection: connection.clone(), send, recv };
+        let (connection_too, handshake) = (connection.clone(), handshake.clone());
+        let stream = session::Stream { connection: connection_too, send, recv, handshake };
         shared.sessions.spawn(session::run(stream, shared.clone(), sessions.clone()));
         next = loop {
             tokio::select! {

@@ -4,11 +4,14 @@
 //!
 //! * Handshakes, connections and sessions are bounded; what is over a bound costs an attacker more
 //!   than the server.
+//! * What a client says before its handshake is confirmed may be a recording: only what is harmless
+//!   when repeated is acted on.
 //! * A session is one task: its reader and its writer run side by side, and a stuck write never
 //!   stops reading.
 
 mod connection;
 mod session;
+mod tickets;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -17,11 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
-use quinn::{Incoming, VarInt};
+use quinn::{Connection, Incoming, VarInt, ZeroRttAccepted};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use connection::Handshake;
 pub use tls::{CERTIFICATE_FILE, CertificateFiles, TlsError};
 
 use crate::hub::Hub;
@@ -310,24 +314,47 @@ fn wait_for_handshake(incoming: Incoming, shared: &Arc<Shared>, address: IpAddr)
     });
 }
 
-/// Makes the handshake, whose permit is held, and serves the connection.
+/// Serves a connection, whose permit for a handshake is held. What the client says early is served
+/// while the handshake is under way.
 async fn connect(incoming: Incoming, shared: Arc<Shared>, address: IpAddr) {
-    let shaken = match incoming.accept() {
-        Ok(connecting) => tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await,
-        Err(error) => Ok(Err(error)),
+    let failed = |error| tracing::debug!(%address, %error, "no handshake");
+    // A server need not wait for the end of a handshake.
+    let begun = incoming.accept().map_err(failed).map(quinn::Connecting::into_0rtt);
+    let Ok(Ok((connection, shaken))) = begun else {
+        shared.handshakes.add_permits(1);
+        return;
     };
-    shared.handshakes.add_permits(1);
-    let connection = match shaken {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return tracing::debug!(%address, %error, "handshake failed"),
-        Err(_) => return tracing::debug!(%address, "handshake timed out"),
+    let handshake = Handshake::default();
+    let confirm = async {
+        let is_confirmed = confirm(&connection, shaken, address).await;
+        shared.handshakes.add_permits(1);
+        if is_confirmed {
+            *shared.addresses.entry(address).or_insert(0) += 1;
+            shared.metrics.connections.inc();
+        }
+        let _ = handshake.set(is_confirmed);
+        is_confirmed
     };
-    *shared.addresses.entry(address).or_insert(0) += 1;
-    shared.metrics.connections.inc();
-    connection::serve(connection, &shared).await;
-    shared.metrics.connections.dec();
-    shared.addresses.remove_if_mut(&address, |_, count| {
-        *count -= 1;
-        *count == 0
-    });
+    let serve = connection::serve(connection.clone(), &shared, &handshake);
+    let (is_counted, ()) = tokio::join!(confirm, serve);
+    if is_counted {
+        shared.metrics.connections.dec();
+        shared.addresses.remove_if_mut(&address, |_, count| {
+            *count -= 1;
+            *count == 0
+        });
+    }
+}
+
+/// Waits for the end of a handshake, in time; says whether it was confirmed.
+async fn confirm(connection: &Connection, shaken: ZeroRttAccepted, address: IpAddr) -> bool {
+    let in_time = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaken).await.is_ok();
+    if !in_time {
+        connection.close(code(Reason::OpenTimeout), b"the handshake took too long");
+    }
+    match connection.close_reason() {
+        Some(error) => tracing::debug!(%address, %error, in_time, "handshake failed"),
+        None => return true,
+    }
+    false
 }

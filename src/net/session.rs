@@ -4,18 +4,22 @@
 //!
 //! * The first frame is Open, in time.
 //! * Bytes from the network never panic: what is no frame ends the session with its reason.
+//! * Until the handshake is confirmed the session is not open: nobody is replaced, nobody is online.
 //! * The reader may be dropped at any point; the writer ends by itself or is cut.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt, WriteError};
 
-use crate::hub::{Flow, Hub, Next, Session};
+use crate::hub::{Flow, Hub, Next, Prepared, Session};
 use crate::limits::{FRAME_BYTES_MAX, OPEN_TIMEOUT, SESSIONS_PER_CONNECTION_MAX};
-use crate::net::connection::{SessionDatagrams, Sessions};
+use crate::net::connection::{Handshake, SessionDatagrams, Sessions};
 use crate::net::{CLOSE_TIMEOUT, Shared, code};
 use crate::reason::Reason;
-use crate::wire::{ClientFrame, DecodeError, Decoder, Error, Open, ServerFrame, request_of};
+use crate::wire::{
+    ClientFrame, DecodeError, Decoder, Error, Open, RawFrame, Send, ServerFrame, request_of,
+};
 
 /// Bytes taken from the stream at once, so that one session does not hold up the others.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -25,6 +29,7 @@ pub(super) struct Stream {
     pub(super) connection: Connection,
     pub(super) send: SendStream,
     pub(super) recv: RecvStream,
+    pub(super) handshake: Handshake,
 }
 
 /// Why reading has ended.
@@ -43,27 +48,23 @@ enum Ended {
 
 /// Serves a session until it is over.
 pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions) {
-    let Stream { connection, mut send, recv } = stream;
+    let Stream { connection, mut send, recv, handshake } = stream;
     let id = u64::from(VarInt::from(send.id()));
-    let mut input = Input { recv, decoder: Decoder::new(FRAME_BYTES_MAX) };
+    let mut input = Input { recv, decoder: Decoder::new(FRAME_BYTES_MAX), held: None };
     if !take_place(&sessions, id) {
         shared.metrics.refuse(Reason::TooManySessions);
         return turn_away(send, input.recv, Reason::TooManySessions).await;
     }
-    let opened = match input.open().await {
+    let prepared = match input.open().await {
         Ok(open) => {
             let connection = connection.clone();
             let datagrams = Box::new(SessionDatagrams { connection, stream: id });
-            // Not to be dropped half way: once submitted, a session is open.
-            match shared.hub.prepare(open, datagrams).await {
-                Ok(prepared) => shared.hub.open_session(prepared).await,
-                Err(reason) => Err(reason),
-            }
+            shared.hub.prepare(open, datagrams).await
         }
         Err(reason) => Err(reason),
     };
-    let session = match opened {
-        Ok(session) => session,
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
         Err(reason) => {
             shared.metrics.refuse(reason);
             sessions.lock().remove(&id);
@@ -74,8 +75,9 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
             return;
         }
     };
-    sessions.lock().insert(id, Some(session.clone()));
-    let end = serve(&mut input, &mut send, &session, &shared).await;
+    let session = prepared.session().clone();
+    let place = Place { sessions: &sessions, stream: id };
+    let end = serve(&mut input, &mut send, prepared, &place, &handshake, &shared).await;
     // Before the client hears of the end: it may open the next one then.
     sessions.lock().remove(&id);
     match end {
@@ -88,7 +90,9 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
             let _ = send.reset(code(reason));
         }
     }
-    shared.hub.end_session(&session).await;
+    if session.id().is_some() {
+        shared.hub.end_session(&session).await;
+    }
     if end.is_ok() {
         // The session is over, but a drain has to wait until the client has the last of it. One
         // that ended by itself may have lost its client, which a drain must not wait for.
@@ -96,6 +100,12 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
         let patience = if is_drained { shared.write_timeout } else { CLOSE_TIMEOUT };
         let _ = tokio::time::timeout(patience, send.stopped()).await;
     }
+}
+
+/// The place of a session among those of its connection.
+struct Place<'a> {
+    sessions: &'a Sessions,
+    stream: u64,
 }
 
 /// Takes the place of one of the sessions that a connection may have.
@@ -108,18 +118,41 @@ fn take_place(sessions: &Sessions, stream: u64) -> bool {
     has_place
 }
 
-/// Reads and writes until the writer has written the last.
+/// Opens the session, and reads and writes until the writer has written the last.
 async fn serve(
     input: &mut Input,
     send: &mut SendStream,
-    session: &Arc<Session>,
+    prepared: Prepared,
+    place: &Place<'_>,
+    handshake: &Handshake,
     shared: &Shared,
 ) -> Result<(), Reason> {
-    let reader = input.read(session, shared);
-    let writer = write(send, session, shared);
-    tokio::pin!(reader, writer);
+    let session = prepared.session().clone();
+    let writer = write(send, &session, shared);
+    tokio::pin!(writer);
+    let is_early = input.recv.is_0rtt() && !handshake.initialized();
+    let open = async {
+        if is_early {
+            input.read_early(&session, shared, handshake).await?;
+        }
+        shared.hub.open_session(prepared).await.map_err(Ended::Refused)
+    };
+    let (opened, written) = beside(open, writer.as_mut(), is_early).await;
+    let reader = async {
+        if let Err(ended) = opened {
+            if let Ended::Refused(reason) = ended {
+                shared.metrics.refuse(reason);
+            }
+            return ended;
+        }
+        place.sessions.lock().insert(place.stream, Some(session.clone()));
+        input.read(&session, shared).await
+    };
+    if let Some(written) = written {
+        return written;
+    }
     tokio::select! {
-        ended = &mut reader => {
+        ended = reader => {
             match ended {
                 // Nobody reads what would be written.
                 Ended::Lost => return Err(Reason::Normal),
@@ -129,6 +162,23 @@ async fn serve(
             writer.await
         }
         written = &mut writer => written,
+    }
+}
+
+/// Opens a session, which is not to be dropped half way: once submitted, it is open. Answers to
+/// what was said early are written meanwhile; the second result is there if that has ended.
+async fn beside<O, W>(
+    open: impl Future<Output = O>,
+    mut writer: Pin<&mut impl Future<Output = W>>,
+    is_early: bool,
+) -> (O, Option<W>) {
+    let mut written = None;
+    tokio::pin!(open);
+    loop {
+        tokio::select! {
+            opened = &mut open => return (opened, written),
+            end = &mut writer, if is_early && written.is_none() => written = Some(end),
+        }
     }
 }
 
@@ -181,6 +231,8 @@ async fn turn_away(mut send: SendStream, mut recv: RecvStream, reason: Reason) {
 struct Input {
     recv: RecvStream,
     decoder: Decoder,
+    /// What came early and has to wait for the end of the handshake.
+    held: Option<RawFrame>,
 }
 
 impl Input {
@@ -204,6 +256,46 @@ impl Input {
             match self.recv.read_chunk(READ_BYTES_MAX, true).await {
                 Ok(Some(chunk)) => self.decoder.push(chunk.bytes),
                 Ok(None) | Err(_) => return Err(Reason::NotOpen),
+            }
+        }
+    }
+
+    /// Deals with the sends of early data until the handshake is confirmed. They may be a
+    /// recording, and then are repeats of what is stored. Whatever else has come waits, and what
+    /// is behind it.
+    async fn read_early(
+        &mut self,
+        session: &Arc<Session>,
+        shared: &Shared,
+        handshake: &Handshake,
+    ) -> Result<(), Ended> {
+        let confirmed = async { if *handshake.wait().await { Ok(()) } else { Err(Ended::Lost) } };
+        tokio::pin!(confirmed);
+        if !shared.hub.hears_early(session).await {
+            return confirmed.await;
+        }
+        loop {
+            while let Some(raw) = self.decoder.next_frame().map_err(|e| Ended::Refused(e.reason))? {
+                match ClientFrame::decode(raw.clone()) {
+                    Ok(send @ ClientFrame::Send(Send { transient: false, .. })) => {
+                        shared.hub.handle(session, send).await.map_err(Ended::Refused)?;
+                    }
+                    _ => {
+                        self.held = Some(raw);
+                        return confirmed.await;
+                    }
+                }
+            }
+            let read = tokio::select! {
+                confirmed = &mut confirmed => return confirmed,
+                read = self.recv.read_chunk(READ_BYTES_MAX, true) => read,
+                () = shared.quiesce.cancelled() => return Err(Ended::Quiesced),
+            };
+            match read {
+                Ok(Some(chunk)) => self.decoder.push(chunk.bytes),
+                // The client has said all; the next to read finds that again.
+                Ok(None) => return confirmed.await,
+                Err(_) => return Err(Ended::Lost),
             }
         }
     }
@@ -232,8 +324,15 @@ impl Input {
         }
     }
 
+    fn next_frame(&mut self) -> Result<Option<RawFrame>, DecodeError> {
+        match self.held.take() {
+            Some(held) => Ok(Some(held)),
+            None => self.decoder.next_frame(),
+        }
+    }
+
     async fn handle_all(&mut self, session: &Arc<Session>, hub: &Hub) -> Result<Flow, Reason> {
-        while let Some(raw) = self.decoder.next_frame().map_err(|error| error.reason)? {
+        while let Some(raw) = self.next_frame().map_err(|error| error.reason)? {
             let request = request_of(&raw);
             let flow = match ClientFrame::decode(raw) {
                 Ok(frame) => hub.handle(session, frame).await?,

@@ -17,7 +17,8 @@ use ring::hmac;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::limits::ALPN;
+use crate::limits::{ALPN, TICKETS_MAX, TICKETS_PER_CONNECTION};
+use crate::net::tickets::Tickets;
 
 /// The file in the folder of keys that holds the certificate made for development.
 pub const CERTIFICATE_FILE: &str = "certificate.pem";
@@ -112,9 +113,12 @@ fn server_crypto(
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
-    // Tickets that any later run can read would need keys of their own; a session that comes back
-    // after a restart makes a full handshake.
-    tls.ticketer = rustls::crypto::ring::Ticketer::new()?;
+    // Early data can be had only with tickets that are kept here: those that a client carries
+    // could be used twice.
+    tls.session_storage = Arc::new(Tickets::new(TICKETS_MAX));
+    tls.send_tls13_tickets = TICKETS_PER_CONNECTION;
+    // QUIC knows all or nothing; its windows bound what comes early.
+    tls.max_early_data_size = u32::MAX;
     Ok(QuicServerConfig::try_from(tls)?)
 }
 
