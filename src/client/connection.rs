@@ -15,6 +15,7 @@ use bytes::BytesMut;
 use parking_lot::Mutex;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{AckFrequencyConfig, ConnectionError, Endpoint, TransportConfig, VarInt};
+use rustls::client::Resumption;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -24,13 +25,14 @@ use crate::client::{ConnectError, ConnectOptions};
 use crate::limits::{
     APP_ID_BYTES_MAX, CLIENT_CONNECTION_WINDOW, CLIENT_DATAGRAM_BYTES_MAX, CLIENT_END_TIMEOUT,
     CLIENT_INITIAL_RTT, CLIENT_NAME_BYTES_MAX, CLIENT_QUIC_ACK_DELAY, CLIENT_QUIC_ACK_PACKETS,
-    CLIENT_SEND_WINDOW, CLIENT_STREAM_WINDOW, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE,
-    SESSIONS_PER_CONNECTION_MAX,
+    CLIENT_SEND_WINDOW, CLIENT_STREAM_WINDOW, CLIENT_TICKETS_MAX, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT,
+    KEEP_ALIVE, SESSIONS_PER_CONNECTION_MAX,
 };
 use crate::reason::Reason;
 use crate::wire;
 
-/// A connection that stands.
+/// A connection that stands, or is believed to: one that was made again with a ticket may be used
+/// before the server has answered.
 #[derive(Clone, Debug)]
 pub(super) struct Live {
     pub(super) connection: quinn::Connection,
@@ -42,6 +44,11 @@ pub(super) struct Live {
 type Routes = Arc<Mutex<Vec<(u64, Weak<Shared>)>>>;
 
 impl Live {
+    /// Whether anybody has answered on it.
+    pub(super) fn is_answered(&self) -> bool {
+        self.connection.handshake_data().is_some()
+    }
+
     /// Lets the datagrams of a stream reach its session, until the route is dropped.
     pub(super) fn route(&self, stream: u64, session: &Arc<Shared>) -> Route {
         self.routes.lock().push((stream, Arc::downgrade(session)));
@@ -103,6 +110,9 @@ pub(super) struct Link {
     /// Held by the one who makes the connection: whether one was tried before.
     making: tokio::sync::Mutex<bool>,
     backoff: Mutex<Backoff>,
+    /// Where a session was open last. The next try may speak to it before anybody has answered;
+    /// if that fails, the one after it looks first who answers, and at which address.
+    good: Mutex<Option<SocketAddr>>,
     /// Cuts the wait for the next try short.
     hurry: Notify,
     closed: CancellationToken,
@@ -140,6 +150,7 @@ impl Link {
             live: Mutex::default(),
             making: tokio::sync::Mutex::default(),
             backoff: Mutex::new(Backoff::new()),
+            good: Mutex::default(),
             hurry: Notify::new(),
             closed: CancellationToken::new(),
             sessions: Arc::new(Semaphore::new(SESSIONS_PER_CONNECTION_MAX as usize)),
@@ -194,8 +205,11 @@ impl Link {
         let addresses: Vec<SocketAddr> =
             found.unwrap_or_else(|late| Err(late.into())).map_err(resolve)?.collect();
         let mut failure = resolve(io::ErrorKind::NotFound.into());
-        for address in addresses {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.dial_address(address)).await {
+        let good = self.good.lock().take().filter(|good| addresses.contains(good));
+        let others = addresses.into_iter().filter(|address| Some(*address) != good);
+        for address in good.into_iter().chain(others) {
+            let dial = self.dial_address(address, Some(address) == good);
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, dial).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(error)) => failure = error,
                 Err(_) => failure = ConnectError::Unreachable(ConnectionError::TimedOut),
@@ -204,7 +218,13 @@ impl Link {
         Err(failure)
     }
 
-    async fn dial_address(&self, address: SocketAddr) -> Result<quinn::Connection, ConnectError> {
+    /// Connects to an address; if it may be `early` and there is a ticket, the connection is
+    /// returned before anybody has answered.
+    async fn dial_address(
+        &self,
+        address: SocketAddr,
+        early: bool,
+    ) -> Result<quinn::Connection, ConnectError> {
         let endpoint = self.endpoint(address)?;
         let connecting =
             match endpoint.connect_with(self.config.clone(), address, &self.server_name) {
@@ -216,7 +236,14 @@ impl Link {
                 }
                 Err(_) => return Err(ConnectError::BadAddress(address.to_string())),
             };
-        connecting.await.map_err(connect_error)
+        if !early {
+            return connecting.await.map_err(connect_error);
+        }
+        match connecting.into_0rtt() {
+            // Streams that the server does not take say so themselves.
+            Ok((connection, _accepted)) => Ok(connection),
+            Err(connecting) => connecting.await.map_err(connect_error),
+        }
     }
 
     /// The endpoint, on a socket that reaches `address`.
@@ -259,8 +286,10 @@ impl Link {
     }
 
     /// A session was opened: the next loss begins with a short wait again.
-    pub(super) fn proved(&self) {
+    pub(super) fn proved(&self, live: &Live) {
         self.backoff.lock().reset();
+        let address = live.connection.remote_address();
+        *self.good.lock() = Some((address.ip().to_canonical(), address.port()).into());
     }
 
     /// Gives a connection up that does not answer.
@@ -314,7 +343,10 @@ fn connect_error(error: ConnectionError) -> ConnectError {
 }
 
 fn client_config(options: &ConnectOptions) -> Result<quinn::ClientConfig, ConnectError> {
-    let tls = QuicClientConfig::try_from(options.trust.tls_config()?)
+    let mut tls = options.trust.tls_config()?;
+    tls.enable_early_data = options.early_data;
+    tls.resumption = Resumption::in_memory_sessions(CLIENT_TICKETS_MAX);
+    let tls = QuicClientConfig::try_from(tls)
         .map_err(|error| ConnectError::BadTrust(error.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
     config.transport_config(Arc::new(transport_config()));

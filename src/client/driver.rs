@@ -233,7 +233,6 @@ impl Driver {
         told: Told,
         signature: Option<Signature>,
     ) -> Result<Stream, Failure> {
-        let (mut send, mut recv) = live.connection.open_bi().await?;
         let (device, cursor) = self.shared.open_from();
         let open = Open {
             version: PROTOCOL_VERSION,
@@ -248,16 +247,28 @@ impl Driver {
             watch: told.watch.clone(),
             signature,
         };
-        let mut buffer = BytesMut::new();
-        ClientFrame::from(open).encode(&mut buffer);
-        // If the server refuses it, what it says is still to be read.
-        let _ = send.write_chunk(buffer.freeze()).await;
-        let mut decoder = Decoder::new(FRAME_BYTES_MAX);
-        let opened = await_opened(&self.shared, &mut send, &mut recv, &mut decoder).await?;
-        let stream = VarInt::from(send.id()).into_inner();
+        let mut frame = BytesMut::new();
+        ClientFrame::from(open).encode(&mut frame);
         let told = Told { cursor, ..told };
-        self.shared.opened(&opened, told, Some(live.route(stream, &self.shared)));
-        self.link.proved();
+        let stream = match self.say_open(live, frame.clone()).await {
+            // Nobody has heard it: the same again, now that the handshake is done.
+            Err(Failure::EarlyRefused) => self.say_open(live, frame).await?,
+            said => said?,
+        };
+        let route = live.route(VarInt::from(stream.send.id()).into_inner(), &self.shared);
+        self.shared.opened(&stream.opened, told, Some(route));
+        self.link.proved(live);
+        Ok(stream)
+    }
+
+    /// Begins a stream, says an Open on it, with sends if it is early, and waits for the answer.
+    async fn say_open(&self, live: &Live, mut frames: BytesMut) -> Result<Stream, Failure> {
+        let (mut send, mut recv) = live.connection.open_bi().await?;
+        self.shared.begin(recv.is_0rtt(), &mut frames);
+        // If the server refuses it, what it says is still to be read.
+        let _ = send.write_chunk(frames.freeze()).await;
+        let mut decoder = Decoder::new(FRAME_BYTES_MAX);
+        let opened = await_opened(&self.shared, live, &mut send, &mut recv, &mut decoder).await?;
         Ok(Stream { live: live.clone(), send, recv, decoder, opened })
     }
 }

@@ -32,6 +32,7 @@ pub struct ConnectOptions {
     pub(super) trust: Trust,
     pub(super) app: String,
     pub(super) client: String,
+    pub(super) early_data: bool,
 }
 
 impl ConnectOptions {
@@ -44,6 +45,7 @@ impl ConnectOptions {
             trust: Trust::System,
             app: String::new(),
             client: concat!("tidings-rust/", env!("CARGO_PKG_VERSION")).into(),
+            early_data: true,
         }
     }
 
@@ -68,6 +70,17 @@ impl ConnectOptions {
     /// The name and version by which people who look at the server see this client.
     pub fn client(mut self, name: impl Into<String>) -> Self {
         self.client = name.into();
+        self
+    }
+
+    /// Whether a connection that is made again speaks in its first packets (QUIC's 0-RTT), which
+    /// saves a round trip; it does if not given.
+    ///
+    /// Somebody on the way can record these packets and send them again, though he can neither
+    /// read nor change them. The server takes each ticket once, stores a send once, and opens no
+    /// session before it has heard the client itself.
+    pub fn early_data(mut self, wanted: bool) -> Self {
+        self.early_data = wanted;
         self
     }
 }

@@ -15,7 +15,10 @@ use tokio::time::Instant;
 use crate::client::state::{Answer, Closing, Pending, Shared, State};
 use crate::client::window::{GivenUp, request_of};
 use crate::client::{Cursor, Event, Outgoing, RequestError, SendError, Sent};
-use crate::limits::{CLIENT_CONTROL_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, CLIENT_WATCH_INTERVAL};
+use crate::limits::{
+    CLIENT_CONTROL_BYTES_MAX, CLIENT_EARLY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX,
+    CLIENT_WATCH_INTERVAL,
+};
 use crate::wire::{self, ClientFrame, Target};
 
 /// What the writer does next.
@@ -138,6 +141,16 @@ impl Shared {
         Some(unanswered)
     }
 
+    /// Begins a stream, whose Open is in `out`. One that is `early` gets the first sends with it:
+    /// their numbers are known if the session was open before.
+    pub(super) fn begin(&self, early: bool, out: &mut BytesMut) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.window.begin();
+        let enough = out.len() + CLIENT_EARLY_BYTES_MAX;
+        while early && out.len() < enough && state.put_send(now, out) {}
+    }
+
     /// Puts all there is to say into `out`.
     pub(super) fn compose(&self, out: &mut BytesMut) -> Work {
         let now = Instant::now();
@@ -152,15 +165,7 @@ impl Shared {
         }
         out.extend_from_slice(&state.control);
         state.control.clear();
-        while let Some(next) = state.window.next(now) {
-            state.counts.resends += u64::from(next.again);
-            if let ClientFrame::Send(frame) = &mut next.item.frame {
-                frame.request = request_of(next.number);
-                frame.number = next.number;
-                frame.answered = next.answered;
-            }
-            next.item.frame.encode(out);
-        }
+        while state.put_send(now, out) {}
         if state.closing == Closing::Wanted && state.window.all_written() {
             let request = state.request();
             state.closing = Closing::Written(request);
@@ -215,6 +220,19 @@ impl Shared {
 }
 
 impl State {
+    /// Puts the next send into `out`, if one may be written.
+    fn put_send(&mut self, now: Instant, out: &mut BytesMut) -> bool {
+        let Some(next) = self.window.next(now) else { return false };
+        self.counts.resends += u64::from(next.again);
+        if let ClientFrame::Send(frame) = &mut next.item.frame {
+            frame.request = request_of(next.number);
+            frame.number = next.number;
+            frame.answered = next.answered;
+        }
+        next.item.frame.encode(out);
+        true
+    }
+
     fn check(&self, message: &Outgoing) -> Result<(), SendError> {
         if let Target::Peers(peers) = &message.target {
             let (count, count_max) = (peers.len(), self.recipients_max);

@@ -16,7 +16,7 @@ use crate::client::inward::Taken;
 use crate::client::outward::Work;
 use crate::client::state::Shared;
 use crate::client::{ConnectError, OpenError, Pause, Refusal, SignError};
-use crate::limits::{CLIENT_END_TIMEOUT, CLIENT_WATCH_INTERVAL};
+use crate::limits::{CLIENT_END_TIMEOUT, CLIENT_WATCH_INTERVAL, HANDSHAKE_TIMEOUT};
 use crate::reason::Reason;
 use crate::wire::{DecodeError, Decoder, Opened, ServerFrame, Text};
 
@@ -39,6 +39,8 @@ pub(super) enum Failure {
     Lost,
     /// The server did not answer in time.
     Unanswered,
+    /// The server did not take what was said before the handshake was done.
+    EarlyRefused,
     /// The server ended the session.
     Refused(Refusal),
     /// There is no signature for the Open.
@@ -54,7 +56,8 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn pause(&self) -> Pause {
         match self {
-            Self::Connect(_) | Self::Lost | Self::Unsigned(_) | Self::Done => Pause::Lost,
+            Self::Connect(_) | Self::Unsigned(_) => Pause::Lost,
+            Self::Lost | Self::EarlyRefused | Self::Done => Pause::Lost,
             Self::Unanswered => Pause::Unanswered,
             Self::Refused(refusal) => Pause::Ended(refusal.clone()),
             Self::SentAway(reason, _) => Pause::SentAway(*reason),
@@ -70,7 +73,9 @@ impl Failure {
             Self::Unsigned(error) => error.into(),
             Self::Malformed(error) => error.into(),
             Self::SentAway(reason, _) => reason.into(),
-            Self::Lost | Self::Unanswered | Self::Done => return OpenError::TimedOut(None),
+            Self::Lost | Self::Unanswered | Self::EarlyRefused | Self::Done => {
+                return OpenError::TimedOut(None);
+            }
         };
         OpenError::TimedOut(Some(source))
     }
@@ -100,6 +105,7 @@ impl From<ReadError> for Failure {
         match error {
             ReadError::ConnectionLost(error) => error.into(),
             ReadError::Reset(code) => Self::closed_with(code),
+            ReadError::ZeroRttRejected => Self::EarlyRefused,
             _ => Self::Lost,
         }
     }
@@ -111,42 +117,59 @@ impl From<DecodeError> for Failure {
     }
 }
 
-/// Waits for the answer to Open.
+/// Waits for the answer to Open, and on a connection that is early first for any answer.
 pub(super) async fn await_opened(
     shared: &Shared,
+    live: &Live,
     send: &mut SendStream,
     recv: &mut RecvStream,
     decoder: &mut Decoder,
 ) -> Result<Opened, Failure> {
-    let mut opened = std::pin::pin!(read_opened(recv, decoder));
+    let begun = Instant::now();
+    let mut opened = std::pin::pin!(read_opened(shared, recv, decoder));
     loop {
         if let Ok(opened) = tokio::time::timeout(CLIENT_WATCH_INTERVAL, &mut opened).await {
             return opened;
         }
-        // If it fails, the reader finds out why.
-        let _ = send.write_chunk(shared.poke()).await;
+        if live.is_answered() {
+            // If it fails, the reader finds out why.
+            let _ = send.write_chunk(shared.poke()).await;
+        } else if begun.elapsed() >= HANDSHAKE_TIMEOUT {
+            return Err(Failure::Unanswered);
+        }
     }
 }
 
-/// Reads the answer to Open.
-async fn read_opened(recv: &mut RecvStream, decoder: &mut Decoder) -> Result<Opened, Failure> {
-    let frame = loop {
-        if let Some(frame) = next_frame(decoder)? {
-            break frame;
+/// Reads the answer to Open. Answers to sends that were written with it may come before.
+async fn read_opened(
+    shared: &Shared,
+    recv: &mut RecvStream,
+    decoder: &mut Decoder,
+) -> Result<Opened, Failure> {
+    loop {
+        match next_frame(decoder)? {
+            Some(ServerFrame::Opened(opened)) => return Ok(opened),
+            Some(ServerFrame::Error(error)) if error.request == 0 => {
+                return Err(Failure::Refused(error.into()));
+            }
+            Some(ServerFrame::GoAway(frame)) => {
+                let wait = Duration::from_millis(frame.wait_ms);
+                return Err(Failure::SentAway(frame.reason, Instant::now() + wait));
+            }
+            Some(answer @ (ServerFrame::Sent(_) | ServerFrame::Error(_))) => {
+                if let Taken::Queued | Taken::QueuedFull = shared.take(answer) {
+                    shared.wake_app();
+                }
+            }
+            Some(_) => {
+                let detail = "a session begins with Opened";
+                return Err(DecodeError::new(Reason::NotOpen, detail).into());
+            }
+            None => match recv.read_chunk(usize::MAX, true).await? {
+                Some(chunk) => decoder.push(chunk.bytes),
+                None => return Err(Failure::Lost),
+            },
         }
-        match recv.read_chunk(usize::MAX, true).await? {
-            Some(chunk) => decoder.push(chunk.bytes),
-            None => return Err(Failure::Lost),
-        }
-    };
-    match frame {
-        ServerFrame::Opened(opened) => Ok(opened),
-        ServerFrame::Error(error) => Err(Failure::Refused(error.into())),
-        ServerFrame::GoAway(frame) => {
-            let wait = Duration::from_millis(frame.wait_ms);
-            Err(Failure::SentAway(frame.reason, Instant::now() + wait))
-        }
-        _ => Err(DecodeError::new(Reason::NotOpen, "a session begins with Opened").into()),
     }
 }
 

@@ -80,13 +80,18 @@ impl<T> Window<T> {
         self.written == self.entries.len()
     }
 
-    /// Begins a new stream. The server expects `next_number` next, and at most `written_max`
-    /// sends without an answer.
+    /// Begins a new stream, on which nothing has been written.
+    pub(super) fn begin(&mut self) {
+        self.written = 0;
+    }
+
+    /// The stream is open: the server expects `next_number` next, and at most `written_max` sends
+    /// without an answer.
     pub(super) fn opened(&mut self, next_number: u64, written_max: usize) {
-        // A server that knows less than we do has lost the instance; numbers never fall.
+        // A server that knows less than we do has lost the instance, or has not yet had what was
+        // written early; numbers never fall.
         self.next_number = self.next_number.max(next_number);
         self.written_max = written_max;
-        self.written = 0;
     }
 
     pub(super) fn push(&mut self, item: T, queued: Instant) {
@@ -201,6 +206,7 @@ mod tests {
         written(&mut window);
         assert_eq!(window.answer(2), Some("b"));
         push(&mut window, &["e"]);
+        window.begin();
         window.opened(3, 8);
         assert_eq!(written(&mut window), [(1, 1, "a"), (3, 1, "c"), (4, 1, "d"), (5, 1, "e")]);
     }
@@ -211,6 +217,7 @@ mod tests {
         push(&mut window, &["a"]);
         assert!(!window.next(Instant::now()).unwrap().again);
         push(&mut window, &["b"]);
+        window.begin();
         window.opened(2, 8);
         assert!(window.next(Instant::now()).unwrap().again);
         assert!(!window.next(Instant::now()).unwrap().again);
@@ -242,6 +249,7 @@ mod tests {
         push(&mut window, &["a", "b"]);
         written(&mut window);
         window.answer(1);
+        window.begin();
         window.opened(1, 8);
         push(&mut window, &["c"]);
         assert_eq!(written(&mut window), [(2, 2, "b"), (3, 2, "c")]);
@@ -252,11 +260,26 @@ mod tests {
         let mut window = opened();
         push(&mut window, &["a"]);
         written(&mut window);
+        window.begin();
         window.opened(9, 8);
         push(&mut window, &["b"]);
         assert_eq!(written(&mut window), [(1, 1, "a"), (9, 1, "b")]);
         assert_eq!(window.answer(9), Some("b"));
         assert_eq!(window.answer(1), Some("a"));
+    }
+
+    #[test]
+    fn what_was_written_before_the_stream_was_open_is_not_written_again() {
+        let mut window = opened();
+        push(&mut window, &["a", "b"]);
+        written(&mut window);
+        window.begin();
+        let early = |next: Next<'_, &'static str>| (next.number, *next.item);
+        assert_eq!(window.next(Instant::now()).map(early), Some((1, "a")));
+        assert_eq!(window.answer(1), Some("a"), "an answer may come before the stream is open");
+        window.opened(2, 8);
+        push(&mut window, &["c"]);
+        assert_eq!(written(&mut window), [(2, 2, "b"), (3, 2, "c")]);
     }
 
     #[test]
@@ -305,6 +328,7 @@ mod tests {
         written(&mut window);
         tokio::time::advance(Duration::from_secs(3)).await;
         assert_eq!(window.unanswered_since(), Some(start));
+        window.begin();
         window.opened(1, 8);
         assert_eq!(window.unanswered_since(), None);
         written(&mut window);
