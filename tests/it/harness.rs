@@ -174,11 +174,34 @@ impl Default for Manner {
     }
 }
 
+impl Manner {
+    /// The settings of such a client. Its tickets are kept with them.
+    pub(crate) fn config(self, certificate: &std::path::Path) -> quinn::ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![self.alpn];
+        tls.enable_early_data = true;
+        let mut config =
+            quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        let mut transport = quinn::TransportConfig::default();
+        transport.stream_receive_window(VarInt::from_u32(self.stream_window));
+        config.transport_config(Arc::new(transport));
+        config
+    }
+}
+
 /// A QUIC connection.
 #[derive(Clone)]
 pub(crate) struct Raw {
     pub(crate) connection: Connection,
-    _endpoint: quinn::Endpoint,
+    /// Alive as long as its connection.
+    pub(crate) _endpoint: quinn::Endpoint,
 }
 
 impl Raw {
@@ -191,21 +214,8 @@ impl Raw {
         certificate: &std::path::Path,
         manner: Manner,
     ) -> Result<Self, ConnectionError> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![manner.alpn];
-        let mut config =
-            quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-        let mut transport = quinn::TransportConfig::default();
-        transport.stream_receive_window(VarInt::from_u32(manner.stream_window));
-        config.transport_config(Arc::new(transport));
         let endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let config = manner.config(certificate);
         let connecting = endpoint.connect_with(config, address, "localhost").unwrap();
         let connection = soon("a handshake", connecting).await?;
         Ok(Self { connection, _endpoint: endpoint })
