@@ -9,7 +9,7 @@
 //! * One commit wakes each writer once, however much it brings.
 //! * A message is encoded once for all its recipients.
 //!
-//! Lock order: that of [`presence`]; an outbox's lock is the last. None is held while anything is
+//! Lock order: that of `presence.rs`; an outbox's lock is the last. None is held while anything is
 //! awaited.
 
 mod dispatch;

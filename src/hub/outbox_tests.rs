@@ -1,7 +1,9 @@
 //! What the outbox promises to senders that must not wait and to a reader that may be slow.
 
 use super::*;
-use crate::limits::FEED_MESSAGES_MAX;
+use crate::id::ConversationId;
+use crate::limits::{FEED_MESSAGES_MAX, MARKS_WAITING_MAX};
+use crate::wire::{Decoder, ServerFrame};
 
 const HEAD: MessageId = MessageId(1_000_000);
 
@@ -294,4 +296,179 @@ fn an_acknowledgement_that_says_nothing_new_is_passed_over() {
     assert_eq!(outbox.acknowledge(MessageId(7)), Acked::Repeated);
     assert_eq!(outbox.acknowledge(MessageId(6)), Acked::Repeated);
     assert_eq!(outbox.acked(), MessageId(7));
+}
+
+/// A mark of how far peer `p` has read.
+fn mark(conversation: u8, sequence: u32) -> Mark {
+    let conversation = ConversationId::Peers([conversation; 16]);
+    Mark { conversation, peer: peer("p"), read: true, sequence, at_ms: 1 }
+}
+
+fn peer(id: &str) -> PeerId {
+    id.parse().unwrap()
+}
+
+fn push(outbox: &Outbox, frame: impl Into<ServerFrame>) -> Pushed {
+    let frame = frame.into();
+    outbox.push(false, |buffer| frame.encode(buffer))
+}
+
+fn pong(request: u64) -> crate::wire::Pong {
+    crate::wire::Pong { request, at_ms: 0 }
+}
+
+/// All that there is to write, frame by frame.
+fn frames(outbox: &Outbox) -> Vec<String> {
+    let mut decoder = Decoder::new(crate::limits::FRAME_BYTES_MAX);
+    while let Next::Write(bytes) = outbox.next() {
+        decoder.push(bytes);
+    }
+    let mut frames = Vec::new();
+    while let Some(raw) = decoder.next_frame().unwrap() {
+        frames.push(match ServerFrame::decode(raw).unwrap() {
+            ServerFrame::Pong(pong) => format!("pong {}", pong.request),
+            ServerFrame::Read(read) => format!("read {}", read.sequence),
+            ServerFrame::Delivered(delivered) => format!("delivered {}", delivered.sequence),
+            ServerFrame::Presence(told) => format!("on {:?} off {:?}", told.online, told.offline),
+            other => panic!("{other:?}"),
+        });
+    }
+    frames
+}
+
+#[test]
+fn a_later_mark_takes_the_place_of_the_one_before_it() {
+    let outbox = live();
+    assert_eq!(outbox.mark(mark(1, 1)), Pushed::Wake);
+    assert_eq!(outbox.mark(mark(2, 7)), Pushed::Quiet);
+    assert_eq!(outbox.mark(Mark { read: false, ..mark(1, 9) }), Pushed::Quiet);
+    assert_eq!(outbox.mark(mark(1, 8)), Pushed::Quiet);
+    assert_eq!(frames(&outbox), ["read 8", "read 7", "delivered 9"]);
+    assert!(matches!(outbox.next(), Next::Wait));
+    assert_eq!(outbox.mark(mark(1, 9)), Pushed::Wake);
+}
+
+#[test]
+fn a_mark_leaves_behind_what_was_pushed_before_it_and_before_what_came_after() {
+    let outbox = live();
+    let _ = push(&outbox, pong(1));
+    assert_eq!(outbox.mark(mark(1, 1)), Pushed::Quiet);
+    let _ = push(&outbox, pong(2));
+    assert_eq!(outbox.mark(mark(2, 2)), Pushed::Quiet);
+    assert_eq!(frames(&outbox), ["pong 1", "read 1", "read 2", "pong 2"]);
+}
+
+#[test]
+fn a_mark_among_much_that_leaves_in_parts_keeps_its_place() {
+    let outbox = live();
+    let text = "x".repeat(200);
+    let error = |request| crate::wire::Error { request, reason: 1, text: text.as_str().into() };
+    let large = |n: u64| std::iter::repeat_with(move || n).take(1_000);
+    for n in large(1) {
+        let _ = push(&outbox, error(n));
+    }
+    let _ = outbox.mark(mark(1, 1));
+    for n in large(2) {
+        let _ = push(&outbox, error(n));
+    }
+    let mut decoder = Decoder::new(crate::limits::FRAME_BYTES_MAX);
+    let (mut before, mut behind, mut parts) = (0, 0, 0);
+    while let Next::Write(bytes) = outbox.next() {
+        parts += 1;
+        decoder.push(bytes);
+        while let Some(raw) = decoder.next_frame().unwrap() {
+            match ServerFrame::decode(raw).unwrap() {
+                ServerFrame::Read(_) => (before, behind) = (behind, 0),
+                _ => behind += 1,
+            }
+        }
+    }
+    assert!(parts > 3);
+    assert_eq!((before, behind), (1_000, 1_000));
+}
+
+#[test]
+fn marks_do_not_ask_for_room_and_the_oldest_of_too_many_gives_way() {
+    let outbox = live();
+    for id in 0..OUTBOX_FRAMES_MAX {
+        assert_ne!(push(&outbox, pong(id as u64)), Pushed::Passed);
+    }
+    for sequence in 1..=MARKS_WAITING_MAX as u32 + 1 {
+        let conversation = ConversationId::Peers(u128::from(sequence).to_be_bytes());
+        assert_eq!(outbox.mark(Mark { conversation, ..mark(0, sequence) }), Pushed::Quiet);
+    }
+    let marks: Vec<String> = frames(&outbox).split_off(OUTBOX_FRAMES_MAX);
+    assert_eq!(marks.len(), MARKS_WAITING_MAX);
+    assert_eq!((&*marks[0], &*marks[999]), ("read 2", "read 1001"));
+}
+
+#[test]
+fn neither_who_is_not_open_nor_who_has_ended_is_told_a_mark() {
+    let outbox = Outbox::default();
+    assert_eq!(outbox.mark(mark(1, 1)), Pushed::Passed);
+    let outbox = live();
+    outbox.finish();
+    assert_eq!(outbox.mark(mark(1, 1)), Pushed::Passed);
+    assert_eq!(outbox.presence(&peer("a"), true), Pushed::Passed);
+    assert!(matches!(outbox.next(), Next::Finish));
+}
+
+#[test]
+fn changes_of_presence_leave_together_behind_all_else() {
+    let outbox = live();
+    assert_eq!(outbox.presence(&peer("b"), true), Pushed::Wake);
+    assert_eq!(outbox.presence(&peer("c"), false), Pushed::Quiet);
+    assert_eq!(outbox.mark(mark(1, 1)), Pushed::Quiet);
+    let _ = push(&outbox, pong(1));
+    assert_eq!(outbox.presence(&peer("a"), true), Pushed::Quiet);
+    assert_eq!(frames(&outbox), ["read 1", "pong 1", r#"on ["a", "b"] off ["c"]"#]);
+    assert!(matches!(outbox.next(), Next::Wait));
+}
+
+#[test]
+fn a_change_of_presence_that_is_taken_back_is_not_written() {
+    let outbox = live();
+    let _ = outbox.presence(&peer("a"), true);
+    assert_eq!(outbox.presence(&peer("a"), false), Pushed::Quiet);
+    assert!(matches!(outbox.next(), Next::Wait));
+    assert_eq!(outbox.presence(&peer("a"), true), Pushed::Wake);
+    outbox.forget_presence(&peer("a"));
+    assert!(matches!(outbox.next(), Next::Wait));
+    let _ = outbox.presence(&peer("a"), true);
+    assert_eq!(frames(&outbox), [r#"on ["a"] off []"#]);
+    let _ = outbox.presence(&peer("a"), false);
+    assert_eq!(frames(&outbox), [r#"on [] off ["a"]"#]);
+}
+
+#[tokio::test]
+async fn presence_that_is_held_waits_for_the_answer_and_wakes_the_writer_when_released() {
+    let outbox = live();
+    outbox.hold_presence();
+    assert_eq!(outbox.presence(&peer("a"), true), Pushed::Quiet);
+    assert!(matches!(outbox.next(), Next::Wait));
+    assert_eq!(push(&outbox, pong(1)), Pushed::Wake);
+    assert_eq!(frames(&outbox), ["pong 1"]);
+    outbox.release_presence();
+    outbox.changed().await;
+    assert_eq!(frames(&outbox), [r#"on ["a"] off []"#]);
+}
+
+#[test]
+fn a_copy_of_what_the_peer_sent_itself_is_put_only_where_there_is_room() {
+    let outbox = Outbox::default();
+    assert_eq!(outbox.echo(MessageId(1), b"1,"), Pushed::Passed);
+    outbox.open(MessageId::NONE, None);
+    assert_eq!(outbox.echo(MessageId(1), b"1,"), Pushed::Passed, "it is behind");
+    feed(&outbox, &[], 1, Some(1));
+    assert_eq!(outbox.echo(MessageId(1), b"1,"), Pushed::Passed, "the feeder is beyond it");
+    assert_eq!(outbox.echo(MessageId(2), b"2,"), Pushed::Wake);
+    assert_ne!(outbox.acknowledge(MessageId(2)), Acked::Future);
+    for _ in 1..OUTBOX_FRAMES_MAX {
+        let _ = outbox.transient(b"");
+    }
+    assert_eq!(outbox.echo(MessageId(3), b"3,"), Pushed::Passed);
+    assert_eq!(written(&outbox), "2,");
+    assert_eq!(feeds_after(&outbox), None, "it is live as before");
+    assert_eq!(deliver(&outbox, 4), Pushed::Wake);
+    assert_eq!(written(&outbox), "4,");
 }

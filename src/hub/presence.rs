@@ -19,7 +19,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -44,8 +44,8 @@ pub(super) struct Presence {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     grace: Duration,
-    /// Until when those who were online before the start are expected.
-    restart_until: Instant,
+    restart_grace: Duration,
+    restart_until: OnceLock<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -77,11 +77,21 @@ struct Watcher {
 
 impl Presence {
     /// Nobody is watched. `grace` is how long a peer is expected that lost its last session;
-    /// `restart_grace` how long from now on those are who were online before.
+    /// `restart_grace` how long after the start those are who were online before it.
     pub(super) fn new(router: Arc<Router>, grace: Duration, restart_grace: Duration) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let restart_until = Instant::now() + restart_grace;
-        Self { router, shards, hasher: RandomState::default(), grace, restart_until }
+        let (hasher, restart_until) = (RandomState::default(), OnceLock::new());
+        Self { router, shards, hasher, grace, restart_grace, restart_until }
+    }
+
+    /// Until when those who were online before the start are expected. The time runs from the
+    /// first call: opening the store, which nobody can hurry, may take longer than the grace.
+    fn restart_until(&self) -> Instant {
+        *self.restart_until.get_or_init(|| Instant::now() + self.restart_grace)
+    }
+
+    fn is_restarting(&self) -> bool {
+        Instant::now() < self.restart_until()
     }
 
     /// A session comes: the router has it from now on.
@@ -94,7 +104,7 @@ impl Presence {
         if !was_online {
             shard.note_change(peer);
         }
-        if Instant::now() < self.restart_until {
+        if self.is_restarting() {
             shard.returned.insert(peer.clone());
         }
     }
@@ -192,7 +202,7 @@ impl Presence {
     /// Those of `peers` of whom only the store knows whether they were online before the start,
     /// while that matters.
     pub(super) fn unknown(&self, peers: &[PeerId]) -> Vec<PeerId> {
-        if Instant::now() >= self.restart_until {
+        if !self.is_restarting() {
             return Vec::new();
         }
         let is_unknown = |peer: &&PeerId| {
@@ -204,13 +214,13 @@ impl Presence {
 
     /// Expects peers that were online before the start, unless they have come meanwhile.
     fn expect_back(&self, were_online: &[PeerId]) {
-        if Instant::now() >= self.restart_until {
+        if !self.is_restarting() {
             return;
         }
         for peer in were_online {
             let mut shard = self.lock(peer);
             if !shard.returned.contains(peer) && !shard.is_online(&self.router, peer) {
-                shard.expect(peer, Some(self.restart_until));
+                shard.expect(peer, Some(self.restart_until()));
                 shard.note_change(peer);
             }
         }
@@ -231,9 +241,9 @@ impl Presence {
 
     /// Tells the watchers what has changed since the last time, then wakes their writers.
     async fn tell(&self) {
-        let mut woken = Vec::new();
+        let (mut woken, is_restarting) = (Vec::new(), self.is_restarting());
         for shard in &self.shards {
-            let has_told = shard.lock().tell(&self.router, self.restart_until, &mut woken);
+            let has_told = shard.lock().tell(&self.router, is_restarting, &mut woken);
             if has_told {
                 // Thousands may come at once, and others have to be served too.
                 tokio::task::yield_now().await;
@@ -295,11 +305,11 @@ impl Shard {
     fn tell(
         &mut self,
         router: &Router,
-        restart_until: Instant,
+        is_restarting: bool,
         woken: &mut Vec<Arc<Session>>,
     ) -> bool {
         let now = Instant::now();
-        if now >= restart_until && !self.returned.is_empty() {
+        if !is_restarting && !self.returned.is_empty() {
             self.returned = HashSet::default();
         }
         while let Some((_, peer)) = self.expected.first().filter(|(until, _)| *until <= now) {
