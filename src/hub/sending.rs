@@ -122,7 +122,7 @@ impl Hub {
                 return Ok(());
             }
         } else {
-            to.iter().for_each(|peer| self.put_transient(peer, session, &frame, by_datagram));
+            to.iter().for_each(|peer| self.put_transient(peer, None, &frame, by_datagram));
             if to.contains(session.peer()) {
                 return Ok(());
             }
@@ -130,7 +130,7 @@ impl Hub {
         deliver.own = true;
         frame.clear();
         ServerFrame::Deliver(deliver).encode(&mut frame);
-        self.put_transient(session.peer(), session, &frame, by_datagram);
+        self.put_transient(session.peer(), Some(session), &frame, by_datagram);
         Ok(())
     }
 
@@ -154,16 +154,22 @@ impl Hub {
         let group = self.group(group).await?;
         group.member_since(session.peer()).ok_or(Reason::NotMember)?;
         for peer in group.members().filter(|peer| *peer != session.peer()) {
-            self.put_transient(peer, session, frame, by_datagram);
+            self.put_transient(peer, None, frame, by_datagram);
         }
         Ok(true)
     }
 
-    /// Puts a transient message to all sessions of a peer but the one it comes from.
-    fn put_transient(&self, peer: &PeerId, from: &Arc<Session>, frame: &[u8], by_datagram: bool) {
+    /// Puts a transient message to all sessions of a peer but one.
+    fn put_transient(
+        &self,
+        peer: &PeerId,
+        but: Option<&Arc<Session>>,
+        frame: &[u8],
+        by_datagram: bool,
+    ) {
         self.router.visit(peer, |session| {
-            let is_origin = Arc::ptr_eq(session, from) && peer != from.peer();
-            if !is_origin && session.transient(frame, by_datagram) {
+            let is_left_out = but.is_some_and(|but| Arc::ptr_eq(session, but));
+            if !is_left_out && session.transient(frame, by_datagram) {
                 self.metrics.transients.inc();
             }
         });
