@@ -137,7 +137,16 @@ impl Actor {
 
     /// The number of the next message, which must say `text`.
     async fn hear(&mut self, text: &str) -> Result<u32, Failure> {
-        match in_time(self.incoming.next()).await? {
+        let next = async {
+            loop {
+                match self.incoming.next().await {
+                    // Marks come beside the messages, and may come again.
+                    Some(Event::Delivered(_) | Event::Read(_)) => {}
+                    event => break event,
+                }
+            }
+        };
+        match in_time(next).await? {
             Some(Event::Message(message)) if message.body == text => {
                 self.session.ack(message.cursor());
                 Ok(message.sequence)

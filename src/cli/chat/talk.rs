@@ -411,6 +411,10 @@ impl Chat {
     }
 
     fn show_mark(&mut self, mark: &Mark, reached: Reached) -> std::io::Result<()> {
+        if mark.peer == *self.places.own() {
+            // What one has read oneself is no news.
+            return Ok(());
+        }
         let known = (mark.conversation, mark.peer.clone(), reached);
         let highest = self.marks.entry(known).or_default();
         if mark.sequence <= *highest {
@@ -425,9 +429,6 @@ impl Chat {
         };
         let text = match reached {
             Reached::Delivered => format!("number {number}: delivered to {}{place}", mark.peer),
-            Reached::Read if mark.peer == *self.places.own() => {
-                format!("number {number}: read by you{place}, on another device")
-            }
             Reached::Read => format!("number {number}: read by {}{place}", mark.peer),
         };
         self.aside(&self.at(mark.at_ms, &text))
