@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use tidings::group::GroupChange;
+use tidings::id::PeerId;
 use tidings::wire::{GroupEvent, Presence, RawFrame, ServerFrame};
 
 use super::{CLOSE, FENCE, FOUND, Fence, Leaving, MOVED, Peer, Work};
@@ -94,12 +95,19 @@ impl Peer {
     fn group_changed(&mut self, event: &GroupEvent, now_ns: u64, run: &Run, record: &mut Record) {
         let id = event.id.0 as u64;
         self.acks.add(id, now_ns);
-        let is_known = run.group.id().is_none_or(|group| group == event.group);
+        let is_ours = run.group.id().is_none_or(|group| group == event.group);
+        let is_own = |peer: &PeerId| peer.as_str().as_bytes() == self.name;
+        let is_expected = match event.change {
+            GroupChange::Invited => true,
+            // Nobody but the founder joins by itself.
+            GroupChange::Joined => self.index == 0 && event.peers.iter().all(is_own),
+            _ => false,
+        };
         if !self.order.is_new(id) {
             record.counts.duplicated_on_wire += 1;
-        } else if event.change != GroupChange::Invited || !is_known {
+        } else if !is_expected || !is_ours {
             record.counts.misdelivered += 1;
-        } else if event.peers.iter().any(|peer| peer.as_str().as_bytes() == self.name) {
+        } else if event.peers.iter().any(is_own) {
             run.group.joined(self.index);
         }
     }
