@@ -4,6 +4,7 @@
 #![allow(
     clippy::unwrap_used,
     dead_code,
+    unused_imports,
     reason = "it shares the tests' server, network and client"
 )]
 

@@ -398,6 +398,7 @@ mod tests {
             recipients_max: 2,
             sends_max,
         };
+        shared.begin(false, &mut BytesMut::new());
         shared.opened(&frame, Told::default(), None);
     }
 
