@@ -299,18 +299,22 @@ async fn an_absent_member_finds_what_happened_in_the_group() {
 async fn a_member_stays_one_across_sessions_and_a_crash() {
     let mut server = Server::start().await;
     let (ann, bob) = (server.open_as(on("ann", "phone")).await, server.open("bob").await);
-    let group = group_of(&ann, "").await;
+    let rules = Rules { invite: Who::Creator, ..Rules::default() };
+    let new = NewGroup { rules, metadata: "[1]".into(), ..NewGroup::default() };
+    let group = ann.create_group(new).await.unwrap().id;
     bob.join(group).await.unwrap();
+    ann.invite(group, peers("cat dan")).await.unwrap();
+    ann.kick(group, peers("dan")).await.unwrap();
     bob.close().await.unwrap();
-    let version = ann.members(group, None, 1).await.unwrap().group.version;
+    let before = ann.members(group, None, 10).await.unwrap();
     ann.go().await;
     server.crash().await;
     // Nobody joins again, and both are in it.
     let (ann, mut bob) = (server.open_as(on("ann", "phone")).await, server.open("bob").await);
     ann.send(Outgoing::to(group, "still here")).await.unwrap();
     assert_eq!(bob.text().await, "still here");
-    let page = bob.members(group, None, 10).await.unwrap();
-    assert_eq!((page.members, page.group.version), (peers("ann bob"), version));
+    assert_eq!(bob.members(group, None, 10).await.unwrap(), before, "and it is what it was");
+    assert_eq!((before.members, before.group.rules), (peers("ann bob cat"), rules));
 }
 
 #[tokio::test]

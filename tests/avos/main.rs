@@ -37,7 +37,7 @@
 //! | a member for good | `an_absent_member_finds_what_happened_in_the_group`, `a_member_stays_one_across_sessions_and_a_crash` |
 //! | open groups | `an_open_group_has_a_count_and_transient_messages_only`, `a_session_is_in_one_open_group_at_a_time`, `a_session_is_in_its_open_group_again_after_a_crash` |
 //! | **Security** | `security` |
-//! | enforced or optional | `signatures_are_optional_or_enforced_or_off` |
+//! | enforced or optional | `signatures_are_optional_or_enforced_or_off`, `a_session_without_a_signer_ends_when_signatures_become_enforced` |
 //! | what is signed and what is not | `open_watch_join_invite_and_kick_are_signed_and_leave_unwatch_and_close_are_not`, `each_request_that_is_signed_is_refused_with_a_wrong_signature` |
 //! | the formulas | `the_formula_is_the_one_of_the_published_samples`, `a_signature_holds_for_what_was_signed_and_nothing_else`, `a_stale_signature_is_refused_and_seconds_and_milliseconds_are_both_understood`, `a_nonce_is_used_once_also_after_a_crash` |
 //! | a remote signer; open again | `a_session_reopens_with_its_watch_list_and_a_fresh_signature_after_a_crash` |

@@ -58,7 +58,7 @@ async fn a_watcher_that_comes_back_late_hears_what_has_changed_once() {
 
 #[tokio::test]
 async fn who_comes_back_with_another_device_is_not_told_offline() {
-    let mut server = Server::start_with(&[("presence-restart-grace", "2s")]).await;
+    let mut server = Server::start_with(&[("presence-restart-grace", GRACE)]).await;
     let mut ann = server.open_as(on("ann", "phone").watch(peers("bob cat dan"))).await;
     let bob = server.open_as(on("bob", "phone")).await;
     let cat = server.open("cat").await;
