@@ -1,136 +1,21 @@
 //! The binary as people run it: what it prints, how it exits.
+//!
+//! # Invariants
+//!
+//! * Each test has a folder and servers of its own.
 
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader, Read};
+mod chat;
+mod harness;
+
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::process::ExitStatus;
 
 use tempfile::TempDir;
 
-/// How long anything may take that a test waits for, on a slow and busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The binary, in an empty folder of its own and without any setting from outside.
-fn tidings(home: &TempDir, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TIDINGS_") {
-            command.env_remove(name);
-        }
-    }
-    command.args(args).current_dir(home.path()).stdin(Stdio::null());
-    command.env("HOME", home.path()).env("XDG_DATA_HOME", home.path().join("user"));
-    command.env("TMPDIR", home.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// Waits for what another thread does.
-fn in_time<T: Send + 'static>(what: &str, wait: impl FnOnce() -> T + Send + 'static) -> T {
-    let (tx, rx) = mpsc::channel();
-    std::thread::spawn(move || tx.send(wait()));
-    rx.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{what} took too long"))
-}
-
-fn run(home: &TempDir, args: &[&str]) -> Output {
-    let child = tidings(home, args).spawn().unwrap();
-    in_time("a command", move || child.wait_with_output().unwrap())
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn next_line<R: BufRead + Send + 'static>(mut lines: R) -> (R, String) {
-    in_time("a line", move || {
-        let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        (lines, line.trim_end().to_owned())
-    })
-}
-
-/// A process that runs until it is told to stop.
-struct Running {
-    child: Child,
-    stdout: Option<BufReader<ChildStdout>>,
-    stderr: Option<BufReader<ChildStderr>>,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
-        let stdout = child.stdout.take().map(BufReader::new);
-        let stderr = child.stderr.take().map(BufReader::new);
-        Self { child, stdout, stderr }
-    }
-
-    /// The next line of its standard output.
-    fn line(&mut self) -> String {
-        let (stdout, line) = next_line(self.stdout.take().unwrap());
-        self.stdout = Some(stdout);
-        line
-    }
-
-    /// Waits for a line with these words in its standard error.
-    fn await_log(&mut self, words: &str) {
-        loop {
-            let (stderr, line) = next_line(self.stderr.take().unwrap());
-            self.stderr = Some(stderr);
-            assert!(!line.is_empty(), "it ended without {words:?}");
-            if line.contains(words) {
-                return;
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let killed = Command::new("kill").args([format!("-{name}"), pid]).status().unwrap();
-        assert!(killed.success());
-    }
-
-    /// Tells it to stop; its exit status and the rest of its standard output.
-    fn stop(self, signal: &str) -> (ExitStatus, String) {
-        self.signal(signal);
-        self.end()
-    }
-
-    /// Waits for its end; its exit status and the rest of its standard output.
-    fn end(mut self) -> (ExitStatus, String) {
-        let mut stdout = self.stdout.take().unwrap();
-        let rest = in_time("the end", move || {
-            let mut rest = String::new();
-            stdout.read_to_string(&mut rest).unwrap();
-            rest
-        });
-        (self.child.wait().unwrap(), rest)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It is gone already when the test went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let mut said = String::new();
-        let _ = self.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
-        eprint!("{said}");
-    }
-}
-
-/// A server on a free port of this machine, with its address and fingerprint.
-fn serve(home: &TempDir, more: &[&str]) -> (Running, String, String) {
-    let args = [&["serve", "--listen", "127.0.0.1:0"], more].concat();
-    let mut server = Running::start(tidings(home, &args));
-    let line = server.line();
-    let ready = line.strip_prefix("ready: listening on ").expect(&line);
-    let (address, fingerprint) = ready.split_once(", fingerprint ").expect(&line);
-    let (address, fingerprint) = (address.to_owned(), fingerprint.to_owned());
-    (server, address, fingerprint)
-}
+use crate::harness::{Running, in_time, run, serve, text, tidings};
 
 #[test]
 fn check_config_reports_all_mistakes_at_once() {
