@@ -10,6 +10,8 @@
 
 #[path = "store/damage.rs"]
 mod damage;
+#[path = "store/groups.rs"]
+mod groups;
 #[path = "store/harness.rs"]
 mod harness;
 #[path = "store/history.rs"]
@@ -18,7 +20,11 @@ mod history;
 mod inbox;
 #[path = "store/log.rs"]
 mod log;
+#[path = "store/marks.rs"]
+mod marks;
 #[path = "store/model.rs"]
 mod model;
+#[path = "store/recalls.rs"]
+mod recalls;
 #[path = "store/retention.rs"]
 mod retention;

@@ -261,3 +261,7 @@ fn evict(ledger: &mut Ledger) {
         ledger.peers.shrink_to(PEERS_CACHED_MAX);
     }
 }
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tempfile::TempDir;
 use tidings::clock::Clock;
-use tidings::id::{ConversationId, DeviceFlag, DeviceId, MessageId, PeerId, SessionId};
+use tidings::group::Rules;
+use tidings::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId};
 use tidings::metrics::Metrics;
 use tidings::reason::Reason;
 use tidings::store::{
-    HistoryOf, Message, NewMessage, Opened, Opening, Options, Origin, Outcome, Request, Store,
+    GroupAction, HistoryOf, Item, Loss, Message, NewMessage, Opened, Opening, Options, Origin,
+    Outcome, Part, Past, Request, Store,
 };
 use tokio::runtime::Runtime;
 
@@ -21,6 +23,9 @@ use tokio::runtime::Runtime;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const DAY_MS: i64 = 24 * 3600 * 1000;
 pub(crate) const MINUTE_MS: i64 = 60_000;
+/// The group of the tests, and its conversation.
+pub(crate) const GROUP: GroupId = GroupId([7; 12]);
+pub(crate) const OF_GROUP: ConversationId = ConversationId::Group(GROUP);
 
 /// What one commit brought, and how many syncs had returned when it was handed out.
 pub(crate) struct Batch {
@@ -279,17 +284,27 @@ impl Running {
         self.end("nobody", "d", SessionId(1), false);
     }
 
-    /// All that waits for a peer, read in pages.
-    pub(crate) fn waiting(&self, who: &str) -> Vec<Message> {
-        let (mut all, mut after) = (Vec::new(), MessageId::NONE);
+    /// All that waits for a peer, read in pages, and what of it is nowhere any more.
+    pub(crate) fn inbox(&self, who: &str) -> (Vec<Item>, Loss) {
+        let (mut all, mut loss, mut after) = (Vec::new(), Loss::default(), MessageId::NONE);
         loop {
             let page = self.block_on(self.store.waiting(&peer(who), after, 7)).unwrap();
-            all.extend(page.messages.iter().map(|message| (**message).clone()));
+            all.extend(page.items);
+            loss = Loss { count: loss.count + page.loss.count, id: loss.id.max(page.loss.id) };
             after = page.last;
             if page.is_all {
-                return all;
+                return (all, loss);
             }
         }
+    }
+
+    /// The messages that wait for a peer.
+    pub(crate) fn waiting(&self, who: &str) -> Vec<Message> {
+        let message = |item| match item {
+            Item::Message(message) => Some((*message).clone()),
+            Item::Notice(_) => None,
+        };
+        self.inbox(who).0.into_iter().filter_map(message).collect()
     }
 
     pub(crate) fn waiting_ids(&self, who: &str) -> Vec<MessageId> {
@@ -297,14 +312,83 @@ impl Running {
     }
 
     /// A history, newest first, read in pages.
-    pub(crate) fn history(&self, of: &HistoryOf, page: usize) -> Vec<Message> {
+    pub(crate) fn past(&self, of: &HistoryOf, page: usize) -> Vec<Past> {
         let (mut all, mut before) = (Vec::new(), None);
         loop {
             let found = self.block_on(self.store.history(of.clone(), before, page)).unwrap();
             let Some(last) = found.last() else { return all };
-            before = Some(last.id);
+            before = Some(last.message.id);
             all.extend(found);
         }
+    }
+
+    /// The messages of a history.
+    pub(crate) fn history(&self, of: &HistoryOf, page: usize) -> Vec<Message> {
+        self.past(of, page).into_iter().map(|past| past.message).collect()
+    }
+
+    /// Asks for a group to change.
+    pub(crate) fn group(&mut self, by: &str, action: GroupAction) -> Outcome<u64> {
+        self.outcome(Request::Group { group: GROUP, by: Some(peer(by)), action })
+    }
+
+    /// A group of these, the first of whom creates it.
+    pub(crate) fn create_group(&mut self, names: &[&str]) {
+        let members = names.iter().map(|name| peer(name)).collect();
+        let (rules, metadata) = (Rules::default(), Bytes::new());
+        let action = GroupAction::Create { open: false, rules, metadata, members };
+        let created = self.group(names[0], action);
+        assert!(matches!(created, Outcome::Grouped { notice: Some(_), .. }), "{created:?}");
+    }
+
+    pub(crate) fn members(&self) -> Vec<String> {
+        let group = self.block_on(self.store.group(GROUP)).unwrap();
+        group.iter().flat_map(|group| group.members()).map(ToString::to_string).collect()
+    }
+
+    /// Asks to send a message to the group.
+    pub(crate) fn ask_to_send_to_group(&mut self, from: &str, body: &[u8]) -> Outcome<u64> {
+        let number = self.number(from);
+        let message = NewMessage {
+            conversation: ConversationId::Group(GROUP),
+            to: Vec::new(),
+            ..new_message(from, from, number, body)
+        };
+        self.outcome(Request::Message(message))
+    }
+
+    pub(crate) fn send_to_group(&mut self, from: &str, body: &str) -> Sent {
+        sent(&self.ask_to_send_to_group(from, body.as_bytes()))
+    }
+
+    /// Sends a message that asks for a receipt.
+    pub(crate) fn send_with_receipt(&mut self, from: &str, to: &str, ttl_ms: i64) -> Sent {
+        let number = self.number(from);
+        let message = new_message(from, to, number, b"with receipt");
+        let outcome =
+            self.outcome(Request::Message(NewMessage { receipt: true, ttl_ms, ..message }));
+        sent(&outcome)
+    }
+
+    pub(crate) fn recall(&mut self, by: &str, id: MessageId) -> Outcome<u64> {
+        let message = self.block_on(self.store.message(id)).unwrap().unwrap();
+        self.outcome(Request::Recall { message, by: Some(peer(by)) })
+    }
+
+    pub(crate) fn read(&mut self, who: &str, of: ConversationId, sequence: u32) -> Outcome<u64> {
+        self.outcome(Request::Read { peer: peer(who), conversation: of, sequence })
+    }
+
+    /// A peer's part in a conversation, if it has one.
+    pub(crate) fn part(&self, who: &str, of: ConversationId) -> Option<Part> {
+        let (page, _) = self.block_on(self.store.conversations(&peer(who), None, 40)).unwrap();
+        page.into_iter().find(|(conversation, _)| *conversation == of).map(|(_, part)| part)
+    }
+
+    /// Uses a nonce; says why not.
+    pub(crate) fn nonce(&mut self, who: &str, nonce: &str, expires_ms: i64) -> Option<Reason> {
+        let nonce = Bytes::copy_from_slice(nonce.as_bytes());
+        refusal(&self.outcome(Request::Nonce { peer: peer(who), nonce, expires_ms }))
     }
 
     /// Waits until what is asked for is so.
@@ -360,11 +444,15 @@ pub(crate) fn refusal(outcome: &Outcome<u64>) -> Option<Reason> {
 
 fn caller_of(outcome: &Outcome<u64>) -> Option<u64> {
     match outcome {
-        Outcome::Stored { caller, .. } => *caller,
+        Outcome::Stored { caller, .. }
+        | Outcome::Ended { caller, .. }
+        | Outcome::Marked { caller, .. }
+        | Outcome::Grouped { caller, .. }
+        | Outcome::Recalled { caller, .. } => *caller,
         Outcome::Repeated { caller, .. }
         | Outcome::Refused { caller, .. }
         | Outcome::Opened { caller, .. }
-        | Outcome::Ended { caller } => Some(*caller),
+        | Outcome::Noted { caller } => Some(*caller),
         Outcome::Overflowed { .. } => None,
     }
 }

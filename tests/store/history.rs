@@ -61,7 +61,7 @@ fn a_page_begins_below_the_id_that_is_asked_for() {
     running = running.restart();
     let of = HistoryOf::Conversation(conversation("alice", "bob"));
     let page = running.block_on(running.store.history(of.clone(), Some(sent[6]), 3)).unwrap();
-    let found: Vec<_> = page.iter().map(|message| message.id).collect();
+    let found: Vec<_> = page.iter().map(|past| past.message.id).collect();
     assert_eq!(found, [sent[5], sent[4], sent[3]]);
     let none = running.block_on(running.store.history(of, Some(sent[0]), 3)).unwrap();
     assert!(none.is_empty());

@@ -1,0 +1,399 @@
+//! A replay arrives at the truth: whatever part of the ledger had reached the state when the
+//! server stopped, the log behind the checkpoint makes the rest of it.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::group::Rules as GroupRules;
+use crate::id::{ConversationId, DeviceFlag, DeviceId, GroupId, SessionId};
+use crate::metrics::Metrics;
+use crate::store::entry::{Entry, GroupAction, Message, Opening, Origin, Placed, Recall};
+use crate::store::peer::Rules;
+use crate::store::state::State;
+
+const PEERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
+const DEVICES: [&str; 3] = ["phone", "laptop", "tablet"];
+const GROUPS: [GroupId; 2] = [GroupId([1; 12]), GroupId([2; 12])];
+const RULES: Rules = Rules {
+    window_messages: 3,
+    window_age_ms: 7 * 24 * 3600 * 1000,
+    away_after_ms: 60_000,
+    inbox_max: 8,
+    devices_max: 2,
+};
+const T0: i64 = 1_767_225_600_000;
+const SEGMENT: u32 = 1;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Open(usize, usize, bool),
+    End(usize, usize, bool),
+    Send {
+        from: usize,
+        to: usize,
+        receipt: bool,
+        ttl_ms: i64,
+    },
+    SendToGroup(usize, usize),
+    /// So many entries back.
+    Ack(usize, usize, i64),
+    Read(usize, usize, u32),
+    /// So many messages back.
+    Recall(usize),
+    Group(usize, usize, usize, usize),
+    Nonce(usize, u8),
+    Wait(i64),
+    /// A part of the ledger reaches the state, and no checkpoint says so.
+    WritePeer(usize),
+    WriteGroup,
+    WriteBook,
+    /// So many steps of a flush of everything.
+    Flush(usize),
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (peer, device, group) = (0..PEERS.len(), 0..DEVICES.len(), 0..GROUPS.len());
+    let ttl_ms = prop_oneof![3 => Just(0), 1 => Just(90_000i64)];
+    let send = (peer.clone(), peer.clone(), any::<bool>(), ttl_ms);
+    let change = (group.clone(), peer.clone(), 0..5usize, peer.clone());
+    prop_oneof![
+        4 => (peer.clone(), device.clone(), any::<bool>()).prop_map(|(p, d, c)| Step::Open(p, d, c)),
+        3 => (peer.clone(), device.clone(), any::<bool>()).prop_map(|(p, d, c)| Step::End(p, d, c)),
+        8 => send.prop_map(|(from, to, receipt, ttl_ms)| Step::Send { from, to, receipt, ttl_ms }),
+        8 => (peer.clone(), group).prop_map(|(p, g)| Step::SendToGroup(p, g)),
+        5 => (peer.clone(), device, 0..6i64).prop_map(|(p, d, b)| Step::Ack(p, d, b)),
+        3 => (peer.clone(), 0..4usize, 1..9u32).prop_map(|(p, c, s)| Step::Read(p, c, s)),
+        3 => (0..8usize).prop_map(Step::Recall),
+        8 => change.prop_map(|(g, by, what, whom)| Step::Group(g, by, what, whom)),
+        2 => (peer.clone(), 0..3u8).prop_map(|(p, n)| Step::Nonce(p, n)),
+        2 => prop_oneof![Just(1_000), Just(61_000)].prop_map(Step::Wait),
+        6 => peer.prop_map(Step::WritePeer),
+        2 => Just(Step::WriteGroup),
+        2 => Just(Step::WriteBook),
+        4 => (1..8usize).prop_map(Step::Flush),
+        4 => Just(Step::Crash),
+    ]
+}
+
+fn peer(index: usize) -> PeerId {
+    PeerId::new(PEERS[index]).unwrap()
+}
+
+fn device(index: usize) -> DeviceId {
+    DeviceId::new(DEVICES[index]).unwrap()
+}
+
+/// A ledger, and the log that made it.
+struct Run {
+    ledger: Ledger,
+    settling: Settling,
+    log: Vec<Placed>,
+    next: i64,
+    now_ms: i64,
+    folder: TempDir,
+}
+
+fn ledger(folder: &TempDir) -> Ledger {
+    let opened = State::open(folder.path()).unwrap();
+    assert!(!opened.fell_back);
+    let checkpoint = opened.state.checkpoint().unwrap().unwrap_or_default();
+    Ledger::new(Arc::new(opened.state), RULES, checkpoint, Arc::new(Metrics::new())).unwrap()
+}
+
+impl Run {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (ledger, settling) = (ledger(&folder), Settling::default());
+        let mut run = Self { ledger, settling, log: Vec::new(), next: 1, now_ms: T0, folder };
+        run.put(Entry::Started { run: 1 });
+        run
+    }
+
+    fn head(&self) -> MessageId {
+        MessageId(self.next - 1)
+    }
+
+    /// A peer as it is, without having the ledger touch it.
+    fn peer(&self, who: usize) -> Peer {
+        let (id, ledger) = (peer(who), &self.ledger);
+        let known = ledger.peers.get(&id).cloned();
+        let mut peer = known.or_else(|| ledger.state.peer(&id).unwrap()).unwrap_or_default();
+        peer.enter_run(ledger.checkpoint.run, ledger.checkpoint.started_ms, &RULES);
+        peer
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let placed = Placed { id: MessageId(self.next), at_ms: self.now_ms, entry };
+        self.next += 1;
+        self.ledger.replay(&placed, SEGMENT).unwrap();
+        self.log.push(placed);
+    }
+
+    fn message(&mut self, from: usize, to: Option<usize>, group: usize, step: &Step) {
+        let (receipt, ttl_ms) = match step {
+            Step::Send { receipt, ttl_ms, .. } => (*receipt, *ttl_ms),
+            _ => (false, 0),
+        };
+        let from = peer(from);
+        let to: Vec<PeerId> = to.map(peer).into_iter().collect();
+        let conversation = match to.first() {
+            Some(to) => ConversationId::of_peers([&from, to]),
+            None => ConversationId::Group(GROUPS[group]),
+        };
+        let sequence = self.ledger.next(&conversation.key(), SEGMENT).unwrap().sequence;
+        let message = Message {
+            id: MessageId(self.next),
+            sequence,
+            at_ms: self.now_ms,
+            expires_ms: if ttl_ms == 0 { 0 } else { self.now_ms + ttl_ms },
+            conversation,
+            from,
+            to,
+            receipt,
+            client_msg_no: Default::default(),
+            body: format!("body {}", self.next).into(),
+        };
+        let number = self.next as u64;
+        let origin = Origin { device: device(0), instance: 1, number, answered: 0 };
+        self.put(Entry::Message { message: message.into(), origin, hash: 0 });
+    }
+
+    fn group(&mut self, group: usize, by: usize, what: usize, whom: usize) {
+        let (group, by) = (GROUPS[group], peer(by));
+        let found = self.ledger.groups.find(&self.ledger.state, group).unwrap();
+        let Some(found) = found else {
+            let members = vec![by.clone()];
+            let (rules, metadata) = (GroupRules::default(), Default::default());
+            let action = GroupAction::Create { open: false, rules, metadata, members };
+            return self.put(Entry::GroupCreated { group, by: Some(by), action });
+        };
+        let action = match what {
+            0 => GroupAction::Join,
+            1 => GroupAction::Leave,
+            2 => GroupAction::Invite(vec![peer(whom), peer(0)]),
+            3 => GroupAction::Kick(vec![peer(whom)]),
+            _ => GroupAction::Edit { rules: None, metadata: Some(self.next.to_string().into()) },
+        };
+        let applied = self.ledger.checkpoint.applied;
+        let Ok(Some(change)) = found.judge(Some(&by), action, 3, applied) else { return };
+        drop(found);
+        let key = ConversationId::Group(group).key();
+        let sequence = self.ledger.next(&key, SEGMENT).unwrap().sequence - 1;
+        self.put(Entry::GroupChanged { group, by: Some(by), change, sequence });
+    }
+
+    /// What a device has had, by an acknowledgement or an Open; with the receipts that are due.
+    fn has_had(&mut self, who: usize, cursor: MessageId, entry: Entry) {
+        let now_ms = self.now_ms;
+        let due = self.peer(who).receipts.take(cursor, now_ms);
+        self.put(entry);
+        for asked in due {
+            let (conversation, sequence) = (asked.conversation, asked.sequence);
+            self.put(Entry::Delivered { to: asked.from, by: peer(who), conversation, sequence });
+        }
+    }
+
+    fn recall(&mut self, back: usize) {
+        let messages = self.log.iter().rev().filter_map(|placed| match &placed.entry {
+            Entry::Message { message, .. } => Some(message.clone()),
+            _ => None,
+        });
+        let Some(message) = messages.skip(back).next() else { return };
+        if self.ledger.recalled.contains(message.id) {
+            return;
+        }
+        self.put(Entry::Recalled(Recall {
+            message: message.id,
+            conversation: message.conversation,
+            sequence: message.sequence,
+            by: Some(message.from.clone()),
+            concerned: message.to.iter().chain([&message.from]).cloned().collect(),
+        }));
+    }
+
+    fn is_member(&mut self, who: usize, group: usize) -> bool {
+        let found = self.ledger.groups.find(&self.ledger.state, GROUPS[group]).unwrap();
+        found.is_some_and(|group| group.member_since(&peer(who)).is_some())
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Open(who, on, has_cursor) => {
+                let cursor = if has_cursor { self.head() } else { MessageId::NONE };
+                let (peer, device) = (peer(who), device(on));
+                let (flag, client) = (DeviceFlag::App, String::new());
+                let opening = Opening { peer, device, flag, instance: 1, client, cursor };
+                self.has_had(who, cursor, Entry::Opened(opening));
+            }
+            Step::End(who, on, closed) => {
+                let (peer, device) = (peer(who), device(on));
+                let mut known = self.peer(who);
+                let session = known.device(&device).and_then(|device| device.session);
+                let session = session.unwrap_or(SessionId(1));
+                self.put(Entry::Ended { peer, device, session, closed });
+            }
+            Step::Send { from, to, .. } => self.message(from, Some(to), 0, step),
+            Step::SendToGroup(from, group) => {
+                if self.is_member(from, group) {
+                    self.message(from, None, group, step);
+                }
+            }
+            Step::Ack(who, on, back) => {
+                let id = MessageId((self.next - 1 - back).max(1));
+                let entry = Entry::Acked { peer: peer(who), device: device(on), id };
+                self.has_had(who, id, entry);
+            }
+            Step::Read(who, which, sequence) => {
+                let peer = peer(who);
+                let parts = self.peer(who).parts;
+                let (page, _) = parts.page(MessageId(i64::MAX), 9);
+                let Some((conversation, part)) = page.into_iter().nth(which) else { return };
+                let sequence = sequence.min(part.sequence);
+                let others = part.others.to_vec();
+                self.put(Entry::Read { peer, conversation, sequence, others });
+            }
+            Step::Recall(back) => self.recall(back),
+            Step::Group(group, by, what, whom) => self.group(group, by, what, whom),
+            Step::Nonce(who, nonce) => {
+                let (peer, nonce) = (peer(who), vec![nonce]);
+                if self.ledger.nonces.judge(&peer, &nonce, self.now_ms).is_ok() {
+                    let expires_ms = self.now_ms + 60_000;
+                    self.put(Entry::Nonce { peer, nonce: nonce.into(), expires_ms });
+                }
+            }
+            Step::Wait(ms) => self.now_ms += ms,
+            _ => self.write(step),
+        }
+    }
+
+    fn write(&mut self, step: &Step) {
+        let (head, mut changes) = (self.head(), Changes::default());
+        let ledger = &mut self.ledger;
+        match *step {
+            Step::WritePeer(who) => {
+                let id = peer(who);
+                if let Some(peer) = ledger.peers.get_mut(&id) {
+                    ledger.tail_bytes -= peer.tail_bytes;
+                    write_peer(&id, peer, head, &mut changes);
+                }
+            }
+            Step::WriteGroup => {
+                ledger.groups.flush_one(ledger.checkpoint.applied, &mut changes);
+            }
+            Step::WriteBook => {
+                ledger.nonces.flush_some(1, &mut changes);
+                if let Some((message, entry)) = ledger.recalls.pop() {
+                    changes.recalled(message, entry);
+                }
+            }
+            Step::Flush(steps) => {
+                self.settling.want_flush();
+                for _ in 0..steps {
+                    self.settling.step(ledger, head, self.now_ms).unwrap();
+                }
+            }
+            _ => self.crash(),
+        }
+        changes.apply(&self.ledger.state).unwrap();
+    }
+
+    /// Drops the ledger, replays what the state does not show, and compares.
+    fn crash(&mut self) {
+        let truth = self.seen();
+        let empty = tempfile::tempdir().unwrap();
+        // Two databases cannot be open in one folder.
+        self.ledger = ledger(&empty);
+        self.ledger = ledger(&self.folder);
+        self.settling = Settling::default();
+        let applied = self.ledger.checkpoint.applied;
+        for placed in self.log.iter().filter(|placed| placed.id > applied) {
+            self.ledger.replay(placed, SEGMENT).unwrap();
+        }
+        for (replayed, truth) in self.seen().iter().zip(&truth) {
+            assert_eq!(replayed, truth, "{applied} of {} was applied", self.head());
+        }
+        let run = self.ledger.checkpoint.run + 1;
+        self.put(Entry::Started { run });
+    }
+
+    /// All that the ledger knows, in words.
+    fn seen(&mut self) -> Vec<String> {
+        let mut seen: Vec<String> = (0..PEERS.len()).map(|who| self.seen_of(who)).collect();
+        let tail_bytes: usize = self.ledger.peers.values().map(|peer| peer.tail_bytes).sum();
+        assert_eq!(self.ledger.tail_bytes, tail_bytes);
+        for group in GROUPS {
+            let found = self.ledger.groups.find(&self.ledger.state, group).unwrap();
+            seen.extend(found.map(|group| {
+                let crate::store::Group { creator, rules, metadata, version, .. } = &*group;
+                let members: Vec<_> = group.members().collect();
+                format!("{creator:?} {rules:?} {metadata:?} {version} {members:?}")
+            }));
+            let key = ConversationId::Group(group).key();
+            seen.push(format!("{:?}", self.ledger.next(&key, SEGMENT).unwrap().sequence));
+        }
+        for who in 0..PEERS.len() {
+            for nonce in 0..3 {
+                let judged = self.ledger.nonces.judge(&peer(who), &[nonce], self.now_ms);
+                seen.push(format!("{who} {nonce} {judged:?}"));
+            }
+        }
+        let ids = (1..self.next).map(MessageId);
+        let recalled: Vec<_> = ids.filter(|id| self.ledger.recalled.contains(*id)).collect();
+        seen.push(format!("recalled {recalled:?}, {} groups", self.ledger.groups.count));
+        seen
+    }
+
+    fn seen_of(&mut self, who: usize) -> String {
+        let (id, state) = (peer(who), self.ledger.state.clone());
+        let peer = self.peer(who);
+        let rows = peer.rows.iter();
+        let rows: Vec<Item> =
+            rows.flat_map(|row| state.row(&id, row.first, |_| true).unwrap()).collect();
+        let mut seen = format!(
+            "{id} {} {} {} {} {:?}\n{:?}\n",
+            peer.run, peer.ended_run, peer.away_at_ms, peer.away_count, peer.loss, peer.devices
+        );
+        for waiting in &peer.waiting {
+            let stored = rows.iter().find(|item| item.id() == waiting.id);
+            let entry = &self.log[waiting.id.0 as usize - 1].entry;
+            let shared = match entry {
+                Entry::Message { message, .. } => message.to.is_empty(),
+                Entry::Recalled(recall) => {
+                    matches!(recall.conversation, ConversationId::Group(_))
+                }
+                _ => true,
+            };
+            let item = waiting.body.as_ref().or(stored).filter(|_| !shared);
+            assert!(shared || item.is_some(), "what waits is nowhere: {waiting:?}");
+            seen += &format!("{} {} {} {item:?}\n", waiting.id, waiting.at_ms, waiting.expires_ms);
+        }
+        for (conversation, part) in peer.parts.page(MessageId(i64::MAX), 99).0 {
+            let part = crate::store::Part { dirty: false, ..part };
+            seen += &format!("{conversation:?} {part:?}\n");
+        }
+        seen + &format!("{:?}", peer.receipts.due)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        max_shrink_iters: 64,
+        ..Default::default()
+    })]
+
+    #[test]
+    fn a_replay_arrives_at_the_truth_whatever_had_reached_the_state(
+        steps in prop::collection::vec(step(), 20..120),
+    ) {
+        let mut run = Run::new();
+        steps.iter().for_each(|step| run.take(step));
+        run.crash();
+        run.crash();
+    }
+}
