@@ -4,7 +4,7 @@
 //!
 //! * The first frame is Open, in time.
 //! * Bytes from the network never panic: what is no frame ends the session with its reason.
-//! * Until the handshake is confirmed the session is not open: nobody is replaced, nobody is online.
+//! * Until the handshake is confirmed no session is open: nobody is replaced, nobody is online.
 //! * The reader may be dropped at any point; the writer ends by itself or is cut.
 
 use std::pin::Pin;
@@ -131,13 +131,18 @@ async fn serve(
     let writer = write(send, &session, shared);
     tokio::pin!(writer);
     let is_early = input.recv.is_0rtt() && !handshake.initialized();
-    let open = async {
-        if is_early {
-            input.read_early(&session, shared, handshake).await?;
-        }
-        shared.hub.open_session(prepared).await.map_err(Ended::Refused)
+    let heard = tokio::select! {
+        heard = input.read_early(&session, shared, handshake), if is_early => heard,
+        written = &mut writer, if is_early => return written,
+        else => Ok(()),
     };
-    let (opened, written) = beside(open, writer.as_mut(), is_early).await;
+    let (opened, written) = match heard {
+        Ok(()) => {
+            let open = async { shared.hub.open_session(prepared).await.map_err(Ended::Refused) };
+            beside(open, writer.as_mut(), is_early).await
+        }
+        Err(ended) => (Err(ended), None),
+    };
     let reader = async {
         if let Err(ended) = opened {
             if let Ended::Refused(reason) = ended {
@@ -269,7 +274,12 @@ impl Input {
         shared: &Shared,
         handshake: &Handshake,
     ) -> Result<(), Ended> {
-        let confirmed = async { if *handshake.wait().await { Ok(()) } else { Err(Ended::Lost) } };
+        let confirmed = async {
+            tokio::select! {
+                confirmed = handshake.wait() => confirmed.then_some(()).ok_or(Ended::Lost),
+                () = shared.quiesce.cancelled() => Err(Ended::Quiesced),
+            }
+        };
         tokio::pin!(confirmed);
         if !shared.hub.hears_early(session).await {
             return confirmed.await;
@@ -289,7 +299,6 @@ impl Input {
             let read = tokio::select! {
                 confirmed = &mut confirmed => return confirmed,
                 read = self.recv.read_chunk(READ_BYTES_MAX, true) => read,
-                () = shared.quiesce.cancelled() => return Err(Ended::Quiesced),
             };
             match read {
                 Ok(Some(chunk)) => self.decoder.push(chunk.bytes),

@@ -133,6 +133,26 @@ async fn a_send_of_a_device_that_the_log_does_not_know_waits() {
 }
 
 #[tokio::test]
+async fn a_handshake_that_is_never_confirmed_opens_nothing_and_gives_its_place_back() {
+    let server = Running::start_with(|config| config.net.handshakes_max = 1).await;
+    let client = Returning::after(&server, &["ann"]).await;
+    let mut bob = server.open("bob").await;
+    let mut older = server.open("ann").await;
+    client.proxy.hold_answers();
+    let (raw, _accepted) = client.early();
+    let mut newer = raw.stream().await;
+    newer.say(open("ann")).await;
+    newer.say(send(1, &["bob"], "early")).await;
+    assert_eq!(bob.hear_message().await.body, "early");
+    // There is no other place for a handshake than the one that this one holds until it is late.
+    let mut cid = server.open("cid").await;
+    older.say(send(2, &["cid"], "still here")).await;
+    older.hear_sent(2).await;
+    assert_eq!(cid.hear_message().await.body, "still here");
+    assert_eq!((server.connections(), server.sessions()), (3, 3));
+}
+
+#[tokio::test]
 async fn a_ticket_is_taken_once() {
     let server = Running::start().await;
     let client = Returning::after(&server, &["ann"]).await;
