@@ -56,10 +56,11 @@ pub(super) struct Screen {
 
 /// Makes both: an editor if the standard input and output are a terminal that can do it.
 pub(super) fn open() -> (Keyboard, Screen) {
-    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
-        if let Some(opened) = open_editor() {
-            return opened;
-        }
+    if std::io::stdin().is_terminal()
+        && std::io::stdout().is_terminal()
+        && let Some(opened) = open_editor()
+    {
+        return opened;
     }
     let (tx, lines) = mpsc::channel(LINES_WAITING);
     // It ends with the process: nothing ends a blocking read earlier.
