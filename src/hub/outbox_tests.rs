@@ -320,18 +320,20 @@ fn pong(request: u64) -> crate::wire::Pong {
 /// All that there is to write, frame by frame.
 fn frames(outbox: &Outbox) -> Vec<String> {
     let mut decoder = Decoder::new(crate::limits::FRAME_BYTES_MAX);
+    let mut frames = Vec::new();
     while let Next::Write(bytes) = outbox.next() {
         decoder.push(bytes);
-    }
-    let mut frames = Vec::new();
-    while let Some(raw) = decoder.next_frame().unwrap() {
-        frames.push(match ServerFrame::decode(raw).unwrap() {
-            ServerFrame::Pong(pong) => format!("pong {}", pong.request),
-            ServerFrame::Read(read) => format!("read {}", read.sequence),
-            ServerFrame::Delivered(delivered) => format!("delivered {}", delivered.sequence),
-            ServerFrame::Presence(told) => format!("on {:?} off {:?}", told.online, told.offline),
-            other => panic!("{other:?}"),
-        });
+        while let Some(raw) = decoder.next_frame().unwrap() {
+            frames.push(match ServerFrame::decode(raw).unwrap() {
+                ServerFrame::Pong(pong) => format!("pong {}", pong.request),
+                ServerFrame::Read(read) => format!("read {}", read.sequence),
+                ServerFrame::Delivered(delivered) => format!("delivered {}", delivered.sequence),
+                ServerFrame::Presence(told) => {
+                    format!("on {:?} off {:?}", told.online, told.offline)
+                }
+                other => panic!("{other:?}"),
+            });
+        }
     }
     frames
 }
