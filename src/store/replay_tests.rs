@@ -57,12 +57,14 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let (peer, device, group) = (0..PEERS.len(), 0..DEVICES.len(), 0..GROUPS.len());
+    let open = (peer.clone(), device.clone(), any::<bool>());
+    let end = open.clone();
     let ttl_ms = prop_oneof![3 => Just(0), 1 => Just(90_000i64)];
     let send = (peer.clone(), peer.clone(), any::<bool>(), ttl_ms);
     let change = (group.clone(), peer.clone(), 0..5usize, peer.clone());
     prop_oneof![
-        4 => (peer.clone(), device.clone(), any::<bool>()).prop_map(|(p, d, c)| Step::Open(p, d, c)),
-        3 => (peer.clone(), device.clone(), any::<bool>()).prop_map(|(p, d, c)| Step::End(p, d, c)),
+        4 => open.prop_map(|(p, d, c)| Step::Open(p, d, c)),
+        3 => end.prop_map(|(p, d, c)| Step::End(p, d, c)),
         8 => send.prop_map(|(from, to, receipt, ttl_ms)| Step::Send { from, to, receipt, ttl_ms }),
         8 => (peer.clone(), group).prop_map(|(p, g)| Step::SendToGroup(p, g)),
         5 => (peer.clone(), device, 0..6i64).prop_map(|(p, d, b)| Step::Ack(p, d, b)),

@@ -53,7 +53,10 @@ fn a_recalled_message_of_a_group_reaches_nobody_not_even_who_left() {
         for name in ["bob", "carol"] {
             assert!(running.waiting(name).is_empty(), "{name}, round {round}");
         }
-        let is_told = |item: &Item| matches!(item, Item::Notice(notice) if matches!(notice.news, News::Recalled(..)));
+        let is_told = |item: &Item| match item {
+            Item::Notice(notice) => matches!(notice.news, News::Recalled(..)),
+            Item::Message(_) => false,
+        };
         assert!(running.inbox("bob").0.iter().any(is_told), "round {round}");
         if round == 0 { running.settle() } else { running = running.crash() }
     }
