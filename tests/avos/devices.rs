@@ -1,6 +1,6 @@
 //! A peer's own devices: what one sends, the others see; which there are, and how many.
 
-use tidings::client::{Device, Event, OpenOptions, Outgoing};
+use tidings::client::{Device, Event, NewGroup, OpenOptions, Outgoing};
 use tidings::id::DeviceFlag;
 use tidings::reason::Reason;
 
@@ -38,6 +38,28 @@ async fn what_one_device_sends_the_others_see_as_their_own() {
     for seat in [&mut phone, &mut laptop] {
         assert_eq!(seat.text().await, "a note");
     }
+}
+
+#[tokio::test]
+async fn what_one_device_sends_to_a_group_the_others_see_as_their_own() {
+    let server = Server::start().await;
+    let (mut phone, mut bob) = (server.open_as(on("ann", "phone")).await, server.open("bob").await);
+    let mut laptop = server.open_as(on("ann", "laptop")).await;
+    let group = phone.create_group(NewGroup::default()).await.unwrap().id;
+    bob.join(group).await.unwrap();
+    let sent = phone.send(Outgoing::to(group, "hello")).await.unwrap();
+    let echo = laptop.message().await;
+    assert_eq!((echo.id, echo.own), (sent.id, true));
+    let message = bob.message().await;
+    assert_eq!((message.id, message.own), (sent.id, false));
+    for seat in [&mut phone, &mut laptop, &mut bob] {
+        let more = seat.news().await;
+        assert!(!more.iter().any(|event| matches!(event, Event::Message(_))), "{more:?}");
+    }
+    // Nor does it wait for the one that sent it.
+    phone.go().await;
+    let phone = server.open_as(on("ann", "phone")).await;
+    assert_eq!(phone.opening.waiting, 0);
 }
 
 #[tokio::test]

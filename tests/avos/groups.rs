@@ -206,7 +206,8 @@ async fn the_metadata_is_edited_by_whom_the_rules_name_and_that_changes_no_membe
     let server = Server::start().await;
     let (mut ann, mut bob) = (server.open("ann").await, server.open("bob").await);
     let group = group_of(&ann, "bob").await;
-    (told(&mut ann).await, told(&mut bob).await);
+    told(&mut ann).await;
+    told(&mut bob).await;
     let named = |name: &str| GroupEdit {
         metadata: Some(format!(r#"{{"name":"{name}","m":["cat","dan"]}}"#).into()),
         rules: None,

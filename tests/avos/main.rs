@@ -10,8 +10,8 @@
 //! | open with the first watch list | `open_takes_the_first_watch_list_and_tells_who_is_online` |
 //! | close is log out | `close_is_log_out_and_nothing_more_arrives` |
 //! | pause, resume, send again | `a_lost_network_pauses_and_resumes_by_itself_and_what_was_unsent_arrives`, `a_crash_of_the_server_pauses_and_resumes_and_what_was_unsent_arrives` |
-//! | watch and unwatch, one or many | `watch_and_unwatch_one_or_many_at_any_time` |
-//! | notices of online and offline | `watchers_hear_of_online_and_offline_once_each`, `a_session_that_is_dropped_counts_as_online_for_a_grace`, `a_reconnection_within_the_grace_is_silent` |
+//! | watch and unwatch, one or many | `watch_and_unwatch_one_or_many_at_any_time`, `a_watch_and_an_unwatch_outlive_a_lost_connection` |
+//! | notices of online and offline | `watchers_hear_of_online_and_offline_once_each`, `a_session_that_is_dropped_counts_as_online_for_a_grace`, `a_reconnection_within_the_grace_is_silent`, `a_device_that_opens_again_is_silent_to_watchers` |
 //! | send to the watched, receive from anyone | `sending_needs_a_watch_only_where_signatures_are_enforced_and_receiving_never` |
 //! | status without watching | `status_answers_without_watching` |
 //! | presence over a crash | `presence`: `after_a_crash_who_does_not_come_back_is_told_offline_once_and_who_does_is_silent`, `a_watcher_that_comes_back_late_hears_what_has_changed_once`, `who_comes_back_with_another_device_is_not_told_offline` |
@@ -25,7 +25,7 @@
 //! | media by URL | `media_go_by_url` |
 //! | delivered and read | `receipts`: `a_delivery_is_told_to_whom_asked_for_it`, `a_delivery_is_asked_for_of_single_peers_only`, `what_is_read_is_told_to_the_others_and_to_the_peers_own_other_devices`, `an_absent_sender_finds_the_marks_when_it_opens_again`, `what_a_peer_has_read_is_found_by_its_other_devices_when_they_open` |
 //! | recall | `receipts`: `a_message_is_recalled_within_the_time`, `only_the_sender_recalls_and_nobody_after_the_time`, `a_recall_is_not_undone_by_a_crash`, `a_group_message_is_recalled_for_all_members` |
-//! | a peer's own devices | `devices`: `what_one_device_sends_the_others_see_as_their_own`, `an_own_message_never_waits_for_a_device_that_was_away`, `a_peer_lists_its_devices_and_what_they_are`, `a_device_over_the_limit_takes_the_place_of_the_oldest`, `the_same_device_opened_again_replaces_the_older_session`, `a_device_without_an_id_is_given_one_to_keep` |
+//! | a peer's own devices | `devices`: `what_one_device_sends_the_others_see_as_their_own`, `what_one_device_sends_to_a_group_the_others_see_as_their_own`, `an_own_message_never_waits_for_a_device_that_was_away`, `a_peer_lists_its_devices_and_what_they_are`, `a_device_over_the_limit_takes_the_place_of_the_oldest`, `the_same_device_opened_again_replaces_the_older_session`, `a_device_without_an_id_is_given_one_to_keep` |
 //! | **Groups** | `groups` |
 //! | create and join, join by id | `a_group_is_created_without_an_id_and_joined_by_its_id` |
 //! | leave, and members are told | `members_are_told_who_joins_and_who_leaves` |

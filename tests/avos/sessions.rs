@@ -301,3 +301,36 @@ async fn a_reconnection_within_the_grace_is_silent() {
     bob.close().await.unwrap();
     assert_eq!(ann.next().await, Event::Offline(peers("bob")), "log out has no grace");
 }
+
+#[tokio::test]
+async fn a_device_that_opens_again_is_silent_to_watchers() {
+    let server = Server::start_with(&[("presence-grace", "0s")]).await;
+    let mut ann = server.open_as(on("ann", "phone").watch(peers("bob cat"))).await;
+    let older = server.open_as(on("bob", "phone")).await;
+    ann.hears_online("bob").await;
+    let newer = server.open_as(on("bob", "phone")).await;
+    assert_eq!(soon("the end", older.ping()).await, Err(RequestError::Ended));
+    let _cat = server.open("cat").await;
+    ann.hears_online("cat").await;
+    // Without a grace, a lost session is told at once.
+    newer.go().await;
+    assert_eq!(ann.next().await, Event::Offline(peers("bob")));
+}
+
+#[tokio::test]
+async fn a_watch_and_an_unwatch_outlive_a_lost_connection() {
+    let mut server = Server::start().await;
+    let mut ann = server.open_as(on("ann", "phone").watch(peers("dan eve"))).await;
+    server.kill();
+    let (watched, unwatched, ()) =
+        tokio::join!(ann.watch(peers("bob")), ann.unwatch(peers("eve")), server.revive());
+    assert_eq!((watched.unwrap(), unwatched), (vec![], Ok(())));
+    assert_eq!(ann.watching(), peers("bob dan"));
+    let events = ann.news().await;
+    assert!(matches!(events[..], [Event::Paused(_), Event::Resumed(_)]), "{events:?}");
+    let _eve = server.open("eve").await;
+    let _bob = server.open("bob").await;
+    ann.hears_online("bob").await;
+    let _dan = server.open("dan").await;
+    ann.hears_online("dan").await;
+}
