@@ -240,11 +240,12 @@ async fn early_data_that_is_refused_is_sent_again_and_stored_once() {
     let mut server = Running::start().await;
     let proxy = Proxy::start(server.address(), Duration::ZERO).await;
     let (ann, mut incoming) = library(&server, &proxy).await;
-    // With its connections the server forgets its tickets.
-    server.restart().await;
+    server.drain().await;
     let paused = soon("a pause", incoming.next()).await;
     assert!(matches!(paused, Some(Event::Paused(_))), "{paused:?}");
     let sending = soon("a turn", ann.start_send(to_bob("hello"))).await.unwrap();
+    // With its connections the server has forgotten its tickets.
+    server.start_again().await;
     let sent = soon("an answer", sending).await.unwrap();
     assert_eq!(ann.counts().resends, 1, "it was said early, and again");
     let mut bob = server.open("bob").await;
