@@ -85,7 +85,7 @@ impl BackEnd {
         let without = |text: &String| {
             let is_time = |part: &&str| part.parse().is_ok_and(|time: u64| time > 1_000_000_000);
             let parts: Vec<&str> = text.split(':').collect();
-            let at = parts.iter().position(|part| is_time(part)).unwrap();
+            let at = parts.iter().position(is_time).unwrap();
             [&parts[..at], &parts[at + 2..]].concat().join(":")
         };
         signed.iter().map(without).collect()
