@@ -70,7 +70,10 @@ async fn reconnect(
     let start = Instant::now();
     let connecting = endpoint.connect_with(config.clone(), proxy.address(), "localhost").unwrap();
     let connection = match is_early {
-        true => connecting.into_0rtt().ok().expect("there is a ticket").0,
+        true => match connecting.into_0rtt() {
+            Ok((connection, _accepted)) => connection,
+            Err(_) => panic!("there is no ticket"),
+        },
         false => soon("a handshake", connecting).await.unwrap(),
     };
     let raw = Raw { connection, _endpoint: endpoint };
