@@ -402,8 +402,10 @@ impl Peer {
         device.seen_ms = at_ms;
         device.closed = closed;
         if !self.has_session() {
-            let grace = if closed { 0 } else { rules.away_after_ms };
-            self.away_at_ms = at_ms + grace;
+            // Who logs out on one device may be about to come back on another.
+            let others = self.devices.iter().filter(|device| !device.closed);
+            let seen_ms = others.map(|device| device.seen_ms).max();
+            self.away_at_ms = seen_ms.map_or(at_ms, |seen_ms| seen_ms + rules.away_after_ms);
         }
         if closed {
             self.release(at_ms, rules);

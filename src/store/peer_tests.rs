@@ -166,6 +166,21 @@ fn a_peer_is_away_at_once_after_a_close_or_when_it_was_never_seen() {
 }
 
 #[test]
+fn a_close_on_one_device_does_not_hide_that_another_was_there_a_moment_ago() {
+    let mut bob = Bob::new();
+    let (phone, _) = bob.open("phone");
+    let (tablet, _) = bob.open("tablet");
+    bob.end("phone", phone);
+    bob.wait(AWAY_AFTER_MS - 1);
+    bob.close("tablet", tablet);
+    bob.send(60);
+    assert_eq!(bob.inbox().len(), 60);
+    bob.wait(1);
+    bob.send(51);
+    assert_eq!(bob.inbox().len(), 60 + 50);
+}
+
+#[test]
 fn what_was_sent_before_it_was_away_stays() {
     let mut bob = Bob::new();
     let (session, _) = bob.open("phone");
@@ -522,7 +537,9 @@ impl Model {
         let Some(device) = device.filter(|device| device.session.is_some()) else { return };
         (device.session, device.seen_ms, device.closed) = (None, now_ms, closed);
         if self.devices.iter().all(|device| device.session.is_none()) {
-            self.away_at_ms = now_ms + if closed { 0 } else { AWAY_AFTER_MS };
+            let open = self.devices.iter().filter(|device| !device.closed);
+            let ends_ms = open.map(|device| device.seen_ms + AWAY_AFTER_MS);
+            self.away_at_ms = ends_ms.max().unwrap_or(now_ms);
         }
         if closed {
             self.release(now_ms);
