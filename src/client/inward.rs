@@ -270,7 +270,8 @@ impl State {
     fn has_room(&self) -> bool {
         // Answers stand behind messages in the stream: an app that awaits one must not wait for
         // ever because it takes no messages meanwhile.
-        let waits = !self.window.is_empty() || !self.requests.is_empty();
+        let waits =
+            !self.window.is_empty() || !self.requests.is_empty() || self.closing != Closing::No;
         let max = if waits { CLIENT_INCOMING_SENDING_MAX } else { CLIENT_INCOMING_MAX };
         self.queue.len() < max || self.incoming_gone || self.ending
     }

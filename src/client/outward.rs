@@ -112,8 +112,13 @@ impl Shared {
         if state.closing == Closing::No {
             state.closing = Closing::Wanted;
         }
+        // An app that logs out need not take messages meanwhile.
+        let stalled = state.stalled;
         drop(state);
         self.writer.notify_one();
+        if stalled {
+            self.room.notify_one();
+        }
         answer
     }
 

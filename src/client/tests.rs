@@ -500,6 +500,19 @@ tests! {
         }
     }
 
+    async fn logging_out_gets_through_when_the_app_takes_no_messages() {
+        let mut server = Server::start(0);
+        let (mut stream, session, incoming) = server.session(ann()).await;
+        stream.say_all((1..=4 * CLIENT_INCOMING_MAX as i64).map(deliver)).await;
+        while incoming.waiting() < CLIENT_INCOMING_MAX {
+            tokio::task::yield_now().await;
+        }
+        let closing = tokio::spawn(async move { session.close().await });
+        let ClientFrame::Close(close) = stream.next().await else { panic!("no Close") };
+        stream.say(wire::Closed { request: close.request }).await;
+        assert_eq!(closing.await.unwrap(), Ok(()));
+    }
+
     async fn a_full_queue_stops_reading_until_the_app_takes_more() {
         let mut server = Server::start(0);
         let (mut stream, _session, mut incoming) = server.session(ann()).await;
