@@ -262,7 +262,7 @@ pub enum Event {
     /// A device of the recipient has had the messages up to this one that asked for a receipt.
     Delivered(Mark),
     /// Somebody has read a conversation up to this message: another peer, or the peer itself on
-    /// another of its devices.
+    /// another of its devices, or on this one before the session was opened again.
     Read(Mark),
     /// A message has been taken back.
     Recalled(Recalled),

@@ -52,7 +52,7 @@ pub struct Group {
     pub id: GroupId,
     /// It is an open group.
     pub open: bool,
-    /// Its version, the id of its last change; [`MessageId::NONE`] for an open group.
+    /// Its version, the id of its last change.
     pub version: MessageId,
     /// How many members it has; in an open group, how many sessions are in it now.
     pub count: u64,

@@ -61,7 +61,7 @@ impl ConnectOptions {
         self
     }
 
-    /// The app that the server must serve; whichever it serves if not given.
+    /// The app that the server serves: one that names its app refuses who names another, or none.
     pub fn app(mut self, app: impl Into<String>) -> Self {
         self.app = app.into();
         self

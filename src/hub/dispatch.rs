@@ -5,6 +5,7 @@
 //! * All of a commit is in the outboxes before the first writer is woken, so that each writes all
 //!   it has in as few packets as can be.
 
+use std::iter;
 use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
@@ -255,9 +256,12 @@ impl Dispatcher {
             recipients_max: RECIPIENTS_MAX as u64,
             sends_max: CLIENT_SENDS_MAX as u64,
         };
-        session.tell(false, &frame.into());
+        // Nobody is woken before the session is attached: the writer of one that was heard early
+        // runs already.
+        for frame in iter::once(frame.into()).chain(opened.marks.iter().map(mark_frame)) {
+            let _ = session.outbox().push(false, |out| frame.encode(out));
+        }
         session.outbox().release_presence();
-        opened.marks.iter().for_each(|mark| session.tell(false, &mark_frame(mark)));
         self.presence.attach(&session);
         session.open(&opened);
         session.outbox().wake();

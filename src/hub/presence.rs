@@ -100,7 +100,7 @@ impl Presence {
         let mut shard = self.lock(peer);
         let was_online = shard.is_online(&self.router, peer);
         self.router.attach(session);
-        shard.expect(peer, None);
+        shard.await_back(peer, None);
         if !was_online {
             shard.note_change(peer);
         }
@@ -119,10 +119,10 @@ impl Presence {
             return was_attached;
         }
         if closed || self.grace.is_zero() {
-            shard.expect(peer, None);
+            shard.await_back(peer, None);
             shard.note_change(peer);
         } else if was_attached {
-            shard.expect(peer, Some(Instant::now() + self.grace));
+            shard.await_back(peer, Some(Instant::now() + self.grace));
         }
         was_attached
     }
@@ -220,7 +220,7 @@ impl Presence {
         for peer in were_online {
             let mut shard = self.lock(peer);
             if !shard.returned.contains(peer) && !shard.is_online(&self.router, peer) {
-                shard.expect(peer, Some(self.restart_until()));
+                shard.await_back(peer, Some(self.restart_until()));
                 shard.note_change(peer);
             }
         }
@@ -266,7 +266,7 @@ impl Shard {
     }
 
     /// Expects a peer that has no session until then, or not any more.
-    fn expect(&mut self, peer: &PeerId, until: Option<Instant>) {
+    fn await_back(&mut self, peer: &PeerId, until: Option<Instant>) {
         if until.is_none() && !self.rows.contains_key(peer) {
             return;
         }
@@ -314,7 +314,7 @@ impl Shard {
         }
         while let Some((_, peer)) = self.expected.first().filter(|(until, _)| *until <= now) {
             let peer = peer.clone();
-            self.expect(&peer, None);
+            self.await_back(&peer, None);
             self.note_change(&peer);
         }
         let changed = std::mem::take(&mut self.changed);

@@ -147,7 +147,7 @@ impl Catalog {
             let found = match &source {
                 Source::Memory(open) => open.index.find(|place| of.matches(place), before, wanted),
                 Source::Disk(number) => match self.cold(*number)? {
-                    Some(segment) => index::find(&*segment, of.subject(), before, wanted)?,
+                    Some(segment) => index::find(&segment, of.subject(), before, wanted)?,
                     None => Found::default(),
                 },
             };

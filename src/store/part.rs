@@ -152,7 +152,10 @@ impl Parts {
         // What a member was not sent is not unread.
         let is_first = std::mem::replace(&mut part.sequence, sequence) == 0;
         if message.from == *me {
-            part.read.advance(Reach { sequence, at_ms, entry: id });
+            // Who had read all before has read no more by this, and its devices need not hear it.
+            let had_read_all = part.read.sequence + 1 >= sequence;
+            let entry = if had_read_all { part.read.entry } else { id };
+            part.read.advance(Reach { sequence, at_ms, entry });
         } else if is_first {
             part.read.sequence = sequence - 1;
         }

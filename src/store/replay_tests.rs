@@ -200,11 +200,11 @@ impl Run {
     }
 
     fn recall(&mut self, back: usize) {
-        let messages = self.log.iter().rev().filter_map(|placed| match &placed.entry {
+        let mut messages = self.log.iter().rev().filter_map(|placed| match &placed.entry {
             Entry::Message { message, .. } => Some(message.clone()),
             _ => None,
         });
-        let Some(message) = messages.skip(back).next() else { return };
+        let Some(message) = messages.nth(back) else { return };
         if self.ledger.recalled.contains(message.id) {
             return;
         }

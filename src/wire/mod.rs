@@ -120,8 +120,8 @@
 //! [`Reason::TooOld`]. At most `sends max` numbers may be unanswered.
 //!
 //! A client that resumes with QUIC's 0-RTT may put an Open and Sends of numbers it knows into it.
-//! The Sends act at once, and their answers may come before Opened; the Open, and everything else,
-//! takes effect when the handshake is confirmed.
+//! The Sends act at once if the server knows the device, and their answers may come before Opened;
+//! the Open, and everything else, takes effect when the handshake is confirmed.
 //!
 //! A transient Send has number 0 and gets no answer unless it is refused. It may ride a QUIC
 //! datagram: the stream id of its session as a varint, then the frame. So may its Deliver.

@@ -54,7 +54,7 @@ impl Signature {
 pub struct Open {
     /// Version of the protocol that the client speaks.
     pub version: u16,
-    /// The app it belongs to; empty for the one app that the server serves.
+    /// The app it belongs to. A server that names its app refuses others, and who names none.
     pub app: Text,
     /// Who opens.
     pub peer: PeerId,

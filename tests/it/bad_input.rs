@@ -245,7 +245,7 @@ async fn a_peer_watches_1000_others_and_not_one_more() {
     ann.say_bytes(watching(WATCHED_MAX)).await;
     assert!(matches!(ann.hear().await, ServerFrame::Opened(_)));
     let reason = reason_for(&raw, watching(WATCHED_MAX + 1)).await;
-    assert_eq!(reason, Reason::TooManyRecipients);
+    assert_eq!(reason, Reason::TooManyWatched);
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ fn who_joins_later_does_not_get_what_was_before() {
     assert!(refusal(&running.group("alice", invite("dan"))).is_none());
     let after = running.send_to_group("alice", "after");
     for _ in 0..2 {
-        assert_eq!(running.waiting_ids("dan"), ids(&[after.clone()]));
+        assert_eq!(running.waiting_ids("dan"), ids(std::slice::from_ref(&after)));
         let part = running.part("dan", OF_GROUP).unwrap();
         assert_eq!((part.sequence, part.unread()), (2, 1));
         assert_ne!(part.since, MessageId::NONE);
@@ -78,7 +78,7 @@ fn a_member_who_left_gets_nothing_more_but_keeps_what_waited() {
     running.group("carol", GroupAction::Leave);
     running.send_to_group("alice", "not for Carol");
     for _ in 0..2 {
-        assert_eq!(running.waiting_ids("carol"), ids(&[kept.clone()]));
+        assert_eq!(running.waiting_ids("carol"), ids(std::slice::from_ref(&kept)));
         assert_eq!(running.part("carol", OF_GROUP).unwrap().since, MessageId::NONE);
         let left = (GroupChange::Left, vec![peer("carol")]);
         assert_eq!(changes(&running, "carol").pop(), Some(left.clone()));
