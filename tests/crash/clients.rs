@@ -5,6 +5,7 @@
 //! * Whatever happens to the server, only a peer that leaves by itself may lose an answer.
 //! * A send enters the ledger before it is queued, and a message when the app is handed it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,21 +17,14 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use tidings::client::{
-    Client, ConnectOptions, Event, Incoming, OpenOptions, Opening, Outgoing, Pause, SendError,
-    Session,
+    Client, ConnectOptions, Event, Incoming, OpenOptions, Opening, RequestError, Session,
 };
-use tidings::id::{DeviceId, PeerId};
+use tidings::id::{DeviceFlag, DeviceId, PeerId};
 
-use crate::ledger::{Fate, Ledger};
+use crate::ledger::Ledger;
+use crate::notary::{Notary, Signs};
 use crate::server::PATIENCE;
-
-/// Sends that a session keeps under way.
-const SPEAKERS: usize = 4;
-/// The longest pause of a speaker between an answer and the next send, in milliseconds, at first.
-const PAUSE_MS_MAX: u64 = 10;
-/// Sends after which each pause is a millisecond longer, so that on a fast machine too what waits
-/// for a device that is absent until the end stays below the most that a peer's inbox holds.
-const SENDS_PER_PAUSE_MS: usize = 1000;
+use crate::speaker::{SPEAKERS, Speaker};
 
 /// What all peers share.
 pub(crate) struct World {
@@ -43,6 +37,10 @@ pub(crate) struct World {
     pub(crate) farewell: CancellationToken,
     /// Everything has arrived.
     pub(crate) done: CancellationToken,
+    /// Those who come and go are gone for good.
+    pub(crate) gone: CancellationToken,
+    /// The open sessions of the phones.
+    pub(crate) phones: Mutex<BTreeMap<usize, Session>>,
     /// Peers that will not leave any more.
     pub(crate) home: AtomicUsize,
     /// Peers whose last words are acknowledged.
@@ -61,6 +59,8 @@ impl World {
             load_over: CancellationToken::new(),
             farewell: CancellationToken::new(),
             done: CancellationToken::new(),
+            gone: CancellationToken::new(),
+            phones: Mutex::default(),
             home: AtomicUsize::new(0),
             said: AtomicUsize::new(0),
             resends: AtomicU64::new(0),
@@ -73,7 +73,7 @@ impl World {
         self.ledger.lock()
     }
 
-    fn problem(&self, peer: usize, what: String) {
+    pub(crate) fn problem(&self, peer: usize, what: String) {
         let what = format!("{}: {what}", self.peers[peer]);
         self.ledger().problems.push(what);
     }
@@ -97,25 +97,37 @@ pub(crate) struct Seat {
     pub(crate) device: usize,
     /// The device's id, once it has one.
     pub(crate) id: Option<DeviceId>,
+    pub(crate) flag: DeviceFlag,
+    /// Who signs for the peer, if anybody does.
+    pub(crate) notary: Option<Arc<Notary>>,
 }
 
 impl Seat {
     pub(crate) fn new(world: &Arc<World>, peer: usize, name: &'static str) -> Self {
         let device = world.ledger().device(peer, name);
-        Self { world: world.clone(), peer, device, id: None }
+        let (flag, notary) = (DeviceFlag::default(), None);
+        Self { world: world.clone(), peer, device, id: None, flag, notary }
     }
 
     /// Opens a session where the app has come to, and says what the server said.
-    pub(crate) async fn open(&mut self, client: &Client) -> (Session, Incoming, Opening) {
+    pub(crate) async fn open(
+        &mut self,
+        client: &Client,
+        watches: Vec<PeerId>,
+    ) -> (Session, Incoming, Opening) {
         let peer = self.world.peers[self.peer].clone();
         let cursor = self.world.ledger().cursor(self.device);
-        let mut options = OpenOptions::new(peer).resume(cursor);
-        options = options.send_timeout(PATIENCE * 10).open_timeout(PATIENCE);
+        let mut options = OpenOptions::new(peer).resume(cursor).flag(self.flag);
+        options = options.send_timeout(PATIENCE * 10).open_timeout(PATIENCE).watch(watches);
         if let Some(id) = &self.id {
             options = options.device(id.clone());
         }
+        if let Some(notary) = &self.notary {
+            options = options.signer(Signs(notary.clone()));
+        }
         let (session, mut incoming) = client.open(options).await.unwrap();
         self.id = Some(session.device().clone());
+        self.world.ledger().devices[self.device].id = self.id.clone();
         match incoming.next().await {
             Some(Event::Opened(opening)) => (session, incoming, opening),
             event => panic!("no session begins with {event:?}"),
@@ -130,17 +142,11 @@ impl Seat {
                 event = incoming.next() => event,
                 _ = &mut until => return,
             };
-            match event {
-                Some(Event::Message(message)) => {
-                    self.world.ledger().got(self.device, &message);
-                    if random.u16(..512) == 0 {
-                        // The app is busy, so messages wait in the client over a kill.
-                        sleep(Duration::from_millis(random.u64(50..600))).await;
-                    }
-                }
-                Some(Event::Paused(Pause::Lost | Pause::Unanswered)) => {}
-                Some(Event::Resumed(opening)) if opening.dropped == 0 => {}
-                event => return self.world.problem(self.peer, format!("unexpected {event:?}")),
+            let Some(event) = event else { return self.world.problem(self.peer, "over".into()) };
+            self.world.ledger().hear(self.device, &event);
+            if matches!(event, Event::Message(_)) && random.u16(..512) == 0 {
+                // The app is busy, so messages wait in the client over a kill.
+                sleep(Duration::from_millis(random.u64(50..600))).await;
             }
         }
     }
@@ -148,16 +154,18 @@ impl Seat {
     /// Opens a new session, sends and receives until `until` is over, and leaves: tells the
     /// server, or just goes.
     async fn visit(&mut self, client: Client, random: &mut Rng, until: impl Future, tells: bool) {
-        let (session, mut incoming, opening) = self.open(&client).await;
-        if opening.dropped > 0 {
-            self.world.problem(self.peer, format!("dropped: {opening:?}"));
-        }
+        let others = (0..self.world.peers.len()).filter(|other| *other != self.peer);
+        let watches = others.map(|other| self.world.peers[other].clone()).collect();
+        let (session, mut incoming, opening) = self.open(&client, watches).await;
+        self.world.ledger().hear(self.device, &Event::Opened(opening));
+        self.world.phones.lock().insert(self.peer, session.clone());
         let speaker = Arc::new(Speaker {
             world: self.world.clone(),
             peer: self.peer,
             number: self.world.ledger().session(),
             turn: tokio::sync::Mutex::default(),
             session: session.clone(),
+            notary: self.notary.clone(),
             leaves: AtomicBool::new(false),
             left: CancellationToken::new(),
         });
@@ -165,6 +173,7 @@ impl Seat {
         for index in 0..SPEAKERS {
             speakers.spawn(speaker.clone().speak(random.fork(), index == 0));
         }
+        speakers.spawn(speaker.clone().organise(random.fork()));
         self.listen(&mut incoming, random, until).await;
         speaker.leaves.store(true, Ordering::Relaxed);
         speaker.left.cancel();
@@ -202,100 +211,59 @@ impl Seat {
             sleep(Duration::from_millis(random.u64(..2000))).await;
         }
         let client = world.client().await;
-        self.stay(client, random).await
+        world.home.fetch_add(1, Ordering::Relaxed);
+        self.visit(client, &mut random, world.gone.cancelled(), false).await;
+        world.phones.lock().remove(&self.peer);
+        self
     }
 
-    /// Takes all that waits for the device, which must be `count` messages.
-    pub(crate) async fn drain(&mut self, count: usize) {
-        let client = self.world.client().await;
-        let (session, mut incoming, opening) = self.open(&client).await;
-        let peer = &self.world.peers[self.peer];
-        assert_eq!((opening.waiting, opening.dropped), (count as u64, 0), "{peer}: {opening:?}");
-        for taken in 0..count {
-            match timeout(PATIENCE, incoming.next()).await {
-                Ok(Some(Event::Message(message))) => {
-                    assert!(message.waited, "{message:?}");
-                    self.world.ledger().got(self.device, &message);
-                }
-                event => panic!("{peer}: {event:?} after {taken} of {count} messages"),
+    /// A second device of a peer, which comes and goes too, and in the end logs out.
+    pub(crate) async fn wander(mut self, mut random: Rng) -> Self {
+        let world = self.world.clone();
+        loop {
+            let client = world.client().await;
+            let (session, mut incoming, opening) = self.open(&client, Vec::new()).await;
+            world.ledger().hear(self.device, &Event::Opened(opening));
+            let stays = sleep(Duration::from_millis(random.u64(100..1500)));
+            self.listen(&mut incoming, &mut random, stays).await;
+            let is_last = world.load_over.is_cancelled();
+            match random.u8(..3) {
+                0 if !is_last => session.end().await,
+                1 if !is_last => {}
+                _ => match session.close().await {
+                    Ok(()) if is_last => break,
+                    Ok(()) | Err(RequestError::Paused | RequestError::TimedOut) => {}
+                    Err(error) => world.problem(self.peer, format!("log out: {error:?}")),
+                },
             }
+            client.close().await;
+            sleep(Duration::from_millis(random.u64(..1000))).await;
+        }
+        world.home.fetch_add(1, Ordering::Relaxed);
+        self
+    }
+
+    /// Takes all that waits for the device, which must be `count` messages and notices; the server
+    /// may count up to `silent` more.
+    pub(crate) async fn drain(&mut self, (count, silent): (usize, usize)) -> (Client, Session) {
+        let client = self.world.client().await;
+        let (session, mut incoming, opening) = self.open(&client, Vec::new()).await;
+        let peer = &self.world.peers[self.peer];
+        let waiting = count as u64..=(count + silent) as u64;
+        assert!(waiting.contains(&opening.waiting), "{peer}: {opening:?}, not {waiting:?}");
+        assert_eq!(opening.dropped, 0, "{peer}: {opening:?}");
+        let mut taken = 0;
+        while taken < count {
+            let event = timeout(PATIENCE, incoming.next()).await.ok().flatten();
+            let event = event.unwrap_or_else(|| panic!("{peer}: {taken} of {count} messages"));
+            taken += usize::from(event.cursor().is_some());
+            self.world.ledger().hear(self.device, &event);
         }
         timeout(PATIENCE, session.ping()).await.unwrap().unwrap();
-        let more = incoming.try_next();
-        assert!(more.is_none(), "{peer}: more than {count} messages: {more:?}");
-        session.end().await;
-    }
-}
-
-/// What the speakers of one session share.
-struct Speaker {
-    world: Arc<World>,
-    peer: usize,
-    /// The session in the ledger.
-    number: usize,
-    /// Held while a message is numbered and queued, so that both have one order.
-    turn: tokio::sync::Mutex<()>,
-    session: Session,
-    /// The peer leaves: answers may be lost from now on.
-    leaves: AtomicBool,
-    left: CancellationToken,
-}
-
-impl Speaker {
-    /// Keeps one send under way until the load is over; then says the last word, or not.
-    async fn speak(self: Arc<Self>, mut random: Rng, says_farewell: bool) {
-        loop {
-            let sent = self.world.ledger().sent();
-            let pause_ms = random.u64(..PAUSE_MS_MAX) + (sent / SENDS_PER_PAUSE_MS) as u64;
-            let pause = sleep(Duration::from_millis(pause_ms));
-            tokio::select! {
-                () = pause => self.send(self.recipients(&mut random)).await,
-                () = self.world.load_over.cancelled() => break,
-                () = self.left.cancelled() => return,
-            }
+        while let Some(more) = incoming.try_next() {
+            assert!(more.cursor().is_none(), "{peer}: more than {count} messages: {more:?}");
+            self.world.ledger().hear(self.device, &more);
         }
-        tokio::select! {
-            () = self.world.farewell.cancelled() => {}
-            () = self.left.cancelled() => return,
-        }
-        if says_farewell {
-            for other in (0..self.world.peers.len()).filter(|other| *other != self.peer) {
-                self.send(vec![other]).await;
-            }
-            self.world.said.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// One other peer, or now and then two or three.
-    fn recipients(&self, random: &mut Rng) -> Vec<usize> {
-        let count = [1, 1, 1, 1, 1, 1, 2, 3][random.usize(..8)];
-        let others = (0..self.world.peers.len()).filter(|other| *other != self.peer);
-        random.choose_multiple(others, count)
-    }
-
-    async fn send(&self, to: Vec<usize>) {
-        let turn = self.turn.lock().await;
-        let outgoing = self.world.ledger().send(self.peer, self.number, to);
-        let message = Outgoing::to(outgoing.recipients, outgoing.body);
-        let queued = self.session.start_send(message).await;
-        drop(turn);
-        let answer = match queued {
-            Ok(sending) => sending.await,
-            Err(error) => Err(error),
-        };
-        let fate = match &answer {
-            Ok(sent) => Fate::Acknowledged(*sent),
-            Err(SendError::MaybeStored) => Fate::Unknown,
-            Err(_) => Fate::NotStored,
-        };
-        let is_fine = match &answer {
-            Ok(_) => true,
-            Err(SendError::MaybeStored | SendError::Ended) => self.leaves.load(Ordering::Relaxed),
-            Err(_) => false,
-        };
-        if !is_fine {
-            self.world.problem(self.peer, format!("send {}: {answer:?}", outgoing.number));
-        }
-        self.world.ledger().settle(outgoing.number, fate);
+        (client, session)
     }
 }

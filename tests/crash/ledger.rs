@@ -4,12 +4,16 @@
 //!
 //! * The ledger lives in the process of the clients: no kill of the server takes anything from it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 
-use tidings::client::{Cursor, Message, Sent};
-use tidings::id::{ConversationId, MessageId, PeerId};
+use tidings::client::{Cursor, Event, GroupNotice, Message, Pause, Recalled, Sent};
+use tidings::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId};
+
+use crate::groups::{Groups, Notice};
+use crate::marks::{Marks, Watching};
+use crate::notary::Used;
 
 /// Bodies up to this; more than 1 KiB is stored in another way than less.
 const BODY_BYTES_MAX: usize = 1600;
@@ -27,28 +31,39 @@ pub(crate) enum Fate {
     NotStored,
 }
 
-struct Send {
-    from: usize,
-    /// The session that sent it; sends of a session keep their order.
-    session: usize,
+/// For whom a message is.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
     /// Rising.
-    to: Vec<usize>,
-    fate: Fate,
+    Peers(Vec<usize>),
+    /// Its members when the message is stored, but the sender.
+    Group(GroupId),
+}
+
+pub(crate) struct Send {
+    pub(crate) from: usize,
+    /// The session that sent it; sends of a session keep their order.
+    pub(crate) session: usize,
+    pub(crate) to: Target,
+    pub(crate) conversation: ConversationId,
+    pub(crate) fate: Fate,
 }
 
 /// What a device was handed.
 #[derive(Clone, Copy, Debug)]
-struct Got {
-    send: usize,
-    place: Place,
+pub(crate) struct Got {
+    pub(crate) send: usize,
+    pub(crate) place: Place,
+    /// The peer sent it itself, from another device.
+    pub(crate) own: bool,
 }
 
 /// A message's place as sender and recipients are told it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Place {
-    id: MessageId,
-    sequence: u32,
-    at_ms: u64,
+pub(crate) struct Place {
+    pub(crate) id: MessageId,
+    pub(crate) sequence: u32,
+    pub(crate) at_ms: u64,
 }
 
 impl From<Sent> for Place {
@@ -57,20 +72,31 @@ impl From<Sent> for Place {
     }
 }
 
-struct Device {
-    peer: usize,
-    name: &'static str,
-    got: Vec<Got>,
+pub(crate) struct Device {
+    pub(crate) peer: usize,
+    pub(crate) name: &'static str,
+    pub(crate) id: Option<DeviceId>,
+    pub(crate) got: Vec<Got>,
+    /// The notices that it was handed.
+    pub(crate) heard: BTreeSet<MessageId>,
     cursor: Cursor,
+    pub(crate) watching: Watching,
 }
 
 #[derive(Default)]
 pub(crate) struct Ledger {
-    peers: Vec<PeerId>,
-    sends: Vec<Send>,
-    devices: Vec<Device>,
+    pub(crate) peers: Vec<PeerId>,
+    pub(crate) sends: Vec<Send>,
+    pub(crate) devices: Vec<Device>,
     sessions: usize,
     epoch: Option<u64>,
+    by_id: HashMap<MessageId, usize>,
+    pub(crate) groups: Groups,
+    pub(crate) marks: Marks,
+    /// Signatures that are used up.
+    pub(crate) used: Vec<Used>,
+    /// Nothing is recalled any more, so nobody may be handed what was.
+    pub(crate) recalls_over: bool,
     pub(crate) pending: usize,
     pub(crate) acknowledged: usize,
     pub(crate) received: usize,
@@ -86,8 +112,15 @@ impl Ledger {
     }
 
     pub(crate) fn device(&mut self, peer: usize, name: &'static str) -> usize {
-        let (got, cursor) = (Vec::new(), Cursor::default());
-        self.devices.push(Device { peer, name, got, cursor });
+        self.devices.push(Device {
+            peer,
+            name,
+            id: None,
+            got: Vec::new(),
+            heard: BTreeSet::new(),
+            cursor: Cursor::default(),
+            watching: Watching::default(),
+        });
         self.devices.len() - 1
     }
 
@@ -96,14 +129,20 @@ impl Ledger {
         self.sessions
     }
 
-    /// A peer is about to send: the message's recipients and its body.
-    pub(crate) fn send(&mut self, from: usize, session: usize, mut to: Vec<usize>) -> Outgoing {
-        to.sort_unstable();
+    /// A peer is about to send: the message's number and its body.
+    pub(crate) fn send(&mut self, from: usize, session: usize, to: Target) -> (usize, Bytes) {
         let number = self.sends.len();
-        let recipients = to.iter().map(|to| self.peers[*to].clone()).collect();
-        self.sends.push(Send { from, session, to, fate: Fate::Pending });
+        let conversation = match &to {
+            Target::Peers(to) => self.conversation(to.iter().copied().chain([from])),
+            Target::Group(group) => ConversationId::Group(*group),
+        };
+        self.sends.push(Send { from, session, to, conversation, fate: Fate::Pending });
         self.pending += 1;
-        Outgoing { number, recipients, body: body(number) }
+        (number, body(number))
+    }
+
+    pub(crate) fn conversation(&self, peers: impl IntoIterator<Item = usize>) -> ConversationId {
+        ConversationId::of_peers(peers.into_iter().map(|peer| &self.peers[peer]))
     }
 
     /// How many sends there have been.
@@ -118,47 +157,138 @@ impl Ledger {
         self.pending -= 1;
         self.acknowledged += usize::from(matches!(fate, Fate::Acknowledged(_)));
         self.unknown += usize::from(fate == Fate::Unknown);
+        if let Fate::Acknowledged(sent) = fate {
+            self.by_id.insert(sent.id, number);
+        }
     }
 
-    /// An app was handed a message.
-    pub(crate) fn got(&mut self, device: usize, message: &Message) {
-        if let Err(problem) = self.take(device, message) {
+    /// An app was handed an event.
+    pub(crate) fn hear(&mut self, device: usize, event: &Event) {
+        if let Err(problem) = self.take(device, event) {
             let Device { peer, name, .. } = &self.devices[device];
             let peer = &self.peers[*peer];
-            self.problems.push(format!("{peer} ({name}): {problem}: {message:?}"));
+            self.problems.push(format!("{peer} ({name}): {problem}: {event:?}"));
         }
     }
 
-    fn take(&mut self, device: usize, message: &Message) -> Result<(), &'static str> {
-        if *self.epoch.get_or_insert(message.epoch) != message.epoch {
+    fn take(&mut self, device: usize, event: &Event) -> Result<(), &'static str> {
+        match event {
+            Event::Message(message) => self.take_message(device, message),
+            Event::Recalled(recalled) => self.take_recalled(device, recalled),
+            Event::Joined(notice)
+            | Event::Invited(notice)
+            | Event::Left(notice)
+            | Event::MembersJoined(notice)
+            | Event::MembersLeft(notice) => self.take_change(device, notice),
+            Event::Delivered(mark) => {
+                let peer = self.index(&mark.peer)?;
+                let device = self.devices[device].peer;
+                self.marks.delivered(device, mark.conversation, peer, mark.sequence)
+            }
+            Event::Read(mark) => {
+                let peer = self.index(&mark.peer)?;
+                let device = self.devices[device].peer;
+                self.marks.read(device, mark.conversation, peer, mark.sequence)
+            }
+            Event::Online(peers) | Event::Offline(peers) => {
+                let is_online = matches!(event, Event::Online(_));
+                for peer in peers {
+                    let peer = self.index(peer)?;
+                    self.devices[device].watching.note(peer, is_online);
+                }
+                Ok(())
+            }
+            Event::Paused(Pause::Lost | Pause::Unanswered) => Ok(()),
+            Event::Opened(opening) if opening.dropped == 0 => {
+                let online: Result<_, _> =
+                    opening.online.iter().map(|peer| self.index(peer)).collect();
+                self.devices[device].watching.online = online?;
+                Ok(())
+            }
+            Event::Resumed(opening) if opening.dropped == 0 => Ok(()),
+            _ => Err("unexpected"),
+        }
+    }
+
+    pub(crate) fn index(&self, peer: &PeerId) -> Result<usize, &'static str> {
+        self.peers.binary_search(peer).map_err(|_| "nobody knows this peer")
+    }
+
+    /// A device comes to something that is acknowledged.
+    fn advance(&mut self, device: usize, cursor: Cursor) -> Result<(), &'static str> {
+        if *self.epoch.get_or_insert(cursor.epoch) != cursor.epoch {
             return Err("another epoch");
         }
+        let device = &mut self.devices[device];
+        if cursor.id <= device.cursor.id {
+            return Err("again, or out of order");
+        }
+        device.cursor = cursor;
+        Ok(())
+    }
+
+    fn take_message(&mut self, device: usize, message: &Message) -> Result<(), &'static str> {
         let first = message.body.split(|byte| *byte == b' ').next().unwrap_or_default();
         let number = std::str::from_utf8(first).ok().and_then(|text| text.parse::<usize>().ok());
         let number = number.filter(|number| *number < self.sends.len()).ok_or("nobody sent it")?;
-        let (send, device) = (&self.sends[number], &mut self.devices[device]);
-        let to: Vec<&PeerId> = send.to.iter().map(|to| &self.peers[*to]).collect();
-        let from = &self.peers[send.from];
-        let participants = to.iter().copied().chain([from]);
+        let (send, peer) = (&self.sends[number], self.devices[device].peer);
+        let to: Vec<&PeerId> = match &send.to {
+            Target::Peers(to) => to.iter().map(|to| &self.peers[*to]).collect(),
+            Target::Group(_) => Vec::new(),
+        };
         let is_as_sent = message.body == body(number)
-            && message.from == *from
-            && message.to.iter().eq(to.iter().copied())
-            && message.conversation == ConversationId::of_peers(participants)
+            && message.from == self.peers[send.from]
+            && message.to.iter().eq(to)
+            && message.conversation == send.conversation
             && !message.transient;
         if !is_as_sent {
             return Err("not as it was sent");
         }
-        if !send.to.contains(&device.peer) {
+        let is_for_it = match &send.to {
+            _ if message.own => send.from == peer && !message.waited,
+            Target::Peers(to) => to.contains(&peer),
+            // Who was a member then is asked when all changes are known.
+            Target::Group(_) => send.from != peer,
+        };
+        if !is_for_it {
             return Err("it is for others");
         }
-        if message.id <= device.cursor.id {
-            return Err("again, or out of order");
+        if self.recalls_over && self.groups.recalled.contains_key(&number) {
+            return Err("it was recalled");
         }
-        device.cursor = message.cursor();
-        let Message { id, sequence, at_ms, .. } = *message;
-        device.got.push(Got { send: number, place: Place { id, sequence, at_ms } });
+        let Message { id, sequence, at_ms, own, .. } = *message;
+        self.marks.got(peer, message.conversation, sequence);
+        self.advance(device, message.cursor())?;
+        self.by_id.insert(id, number);
+        self.devices[device].got.push(Got {
+            send: number,
+            place: Place { id, sequence, at_ms },
+            own,
+        });
         self.received += 1;
         Ok(())
+    }
+
+    fn take_recalled(&mut self, device: usize, recalled: &Recalled) -> Result<(), &'static str> {
+        self.advance(device, recalled.cursor)?;
+        let send = *self.by_id.get(&recalled.message).ok_or("nobody knows the message")?;
+        let by = recalled.by.as_ref().map(|by| self.index(by)).transpose()?;
+        if by != Some(self.sends[send].from)
+            || recalled.conversation != self.sends[send].conversation
+        {
+            return Err("not as it was recalled");
+        }
+        self.devices[device].heard.insert(recalled.cursor.id);
+        self.groups.note(recalled.cursor.id, &Notice::Recalled { send })
+    }
+
+    fn take_change(&mut self, device: usize, notice: &GroupNotice) -> Result<(), &'static str> {
+        self.advance(device, notice.cursor)?;
+        let by = self.index(notice.by.as_ref().ok_or("nobody did it")?)?;
+        let peers: Result<_, _> = notice.peers.iter().map(|peer| self.index(peer)).collect();
+        let GroupNotice { group, change, .. } = *notice;
+        self.devices[device].heard.insert(notice.cursor.id);
+        self.groups.note(notice.cursor.id, &Notice::Changed { group, change, by, peers: peers? })
     }
 
     /// How far a device has come.
@@ -168,7 +298,7 @@ impl Ledger {
 
     /// Everything that was stored, as far as anybody was told, and where senders and recipients
     /// were told different things.
-    fn stored(&self) -> (BTreeMap<usize, Place>, Vec<String>) {
+    pub(crate) fn stored(&self) -> (BTreeMap<usize, Place>, Vec<String>) {
         let (mut stored, mut problems) = (BTreeMap::new(), Vec::new());
         for (number, send) in self.sends.iter().enumerate() {
             if let Fate::Acknowledged(sent) = send.fate {
@@ -186,151 +316,14 @@ impl Ledger {
         }
         (stored, problems)
     }
-
-    /// What is still under way: answers, and messages that one of their recipients did not get on
-    /// this device or which leave a gap in their conversation. Empty when everything has arrived.
-    pub(crate) fn missing(&self, devices: &[usize]) -> Vec<String> {
-        let (stored, _) = self.stored();
-        let mut missing = Vec::new();
-        if self.pending > 0 {
-            missing.push(format!("{} sends are not answered", self.pending));
-        }
-        for device in devices {
-            missing.extend(self.missing_on(&self.devices[*device], &stored));
-        }
-        for (conversation, places) in self.conversations(&stored) {
-            let last = places.iter().map(|place| place.sequence).max().unwrap_or_default();
-            if last as usize != places.len() {
-                let known = places.len();
-                missing.push(format!("{known} of {last} messages of {conversation} are known"));
-            }
-        }
-        missing
-    }
-
-    fn missing_on(&self, device: &Device, stored: &BTreeMap<usize, Place>) -> Vec<String> {
-        let got: HashSet<usize> = device.got.iter().map(|got| got.send).collect();
-        let missed = stored.iter().filter(|(number, _)| {
-            self.sends[**number].to.contains(&device.peer) && !got.contains(number)
-        });
-        let peer = &self.peers[device.peer];
-        let tell = |(number, place): (usize, Place)| {
-            let fate = self.sends[number].fate;
-            format!("{peer} ({}) did not get {number}, {place:?}, {fate:?}", device.name)
-        };
-        missed.map(|(number, place)| tell((*number, *place))).collect()
-    }
-
-    /// The places of each conversation, in the order of their ids.
-    fn conversations(&self, stored: &BTreeMap<usize, Place>) -> BTreeMap<String, Vec<Place>> {
-        let mut conversations: BTreeMap<String, Vec<Place>> = BTreeMap::new();
-        for (number, place) in stored {
-            let send = &self.sends[*number];
-            let participants = send.to.iter().chain([&send.from]).map(|peer| &self.peers[*peer]);
-            let conversation = ConversationId::of_peers(participants).to_string();
-            conversations.entry(conversation).or_default().push(*place);
-        }
-        for places in conversations.values_mut() {
-            places.sort_by_key(|place| place.id);
-        }
-        conversations
-    }
-
-    /// How many messages a peer is to have.
-    pub(crate) fn stored_for(&self, peer: usize) -> usize {
-        let (stored, _) = self.stored();
-        stored.keys().filter(|number| self.sends[**number].to.contains(&peer)).count()
-    }
-
-    /// Everything that breaks the promise, after everything has arrived.
-    pub(crate) fn broken(&self) -> Vec<String> {
-        let (stored, mut broken) = self.stored();
-        broken.extend(self.problems.iter().cloned());
-        let mut ids: HashMap<MessageId, usize> = HashMap::new();
-        let mut sessions: HashMap<usize, (usize, MessageId)> = HashMap::new();
-        for (number, place) in &stored {
-            if let Some(other) = ids.insert(place.id, *number) {
-                broken.push(format!("{other} and {number} have the same id {}", place.id));
-            }
-            let session = self.sends[*number].session;
-            if let Some((before, id)) = sessions.insert(session, (*number, place.id))
-                && id >= place.id
-            {
-                broken.push(format!("{before} was sent before {number} and is stored behind it"));
-            }
-        }
-        for (conversation, places) in self.conversations(&stored) {
-            for (place, sequence) in places.iter().zip(1..) {
-                if place.sequence != sequence {
-                    broken.push(format!("{conversation}: not number {sequence}: {place:?}"));
-                    break;
-                }
-            }
-        }
-        broken
-    }
-}
-
-/// A message to be sent.
-pub(crate) struct Outgoing {
-    pub(crate) number: usize,
-    pub(crate) recipients: Vec<PeerId>,
-    pub(crate) body: Bytes,
 }
 
 /// The body of a message: its number, and then more of what only it has.
-fn body(number: usize) -> Bytes {
+pub(crate) fn body(number: usize) -> Bytes {
     let mut random = fastrand::Rng::with_seed(number as u64);
     // Most are short, as in a chat.
     let length_max = if random.u8(..) < 200 { 100 } else { BODY_BYTES_MAX };
     let mut body = format!("{number} ").into_bytes();
     body.extend((0..random.usize(..length_max)).map(|_| random.alphanumeric() as u8));
     body.into()
-}
-
-#[test]
-fn the_ledger_notices_what_breaks_the_promise() {
-    let peers: Vec<PeerId> = ["ann", "bob"].map(|id| id.parse().unwrap()).into();
-    let mut ledger = Ledger::new(&peers);
-    let (device, session) = (ledger.device(1, "phone"), ledger.session());
-    for id in 1..=3 {
-        let outgoing = ledger.send(0, session, vec![1]);
-        let sent = Sent { id: MessageId(id), sequence: id as u32, at_ms: 5 };
-        ledger.settle(outgoing.number, Fate::Acknowledged(sent));
-    }
-    let message = |number: usize, id: i64| Message {
-        id: MessageId(id),
-        epoch: 7,
-        sequence: id as u32,
-        at_ms: 5,
-        conversation: ConversationId::of_peers(&peers),
-        from: peers[0].clone(),
-        to: vec![peers[1].clone()],
-        client_msg_no: "".into(),
-        body: body(number),
-        transient: false,
-        receipt: false,
-        waited: false,
-    };
-    ledger.got(device, &message(0, 1));
-    assert_eq!(ledger.missing(&[device]).len(), 2);
-    ledger.got(device, &message(1, 2));
-    ledger.got(device, &message(2, 3));
-    assert_eq!(ledger.missing(&[device]), [""; 0]);
-    assert_eq!(ledger.broken(), [""; 0]);
-
-    ledger.got(device, &message(1, 2));
-    assert_eq!(ledger.broken().len(), 1, "twice");
-    let outgoing = ledger.send(0, session, vec![1]);
-    ledger.settle(outgoing.number, Fate::NotStored);
-    assert_eq!(ledger.missing(&[device]), [""; 0]);
-    ledger.got(device, &message(3, 4));
-    assert_eq!(ledger.broken().len(), 2, "stored all the same");
-    let outgoing = ledger.send(0, session, vec![1]);
-    let sent = Sent { id: MessageId(2), sequence: 6, at_ms: 5 };
-    ledger.settle(outgoing.number, Fate::Acknowledged(sent));
-    assert_eq!(ledger.broken().len(), 5, "a used id, out of order, a gap");
-    assert_eq!(ledger.missing(&[device]).len(), 2, "a gap, and it did not arrive");
-    ledger.got(device, &Message { epoch: 8, ..message(4, 9) });
-    assert_eq!(ledger.broken().len(), 6, "another epoch");
 }

@@ -1,5 +1,7 @@
 //! Kills the server at random moments under load, again and again, and holds it to its promise:
-//! every acknowledged message arrives, once and in order, and no id or number is used twice.
+//! every acknowledged message arrives, once and in order, and no id or number is used twice. What
+//! was said of groups, of what was read, recalled and signed, of devices and of who is online is
+//! so after the last kill.
 //!
 //! The clients and their list of acknowledged sends live in this process, the server is a child
 //! that gets SIGKILL. A failure prints its seed; `TIDINGS_CRASH_SEED` draws the same moments and
@@ -14,8 +16,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod clients;
+mod groups;
+mod judge;
 mod ledger;
+mod ledger_tests;
+mod marks;
+mod moments;
+mod notary;
 mod server;
+mod speaker;
+mod truth;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,10 +37,14 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use tidings::client::{ConnectOptions, Trust};
-use tidings::limits::SETTLE_AFTER;
+use tidings::id::DeviceFlag;
 
 use crate::clients::{Seat, World};
-use crate::server::{PATIENCE, Place, Server};
+use crate::judge::Judge;
+use crate::moments::{Figures, Moment, spread};
+use crate::notary::{Notary, Visitor};
+use crate::server::{APP, PATIENCE, Place, RESTART_GRACE, Server};
+use crate::speaker::read;
 
 /// Kills under load.
 const KILLS: usize = 50;
@@ -42,42 +56,11 @@ const TOGETHER: usize = 4;
 const ROAMING: usize = 4;
 /// Each peer with a number that this divides has another device, absent until the end.
 const ARCHIVES: usize = 2;
-
-/// When a run of the server is killed.
-#[derive(Clone, Copy, Debug)]
-enum Moment {
-    /// This long after the process began.
-    Starting(Duration),
-    /// This long after the server was ready.
-    Ready(Duration),
-    /// This long after it acknowledged its first message.
-    Busy(Duration),
-}
-
-impl Moment {
-    fn draw(random: &mut Rng) -> Self {
-        let after = Duration::from_millis(random.u64(5..150));
-        match random.u8(..16) {
-            0 | 1 => Self::Starting(after),
-            2 | 3 => Self::Ready(after),
-            // Now and then the state has time to catch up with the log.
-            4 => Self::Busy(after + SETTLE_AFTER),
-            _ => Self::Busy(after),
-        }
-    }
-}
-
-/// What the kills were like.
-#[derive(Debug, Default)]
-struct Figures {
-    runs: usize,
-    under_load: usize,
-    while_starting: usize,
-    /// From the start of the process until clients may come.
-    starts: Vec<Duration>,
-    /// From there until a message is acknowledged.
-    returns: Vec<Duration>,
-}
+/// Each peer with a number that this divides, but for those who come and go, has a tablet too,
+/// which does.
+const TABLETS: usize = 3;
+/// Each peer with a number that this divides has a notary.
+const NOTARIES: usize = 2;
 
 #[test]
 fn no_kill_at_any_moment_breaks_the_promise() {
@@ -123,25 +106,37 @@ impl Test {
         let mut first = self.place.start();
         let (fingerprint, _) = first.ready();
         let trust = Trust::Fingerprint(fingerprint.parse().unwrap());
-        let connect = ConnectOptions::new(&self.place.address).trust(trust);
+        let connect = ConnectOptions::new(&self.place.address).trust(trust).app(APP);
         let peers = (0..PEERS).map(|peer| format!("peer-{peer:02}").parse().unwrap()).collect();
         self.world = Some(Arc::new(World::new(peers, connect)));
         let archives = self.install("archive", (0..PEERS).step_by(ARCHIVES));
+        let tablets = self.install("tablet", (0..PEERS - ROAMING).step_by(TABLETS));
         let seats = self.install("phone", 0..PEERS);
         let phones: Vec<usize> = seats.iter().map(|phone| phone.device).collect();
+        let at_home = PEERS + tablets.len() + 1;
+        let visitor = Visitor::new(self.world()).visit(self.random.fork());
+        let visitor = self.runtime.spawn(visitor);
+        for tablet in tablets {
+            self.runtime.spawn(tablet.wander(self.random.fork()));
+        }
         let tasks = self.start_all(seats);
 
         let last = self.kill_many(first);
         let world = self.world().clone();
         world.load_over.cancel();
         self.wait("the answers", &phones, || {
-            world.home.load(Ordering::Relaxed) == PEERS && world.ledger().pending == 0
+            world.home.load(Ordering::Relaxed) == at_home && world.ledger().pending == 0
         });
         world.farewell.cancel();
         self.wait("the last words", &phones, || {
             world.said.load(Ordering::Relaxed) == PEERS
                 && world.ledger().missing(&phones).is_empty()
         });
+        self.read_all();
+        let unmarked = || (0..PEERS).find_map(|peer| world.ledger().unmarked(peer).pop());
+        self.wait("the receipts", &phones, || unmarked().is_none());
+        self.assert_kept();
+        let last = self.part(last);
         world.done.cancel();
         let ended = async { tokio::time::timeout(PATIENCE, tasks.join_all()).await };
         let seats = self.runtime.block_on(ended).unwrap();
@@ -150,11 +145,61 @@ impl Test {
         last.kill();
         let mut after = self.place.start();
         after.ready();
+        world.ledger().recalls_over = true;
+        world.ledger().marks.forget_told();
         self.drain_all(seats, archives);
+        self.runtime.block_on(async {
+            let used = visitor.await.unwrap().try_all_again(&world.client().await).await;
+            assert!(used > 0);
+        });
         self.assert_kept();
         after.kill();
         let complaints = self.place.complaints();
         assert!(complaints.is_empty(), "{}", first_lines(&complaints));
+    }
+
+    /// Everybody reads the last words.
+    fn read_all(&self) {
+        let world = self.world();
+        let phones: Vec<_> = world.phones.lock().clone().into_iter().collect();
+        self.runtime.block_on(async {
+            for (peer, session) in phones {
+                for other in (0..PEERS).filter(|other| *other != peer) {
+                    let (conversation, last) = {
+                        let ledger = world.ledger();
+                        let conversation = ledger.conversation([peer, other]);
+                        (conversation, ledger.marks.last(peer, conversation).unwrap())
+                    };
+                    read(world, peer, &session, conversation, last).await.unwrap();
+                }
+            }
+        });
+    }
+
+    /// Those who come and go are gone for good when the server is, and do not come back with it.
+    /// The others hear that once, when they are not expected any more.
+    fn part(&mut self, server: Server) -> Server {
+        let world = self.world().clone();
+        self.wait("everybody on line", &[], || world.ledger().all_see(PEERS));
+        for device in &mut world.ledger().devices {
+            device.watching.changes.clear();
+        }
+        server.kill();
+        world.gone.cancel();
+        self.wait("those who go", &[], || world.phones.lock().len() == PEERS - ROAMING);
+        let started = Instant::now();
+        let mut server = self.place.start();
+        server.ready();
+        let phones = world.phones.lock().clone();
+        self.wait("the watchers", &[], || {
+            phones.values().all(|session| session.counts().resumes > 0)
+                && world.ledger().all_see(PEERS - ROAMING)
+        });
+        self.wait("what the watchers hear", &[], || world.ledger().partings(ROAMING).is_ok());
+        let heard = world.ledger().partings(ROAMING).unwrap();
+        let too_soon = heard.iter().filter(|at| at.duration_since(started) < RESTART_GRACE).count();
+        assert_eq!(too_soon, 0, "were told too soon that somebody is off line");
+        server
     }
 
     /// Opens a device of each of these peers for the first time. A peer that was never seen would
@@ -166,7 +211,13 @@ impl Test {
             let mut seats = Vec::new();
             for peer in peers {
                 let mut seat = Seat::new(world, peer, name);
-                let (session, _, _) = seat.open(&client).await;
+                if name == "tablet" {
+                    seat.flag = DeviceFlag::Web;
+                }
+                if name == "phone" && peer % NOTARIES == 0 {
+                    seat.notary = Some(Arc::new(Notary::new()));
+                }
+                let (session, _, _) = seat.open(&client, Vec::new()).await;
                 session.end().await;
                 seats.push(seat);
             }
@@ -243,7 +294,12 @@ impl Test {
             let ledger = self.world().ledger();
             let problems = &ledger.problems;
             assert!(problems.is_empty(), "{}", first_lines(problems));
-            let missing = || first_lines(&ledger.missing(devices));
+            let missing = || {
+                let mut missing = ledger.missing(devices);
+                missing.extend((0..PEERS).flat_map(|peer| ledger.unmarked(peer)));
+                missing.extend(ledger.partings(ROAMING).err());
+                first_lines(&missing)
+            };
             assert!(began.elapsed() < PATIENCE, "{what} took too long\n{}", missing());
             drop(ledger);
             std::thread::sleep(Duration::from_millis(5));
@@ -260,20 +316,28 @@ impl Test {
     fn drain_all(&self, seats: Vec<Seat>, archives: Vec<Seat>) {
         let world = self.world();
         self.runtime.block_on(async {
+            let mut broken = Vec::new();
             for mut seat in seats {
-                seat.drain(0).await;
+                let (_client, session) = seat.drain((0, 0)).await;
+                broken.extend(Judge::ask(&seat, &session).await);
+                session.end().await;
             }
+            assert!(broken.is_empty(), "{}", first_lines(&broken));
             // A new device starts where the peer's oldest device stands.
             for peer in 0..PEERS {
                 let mut fresh = Seat::new(world, peer, "fresh");
                 let is_behind = peer % ARCHIVES == 0;
-                let count = if is_behind { world.ledger().stored_for(peer) } else { 0 };
-                fresh.drain(count).await;
+                let waits = if is_behind { world.ledger().waiting_for(peer) } else { (0, 0) };
+                let (_client, session) = fresh.drain(waits).await;
+                session.end().await;
             }
             for mut archive in archives {
-                let count = world.ledger().stored_for(archive.peer);
-                archive.drain(count).await;
-                let missing = world.ledger().missing(&[archive.device]);
+                let waits = world.ledger().waiting_for(archive.peer);
+                let (_client, session) = archive.drain(waits).await;
+                session.end().await;
+                let ledger = world.ledger();
+                let mut missing = ledger.missing(&[archive.device]);
+                missing.extend(ledger.unmarked(archive.peer));
                 assert!(missing.is_empty(), "{}", first_lines(&missing));
             }
         });
@@ -287,10 +351,14 @@ impl Test {
         format!(
             "{runs} kills, {under_load} under load, {while_starting} while starting; \
              {} acknowledged, {} received, {} answers given up, \
-             {} resends, {} repeats, {} resumes; start {}, first answer after {}",
+             {} groups, {} notices, {} recalled, {} signatures, {} resends, {} repeats, {} resumes; start {}, first answer after {}",
             ledger.acknowledged,
             ledger.received,
             ledger.unknown,
+            ledger.groups.all().len(),
+            ledger.groups.notices.len(),
+            ledger.groups.recalled.len(),
+            ledger.used.len(),
             count(&world.resends),
             count(&world.repeats),
             count(&world.resumes),
@@ -298,14 +366,6 @@ impl Test {
             spread(returns),
         )
     }
-}
-
-/// The median and the longest.
-fn spread(times: &[Duration]) -> String {
-    let mut times = times.to_vec();
-    times.sort_unstable();
-    let median = times.get(times.len() / 2).copied().unwrap_or_default();
-    format!("{median:.0?} (max {:.0?})", times.last().copied().unwrap_or_default())
 }
 
 fn first_lines(lines: &[String]) -> String {

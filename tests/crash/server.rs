@@ -16,6 +16,14 @@ use std::time::{Duration, Instant};
 /// How long anything may take that the test waits for, on a slow and busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The app that the server serves.
+pub(crate) const APP: &str = "crash";
+/// What its back end signs with.
+pub(crate) const SIGNING_KEY: &str = "a key for nothing else";
+/// How long after a start those who were online before it count as online: long enough to come
+/// back on a busy machine.
+pub(crate) const RESTART_GRACE: Duration = Duration::from_secs(5);
+
 /// Where the server runs, again and again.
 pub(crate) struct Place {
     folder: PathBuf,
@@ -38,7 +46,11 @@ impl Place {
                 command.env_remove(name);
             }
         }
-        command.args(["serve", "--listen", &self.address]).current_dir(&self.folder);
+        let restart_grace = format!("{RESTART_GRACE:?}");
+        command.args(["serve", "--listen", &self.address, "--app-id", APP]);
+        command.args(["--signatures", "optional", "--signing-key", SIGNING_KEY]);
+        command.args(["--presence-grace", "300ms", "--presence-restart-grace", &restart_grace]);
+        command.current_dir(&self.folder);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::from(log));
         let started = Instant::now();
         let mut child = command.spawn().unwrap();
