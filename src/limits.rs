@@ -150,6 +150,9 @@ pub const DISPATCH_QUEUE_COMMITS_MAX: usize = 64;
 /// Bytes at which a commit takes no further entry: some 1,300 messages of 256 bytes, an eighth of
 /// the queue, so that under load one sync and one wake-up of each writer serve many messages.
 pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
+/// How long a commit takes entries, whatever their bytes: questions and refusals have none, and
+/// as many as come while others are dealt with would keep what waits from ever being stored.
+pub const COMMIT_GATHER_MAX: Duration = Duration::from_millis(20);
 /// Bytes at which a record takes no further entry. sled keeps a leaf of up to 16 values in one
 /// page, and a page over a quarter of its 8 MiB segments would leave the log file: 16 x 112 KiB is
 /// 1.75 MiB, below the 2 MiB where that begins.

@@ -19,8 +19,8 @@ use crossbeam::channel::{RecvTimeoutError, Sender, TryRecvError};
 
 use crate::id::MessageId;
 use crate::limits::{
-    ACK_COMPANY, COMMIT_BYTES_EAGER, COMMIT_BYTES_MAX, COMMIT_INTERVAL, RECORD_BYTES_TARGET,
-    TAIL_BYTES_MAX,
+    ACK_COMPANY, COMMIT_BYTES_EAGER, COMMIT_BYTES_MAX, COMMIT_GATHER_MAX, COMMIT_INTERVAL,
+    RECORD_BYTES_TARGET, TAIL_BYTES_MAX,
 };
 use crate::metrics::Metrics;
 use crate::store::Options;
@@ -133,7 +133,9 @@ impl<T: Send + 'static> Committer<T> {
             places: Vec::new(),
             permits: 0,
         };
-        while draft.bytes + self.writer.bytes() < COMMIT_BYTES_MAX {
+        while draft.bytes + self.writer.bytes() < COMMIT_BYTES_MAX
+            && start.elapsed() < COMMIT_GATHER_MAX
+        {
             let Some(next) = self.taker.lazy.pop().or_else(|| item.take()) else {
                 match self.taker.items.try_recv() {
                     Ok(next) => item = Some(next),
