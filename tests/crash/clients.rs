@@ -180,7 +180,9 @@ impl Seat {
         if tells {
             session.end().await;
         } else {
-            client.close().await;
+            // It is gone as soon as that has begun; a server that is down need not be told.
+            let gone = async { self.world.phones.lock().remove(&self.peer) };
+            tokio::join!(client.close(), gone);
         }
         while let Some(spoke) = speakers.join_next().await {
             spoke.unwrap();
@@ -213,7 +215,6 @@ impl Seat {
         let client = world.client().await;
         world.home.fetch_add(1, Ordering::Relaxed);
         self.visit(client, &mut random, world.gone.cancelled(), false).await;
-        world.phones.lock().remove(&self.peer);
         self
     }
 

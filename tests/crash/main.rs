@@ -27,6 +27,7 @@ mod server;
 mod speaker;
 mod truth;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use tidings::client::{ConnectOptions, Trust};
+use tidings::client::{ConnectOptions, Session, Trust};
 use tidings::id::DeviceFlag;
 
 use crate::clients::{Seat, World};
@@ -191,15 +192,30 @@ impl Test {
         let mut server = self.place.start();
         server.ready();
         let phones = world.phones.lock().clone();
-        self.wait("the watchers", &[], || {
-            phones.values().all(|session| session.counts().resumes > 0)
-                && world.ledger().all_see(PEERS - ROAMING)
+        self.call_back(&phones);
+        let in_time = started.elapsed() < RESTART_GRACE;
+        self.wait("what the watchers hear", &[], || {
+            let ledger = world.ledger();
+            ledger.all_see(PEERS - ROAMING) && ledger.partings(ROAMING).is_ok()
         });
-        self.wait("what the watchers hear", &[], || world.ledger().partings(ROAMING).is_ok());
+        assert!(!in_time || world.ledger().is_calm(PEERS - ROAMING), "told off line and is back");
         let heard = world.ledger().partings(ROAMING).unwrap();
         let too_soon = heard.iter().filter(|at| at.duration_since(started) < RESTART_GRACE).count();
         assert_eq!(too_soon, 0, "were told too soon that somebody is off line");
         server
+    }
+
+    /// Has the sessions notice that the server is another one: who says nothing notices late.
+    fn call_back(&self, phones: &BTreeMap<usize, Session>) {
+        self.runtime.block_on(async {
+            for session in phones.values() {
+                let began = Instant::now();
+                while session.ping().await.is_err() {
+                    assert!(began.elapsed() < PATIENCE, "{} did not come back", session.peer());
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        });
     }
 
     /// Opens a device of each of these peers for the first time. A peer that was never seen would

@@ -22,7 +22,7 @@ pub(crate) const APP: &str = "crash";
 pub(crate) const SIGNING_KEY: &str = "a key for nothing else";
 /// How long after a start those who were online before it count as online: long enough to come
 /// back on a busy machine.
-pub(crate) const RESTART_GRACE: Duration = Duration::from_secs(5);
+pub(crate) const RESTART_GRACE: Duration = Duration::from_secs(6);
 
 /// Where the server runs, again and again.
 pub(crate) struct Place {

@@ -239,6 +239,13 @@ impl Ledger {
         })
     }
 
+    /// Whether no phone of the first `count` peers was told of a change of another of them.
+    pub(crate) fn is_calm(&self, count: usize) -> bool {
+        let phones = self.devices.iter().filter(|device| device.name == "phone");
+        let mut changed = phones.filter(|phone| phone.peer < count);
+        changed.all(|phone| phone.watching.changes.range(..count).next().is_none())
+    }
+
     /// When the phones were told that the last `gone` of the peers are off line: each once, and
     /// never on line again. The others are on line as often as off line.
     pub(crate) fn partings(&self, gone: usize) -> Result<Vec<Instant>, String> {
