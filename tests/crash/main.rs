@@ -367,7 +367,8 @@ impl Test {
         format!(
             "{runs} kills, {under_load} under load, {while_starting} while starting; \
              {} acknowledged, {} received, {} answers given up, \
-             {} groups, {} notices, {} recalled, {} signatures, {} resends, {} repeats, {} resumes; start {}, first answer after {}",
+             {} groups, {} notices, {} recalled, {} signatures, \
+             {} resends, {} repeats, {} resumes; start {}, first answer after {}",
             ledger.acknowledged,
             ledger.received,
             ledger.unknown,
