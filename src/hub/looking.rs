@@ -49,9 +49,8 @@ impl Hub {
         let since = self.member_since(session, ask.conversation).await?;
         let before = (ask.before != MessageId::NONE).then_some(ask.before);
         let of = HistoryOf::Conversation(ask.conversation);
-        let found = self.store.history(of, before, max).await.map_err(unread)?;
         // Pages get shorter by what the peer may not see, but for the last one there is more.
-        let mut more = found.len() == max;
+        let (found, mut more) = self.store.history(of, before, max).await.map_err(unread)?;
         let mut bytes = 0;
         let mut messages = Vec::with_capacity(found.len());
         for past in found {

@@ -5,16 +5,18 @@
 //!
 //! * A segment is open, closing (its index is being written) or closed, and found in exactly one
 //!   of these at any time.
-//! * At most [`COLD_MAX`] closed segments are held open for readers: an open one takes memory in
-//!   proportion to its size.
+//! * At most [`COLD_MAX`] closed segments are held open for readers, and those that are being read:
+//!   an open one takes memory in proportion to its size.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::id::{ConversationId, MessageId, PeerId};
+use crate::limits::HISTORY_PAGE_BYTES_MAX;
+use crate::store::archive::ValueError;
 use crate::store::entry::{Entry, Message, Placed};
 use crate::store::image::SegmentInfo;
 use crate::store::index::{self, Found, OpenIndex, Place, Subject};
@@ -23,6 +25,8 @@ use crate::store::segment::{DatabaseError, Segment};
 
 /// Closed segments held open for readers; each takes up to 100 MiB.
 const COLD_MAX: usize = 1;
+/// Closed segments that are opened for one page of history; each takes some 100 ms.
+const COLD_PER_PAGE_MAX: usize = 8;
 
 /// A segment with its index in memory.
 #[derive(Debug)]
@@ -43,7 +47,7 @@ struct Segments {
 pub(super) struct Catalog {
     pub(super) folder: PathBuf,
     segments: RwLock<Segments>,
-    cold: Mutex<VecDeque<Arc<Segment>>>,
+    cold: Mutex<Vec<Arc<Segment>>>,
 }
 
 /// Whose messages are asked for.
@@ -129,8 +133,11 @@ impl Catalog {
         memory + segments.closed.values().map(|info| info.bytes).sum::<u64>()
     }
 
-    /// Up to `max` messages, newest first, with ids below `before`. `head` is the segment of the
-    /// newest message, where that is known.
+    /// Up to `max` messages, newest first, with ids below `before`, and whether there may be more.
+    /// `head` is the segment of the newest message, where that is known.
+    ///
+    /// The page is shorter if its messages have [`HISTORY_PAGE_BYTES_MAX`] or lie far apart: what
+    /// one reader reads at once is bounded.
     ///
     /// Blocks on the disk.
     pub(super) fn history(
@@ -139,54 +146,70 @@ impl Catalog {
         head: Option<u32>,
         mut before: MessageId,
         max: usize,
-    ) -> Result<Vec<Message>, DatabaseError> {
-        let mut messages = Vec::new();
-        let mut next = self.source_at_most(head.unwrap_or(u32::MAX));
+    ) -> Result<(Vec<Message>, bool), DatabaseError> {
+        let mut page = Page { messages: Vec::new(), bytes: 0, max };
+        let newest = head.unwrap_or(u32::MAX).min(self.newest_below(before));
+        let mut next = self.source_at_most(newest);
+        let mut opened = 0;
         while let Some((number, source)) = next {
-            let wanted = max - messages.len();
-            let found = match &source {
-                Source::Memory(open) => open.index.find(|place| of.matches(place), before, wanted),
-                Source::Disk(number) => match self.cold(*number)? {
-                    Some(segment) => index::find(&segment, of.subject(), before, wanted)?,
-                    None => Found::default(),
-                },
-            };
-            self.read_all(&source, &found, of, &mut messages)?;
+            if let Source::Disk(_) = source {
+                // Who names an id of the conversation finds some of it in two segments.
+                let is_enough = match of {
+                    HistoryOf::Conversation(_) => true,
+                    HistoryOf::Sender(_) => !page.messages.is_empty(),
+                };
+                if opened >= COLD_PER_PAGE_MAX && is_enough {
+                    let more = !page.messages.is_empty();
+                    return Ok((page.messages, more));
+                }
+                opened += 1;
+            }
+            let found = self.read_page(&source, of, before, &mut page)?;
+            if page.is_full() {
+                return Ok((page.messages, true));
+            }
             if let Some(last) = found.ids.last() {
                 before = *last;
             }
             let previous = match (of, found.previous) {
-                _ if messages.len() >= max => break,
                 (HistoryOf::Conversation(_), Some(previous)) => previous,
                 _ => number.saturating_sub(1),
             };
             next = self.source_at_most(previous);
         }
-        Ok(messages)
+        Ok((page.messages, false))
     }
 
-    fn read_all(
+    /// Adds to a page what one segment has; says what was found there.
+    fn read_page(
         &self,
         source: &Source,
-        found: &Found,
         of: &HistoryOf,
-        messages: &mut Vec<Message>,
-    ) -> Result<(), DatabaseError> {
-        for id in &found.ids {
-            let message = match source {
-                Source::Memory(open) => read_message(&open.segment, *id)?,
-                Source::Disk(number) => match self.cold(*number)? {
-                    Some(segment) => read_message(&segment, *id)?,
-                    None => None,
-                },
-            };
-            let is_asked_for = |message: &Message| match of {
-                HistoryOf::Conversation(conversation) => message.conversation == *conversation,
-                HistoryOf::Sender(peer) => message.from == *peer,
-            };
-            messages.extend(message.filter(is_asked_for));
+        before: MessageId,
+        page: &mut Page,
+    ) -> Result<Found, DatabaseError> {
+        let wanted = page.max - page.messages.len();
+        match source {
+            Source::Memory(open) => {
+                let found = open.index.find(|place| of.matches(place), before, wanted);
+                page.read(&open.segment, &found.ids, of)?;
+                Ok(found)
+            }
+            Source::Disk(number) => {
+                let Some(segment) = self.cold(*number)? else { return Ok(Found::default()) };
+                let found = index::find(&segment, of.subject(), before, wanted)?;
+                page.read(&segment, &found.ids, of)?;
+                Ok(found)
+            }
         }
-        Ok(())
+    }
+
+    /// The newest segment in which there are ids below `before`, or a later number.
+    fn newest_below(&self, before: MessageId) -> u32 {
+        let segments = self.segments.read();
+        let behind = |info: &SegmentInfo| info.last.0 >= before.0.saturating_sub(1);
+        let holds = segments.closed.iter().find(|(_, info)| behind(info));
+        holds.map_or(u32::MAX, |(number, _)| *number)
     }
 
     /// The newest segment that is not newer than `number`.
@@ -217,17 +240,18 @@ impl Catalog {
         if !self.segments.read().closed.contains_key(&number) {
             return Ok(None);
         }
-        if cold.len() == COLD_MAX {
-            cold.pop_front();
+        if cold.len() >= COLD_MAX {
+            // One that is being read stays: opening it again would wait for its lock.
+            cold.retain(|segment| Arc::strong_count(segment) > 1);
         }
         let segment = Arc::new(Segment::open(&self.folder, number)?);
-        cold.push_back(segment.clone());
+        cold.push(segment.clone());
         Ok(Some(segment))
     }
 
-    /// Lets go of the closed segments that were opened for reading.
+    /// Lets go of the closed segments that were opened for reading and are not read now.
     pub(super) fn cool(&self) {
-        self.cold.lock().clear();
+        self.cold.lock().retain(|segment| Arc::strong_count(segment) > 1);
     }
 }
 
@@ -264,11 +288,55 @@ fn read_entry(segment: &Segment, id: MessageId) -> Result<Option<Placed>, Databa
     record.entry(id).map(Some).map_err(DatabaseError::value(&segment.database.path))
 }
 
-fn read_message(segment: &Segment, id: MessageId) -> Result<Option<Message>, DatabaseError> {
-    let Some(bytes) = segment.record(id)? else { return Ok(None) };
-    let placed = Record::parse(&bytes).and_then(|record| record.entry(id));
-    match placed.map_err(DatabaseError::value(&segment.database.path))?.entry {
-        Entry::Message { message, .. } => Ok(Some(Arc::unwrap_or_clone(message))),
-        _ => Ok(None),
+/// A page of history in the making.
+struct Page {
+    messages: Vec<Message>,
+    bytes: usize,
+    max: usize,
+}
+
+impl Page {
+    fn is_full(&self) -> bool {
+        self.messages.len() >= self.max || self.bytes >= HISTORY_PAGE_BYTES_MAX
+    }
+
+    /// Reads messages of one segment, newest first, until the page is full.
+    fn read(
+        &mut self,
+        segment: &Segment,
+        ids: &[MessageId],
+        of: &HistoryOf,
+    ) -> Result<(), DatabaseError> {
+        let mut ids = ids.iter().peekable();
+        while let Some(id) = ids.next_if(|_| !self.is_full()) {
+            let Some(bytes) = segment.record(*id)? else { continue };
+            let damaged = DatabaseError::value(&segment.database.path);
+            let record = Record::parse(&bytes).map_err(&damaged)?;
+            self.add(&record, *id, of).map_err(&damaged)?;
+            // Neighbours often stand in the same record, which has been checked now.
+            let first = record.header.first;
+            while let Some(id) = ids.next_if(|id| **id >= first && !self.is_full()) {
+                self.add(&record, *id, of).map_err(&damaged)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        record: &Record<'_>,
+        id: MessageId,
+        of: &HistoryOf,
+    ) -> Result<(), ValueError> {
+        let Entry::Message { message, .. } = record.entry(id)?.entry else { return Ok(()) };
+        let is_asked_for = match of {
+            HistoryOf::Conversation(conversation) => message.conversation == *conversation,
+            HistoryOf::Sender(peer) => message.from == *peer,
+        };
+        if is_asked_for {
+            self.bytes += message.body.len() + message.client_msg_no.len();
+            self.messages.push(Arc::unwrap_or_clone(message));
+        }
+        Ok(())
     }
 }

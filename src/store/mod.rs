@@ -401,7 +401,8 @@ impl<T: Send + 'static> Store<T> {
         Ok(Waiting { items, loss, last, is_all, head })
     }
 
-    /// Up to `max` messages of a conversation or a sender, newest first, with ids below `before`.
+    /// Up to `max` messages of a conversation or a sender, newest first, with ids below `before`,
+    /// and whether there may be more: a page of long messages is shorter.
     ///
     /// Who may read them is the caller's to check, by [`Message::concerns`].
     ///
@@ -413,14 +414,14 @@ impl<T: Send + 'static> Store<T> {
         of: HistoryOf,
         before: Option<MessageId>,
         max: usize,
-    ) -> Result<Vec<Past>, ReadError> {
+    ) -> Result<(Vec<Past>, bool), ReadError> {
         let head = match &of {
             HistoryOf::Conversation(conversation) => {
                 let conversation = *conversation;
                 let ask = |answer| Question::Segment { conversation, answer };
                 match self.queue.ask(ask).await? {
                     Some(head) => Some(head),
-                    None => return Ok(Vec::new()),
+                    None => return Ok((Vec::new(), false)),
                 }
             }
             HistoryOf::Sender(_) => None,

@@ -89,9 +89,9 @@ impl Reader {
         head: Option<u32>,
         before: MessageId,
         max: usize,
-    ) -> Result<Vec<Past>, DatabaseError> {
-        let messages = self.catalog.history(of, head, before, max)?;
-        Ok(messages.into_iter().map(|message| self.recalled.past(message)).collect())
+    ) -> Result<(Vec<Past>, bool), DatabaseError> {
+        let (messages, more) = self.catalog.history(of, head, before, max)?;
+        Ok((messages.into_iter().map(|message| self.recalled.past(message)).collect(), more))
     }
 
     pub(super) fn message(&self, id: MessageId) -> Result<Option<Arc<Message>>, DatabaseError> {

@@ -264,7 +264,7 @@ impl Segment {
 
     /// The record that holds the entry `id`, if it is in this segment.
     pub(super) fn record(&self, id: MessageId) -> Result<Option<sled::IVec>, DatabaseError> {
-        let found = self.database.read_below(&record_key(MessageId(id.0 + 1)))?;
+        let found = self.database.read_below(&record_key(MessageId(id.0.saturating_add(1))))?;
         Ok(found.filter(|(key, _)| key.first() == Some(&RECORD)).map(|(_, value)| value))
     }
 

@@ -315,7 +315,7 @@ impl Running {
     pub(crate) fn past(&self, of: &HistoryOf, page: usize) -> Vec<Past> {
         let (mut all, mut before) = (Vec::new(), None);
         loop {
-            let found = self.block_on(self.store.history(of.clone(), before, page)).unwrap();
+            let (found, _) = self.block_on(self.store.history(of.clone(), before, page)).unwrap();
             let Some(last) = found.last() else { return all };
             before = Some(last.message.id);
             all.extend(found);

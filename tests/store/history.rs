@@ -60,11 +60,28 @@ fn a_page_begins_below_the_id_that_is_asked_for() {
     let sent = ids(&running.send_many("alice", "bob", 10));
     running = running.restart();
     let of = HistoryOf::Conversation(conversation("alice", "bob"));
-    let page = running.block_on(running.store.history(of.clone(), Some(sent[6]), 3)).unwrap();
+    let (page, more) =
+        running.block_on(running.store.history(of.clone(), Some(sent[6]), 3)).unwrap();
     let found: Vec<_> = page.iter().map(|past| past.message.id).collect();
-    assert_eq!(found, [sent[5], sent[4], sent[3]]);
-    let none = running.block_on(running.store.history(of, Some(sent[0]), 3)).unwrap();
-    assert!(none.is_empty());
+    assert_eq!((&found[..], more), (&[sent[5], sent[4], sent[3]][..], true));
+    let none = running.block_on(running.store.history(of.clone(), Some(sent[0]), 3)).unwrap();
+    assert_eq!(none, (Vec::new(), false));
+    let beyond = running.block_on(running.store.message(MessageId(i64::MAX))).unwrap();
+    assert_eq!(beyond, None);
+}
+
+#[test]
+fn a_page_of_long_messages_is_short_and_says_that_there_is_more() {
+    let mut running = Running::new();
+    let large = vec![vec![7; 5_000]; 40];
+    let sent = running.send_all("alice", "bob", &large);
+    let of = HistoryOf::Conversation(conversation("alice", "bob"));
+    let (page, more) = running.block_on(running.store.history(of.clone(), None, 1_000)).unwrap();
+    assert!(more && page.len() < 20, "{} messages", page.len());
+    let mut newest_first = ids(&sent);
+    newest_first.reverse();
+    let found: Vec<_> = running.history(&of, 1_000).iter().map(|message| message.id).collect();
+    assert_eq!(found, newest_first);
 }
 
 #[test]
