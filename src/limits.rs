@@ -199,6 +199,11 @@ pub const INBOX_MESSAGES_MAX: usize = 10_000;
 pub const AWAY_AFTER: Duration = Duration::from_secs(60);
 /// How long history is kept.
 pub const HISTORY_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Sessions that look back at once (history, and what they recall), each on a thread that may read
+/// a cold segment of 100 MiB; the others wait, first come first served.
+pub const HISTORY_READS_MAX: usize = 4;
+/// Inboxes that are read from the disk at once, whatever is looked back at.
+pub const INBOX_READS_MAX: usize = 64;
 /// Messages of one page of history.
 pub const HISTORY_PAGE_MAX: usize = 1_000;
 

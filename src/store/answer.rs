@@ -6,10 +6,10 @@
 
 use crate::store::KnownDevice;
 use crate::store::commit::Committer;
+use crate::store::outcome::{WaitingItem, WaitingPage};
 use crate::store::peer::Device;
 use crate::store::queue::Question;
 use crate::store::segment::DatabaseError;
-use crate::store::{WaitingItem, WaitingPage};
 
 impl<T: Send + 'static> Committer<T> {
     /// Answers a question; who asked may have gone.

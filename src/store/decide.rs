@@ -302,6 +302,10 @@ impl<T: Send + 'static> Committer<T> {
         mut action: GroupAction,
         draft: &mut Draft<T>,
     ) -> Result<(), Stop> {
+        let is_less = matches!(action, GroupAction::Leave | GroupAction::Kick(_));
+        if self.housekeeping.is_full() && !is_less {
+            return Err(Reason::StorageFull.into());
+        }
         let at = (draft.next, draft.at_ms);
         let found = self.ledger.groups.find(&self.ledger.state, group)?;
         let changed = if let GroupAction::Create { members, open, .. } = &mut action {

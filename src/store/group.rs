@@ -181,8 +181,11 @@ impl Group {
             }
             GroupAction::Edit { rules, metadata } => {
                 self.permit(by, self.rules.edit)?;
+                let rules = rules.filter(|rules| *rules != self.rules);
+                let metadata = metadata.filter(|metadata| *metadata != self.metadata);
                 let peers = Vec::new();
-                Some(Change { change: GroupChange::Edited, peers, rules, metadata })
+                let change = Change { change: GroupChange::Edited, peers, rules, metadata };
+                (change.rules.is_some() || change.metadata.is_some()).then_some(change)
             }
         };
         Ok(change)

@@ -122,5 +122,6 @@ fn an_open_group_has_no_members() {
     }
     let edit = GroupAction::Edit { rules: None, metadata: Some(Bytes::from("{}")) };
     assert_eq!(ask(&mut group, "bob", edit.clone(), 11), Err(Reason::NotAllowed));
-    assert_eq!(ask(&mut group, "ann", edit, 12), Ok(true));
+    assert_eq!(ask(&mut group, "ann", edit.clone(), 12), Ok(true));
+    assert_eq!(ask(&mut group, "ann", edit, 13), Ok(false), "it is so already");
 }

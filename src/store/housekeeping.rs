@@ -39,7 +39,7 @@ impl Housekeeping {
         Self { looked: Some(Instant::now()), swept_ms: now_ms, marked, is_full: false, folder }
     }
 
-    /// Whether the log takes no more messages.
+    /// Whether the log takes no more messages, and nothing that makes a group larger.
     pub(super) fn is_full(&self) -> bool {
         self.is_full
     }
@@ -85,7 +85,7 @@ impl Housekeeping {
         }
         let was_full = std::mem::replace(&mut self.is_full, log.is_full());
         if self.is_full && !was_full {
-            tracing::error!("the log has reached log_bytes_max: messages are refused");
+            tracing::error!("the log has reached log_bytes_max: messages and groups are refused");
         }
         let is_due = (now_ms - self.swept_ms).abs() >= SWEEP_EVERY_MS && log.believes(now_ms);
         if is_due {

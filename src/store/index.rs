@@ -23,6 +23,8 @@ const VERSION: u8 = 1;
 /// Bytes of a run: few enough that sled's pages stay far from spilling, see limits.rs.
 const RUN_BYTES: usize = 32 * 1024;
 const SENDER: u8 = 2;
+/// Places of an open segment that are looked at in one go: some 20 us.
+const PLACES_PER_STEP: usize = 4096;
 
 /// What one looks for: the key of a conversation, or of a sender.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
@@ -82,17 +84,22 @@ impl OpenIndex {
         before: MessageId,
         max: usize,
     ) -> Found {
-        let places = self.0.lock();
-        let end = places.partition_point(|place| place.id < before);
+        let mut end = self.0.lock().partition_point(|place| place.id < before);
         let mut found = Found::default();
-        // The first message of a conversation in a segment is the one that knows what was before,
-        // but all of them carry it.
-        for place in places[..end].iter().rev().filter(|place| matches(place)) {
-            found.previous = Some(place.previous);
-            if found.ids.len() == max {
-                break;
+        // Places are only added, behind these; the commit thread gets the lock between two steps.
+        while end > 0 {
+            let start = end.saturating_sub(PLACES_PER_STEP);
+            let places = self.0.lock();
+            // The first message of a conversation in a segment is the one that knows what was
+            // before, but all of them carry it.
+            for place in places[start..end].iter().rev().filter(|place| matches(place)) {
+                found.previous = Some(place.previous);
+                if found.ids.len() == max {
+                    return found;
+                }
+                found.ids.push(place.id);
             }
-            found.ids.push(place.id);
+            end = start;
         }
         found
     }

@@ -32,6 +32,7 @@ mod inscription;
 mod ledger;
 mod log;
 mod nonces;
+mod outcome;
 mod part;
 mod part_image;
 mod peer;
@@ -55,12 +56,13 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, bounded};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use archive::ValueError;
 pub use catalog::HistoryOf;
 pub use entry::{GroupAction, Item, Mark, Message, News, Notice, Opening, Origin, Past};
 pub use group::Group;
+pub use outcome::{Commit, KnownDevice, Opened, Outcome, Waiting};
 pub use part::Part;
 pub use peer::Loss;
 pub use queue::{Closed, NewMessage, Request};
@@ -69,14 +71,13 @@ pub use segment::DatabaseError;
 
 use crate::chain::Chain;
 use crate::clock::Clock;
-use crate::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::id::{ConversationId, GroupId, MessageId, PeerId};
 use crate::limits::{
     AWAY_AFTER, CONVERSATIONS_PAGE_MAX, DEVICES_PER_PEER_MAX, DISPATCH_QUEUE_COMMITS_MAX,
-    GROUP_MEMBERS_MAX, HISTORY_AGE, HISTORY_PAGE_MAX, LOG_BYTES_MAX, RECALL_WITHIN,
-    SEGMENT_BYTES_MAX, STALL_MAX, WINDOW_AGE, WINDOW_MESSAGES,
+    GROUP_MEMBERS_MAX, HISTORY_AGE, HISTORY_PAGE_MAX, HISTORY_READS_MAX, INBOX_READS_MAX,
+    LOG_BYTES_MAX, RECALL_WITHIN, SEGMENT_BYTES_MAX, STALL_MAX, WINDOW_AGE, WINDOW_MESSAGES,
 };
 use crate::metrics::Metrics;
-use crate::reason::Reason;
 use queue::{Progress, Question, Queue};
 use reader::Reader;
 
@@ -126,170 +127,12 @@ impl Options {
     }
 }
 
-/// What one commit brought, for the dispatcher.
-#[derive(Debug)]
-pub struct Commit<T> {
-    /// The outcomes of the requests, in log order.
-    pub outcomes: Vec<Outcome<T>>,
-    /// The last position of the log.
-    pub head: MessageId,
-    permits: usize,
-}
-
-/// What has become of a request. `caller` is what was submitted with it.
-#[derive(Debug)]
-pub enum Outcome<T> {
-    /// A message is on stable storage.
-    Stored {
-        /// Who submitted it.
-        caller: Option<T>,
-        /// The message, with its id and sequence.
-        message: Arc<Message>,
-        /// The members of the group, its sender too, if it is for a group.
-        members: Option<Arc<[PeerId]>>,
-    },
-    /// The message had been stored before.
-    Repeated {
-        /// Who submitted it.
-        caller: T,
-        /// Its id.
-        id: MessageId,
-        /// Its number in its conversation.
-        sequence: u32,
-        /// When it was stored.
-        at_ms: i64,
-    },
-    /// The request was refused; nothing was stored.
-    Refused {
-        /// Who submitted it.
-        caller: T,
-        /// Why.
-        reason: Reason,
-    },
-    /// A session is open.
-    Opened {
-        /// Who submitted it.
-        caller: T,
-        /// What it found.
-        opened: Opened,
-    },
-    /// A peer's inbox was full, and gave up its oldest message: a session that has not had that
-    /// is too slow.
-    Overflowed {
-        /// Whose.
-        peer: PeerId,
-        /// What was given up.
-        id: MessageId,
-    },
-    /// A session's end has been noted.
-    Ended {
-        /// Who submitted it.
-        caller: Option<T>,
-        /// Whose it was.
-        peer: PeerId,
-        /// The device logged out.
-        closed: bool,
-    },
-    /// What was asked has been noted; there is nothing more to say.
-    Noted {
-        /// Who submitted it.
-        caller: T,
-    },
-    /// Somebody has come further in a conversation.
-    Marked {
-        /// Who submitted it, if somebody waits for an answer.
-        caller: Option<T>,
-        /// How far; `None` if that was known.
-        mark: Option<Mark>,
-        /// Who is to be told.
-        to: Vec<PeerId>,
-    },
-    /// A group has been asked to change.
-    Grouped {
-        /// Who submitted it.
-        caller: Option<T>,
-        /// The group as it is now.
-        group: Arc<Group>,
-        /// What is to be told, and to whom; `None` if nothing has changed.
-        notice: Option<(Arc<Notice>, Arc<[PeerId]>)>,
-    },
-    /// A message has been taken back.
-    Recalled {
-        /// Who submitted it.
-        caller: Option<T>,
-        /// What is to be told, and to whom; `None` if it had been taken back before.
-        notice: Option<(Arc<Notice>, Arc<[PeerId]>)>,
-    },
-}
-
-/// What a session finds when it opens.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Opened {
-    /// Its id.
-    pub session: SessionId,
-    /// Its device.
-    pub device: DeviceId,
-    /// What the device has had.
-    pub cursor: MessageId,
-    /// The number of the client instance's next send.
-    pub next_number: u64,
-    /// Messages that wait for the device.
-    pub waiting: usize,
-    /// Messages that the window gave up.
-    pub loss: Loss,
-    /// The device's session until now.
-    pub replaced: Option<SessionId>,
-    /// When it opened.
-    pub at_ms: i64,
-    /// What has become of the peer's conversations since `cursor`.
-    pub marks: Vec<Mark>,
-}
-
-/// What waits for a peer, by rising id.
-#[derive(Clone, Debug)]
-pub struct Waiting {
-    /// The messages and notices.
-    pub items: Vec<Item>,
-    /// What the log did not keep long enough, though it was asked for.
-    pub loss: Loss,
-    /// The last id looked at; go on behind it.
-    pub last: MessageId,
-    /// Nothing more waits, up to `head`.
-    pub is_all: bool,
-    /// The last position of the log when this was read.
-    pub head: MessageId,
-}
-
-/// A device of a peer.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct KnownDevice {
-    /// Its id.
-    pub device: DeviceId,
-    /// What it is.
-    pub flag: DeviceFlag,
-    /// It has a session.
-    pub online: bool,
-    /// When its last session ended, or began if it has one; in milliseconds since 1970.
-    pub seen_ms: i64,
-}
-
-/// A page of an inbox as the commit thread knows it: some of it in rows on disk.
-struct WaitingPage {
-    items: Vec<WaitingItem>,
-    rows: Vec<(MessageId, MessageId)>,
-    is_all: bool,
-    head: MessageId,
-}
-
-struct WaitingItem {
-    id: MessageId,
-    item: Option<Item>,
-}
-
 /// The store of one server. Dropping it does not wait for anything; see [`Store::close`].
 pub struct Store<T> {
     queue: Arc<Queue<T>>,
     reader: Reader,
+    history_reads: Arc<Semaphore>,
+    inbox_reads: Arc<Semaphore>,
     progress: Arc<Progress>,
     failure: watch::Receiver<Option<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -338,7 +181,18 @@ impl<T: Send + 'static> Store<T> {
         });
         let threads = [committed, dispatched].into_iter().collect::<Result<_, _>>();
         let threads = Mutex::new(threads.map_err(OpenError::Thread)?);
-        Ok(Self { queue, reader, progress, failure, threads, epoch, report, clock })
+        Ok(Self {
+            queue,
+            reader,
+            history_reads: Arc::new(Semaphore::new(HISTORY_READS_MAX)),
+            inbox_reads: Arc::new(Semaphore::new(INBOX_READS_MAX)),
+            progress,
+            failure,
+            threads,
+            epoch,
+            report,
+            clock,
+        })
     }
 
     /// What the start found damaged.
@@ -396,7 +250,7 @@ impl<T: Send + 'static> Store<T> {
         } else {
             let reader = self.reader.clone();
             let peer = peer.clone();
-            blocking(move || reader.waiting(&peer, page)).await?
+            blocking(&self.inbox_reads, move || reader.waiting(&peer, page)).await?
         };
         Ok(Waiting { items, loss, last, is_all, head })
     }
@@ -428,7 +282,8 @@ impl<T: Send + 'static> Store<T> {
         };
         let before = before.unwrap_or(MessageId(i64::MAX));
         let reader = self.reader.clone();
-        blocking(move || reader.history(&of, head, before, max.min(HISTORY_PAGE_MAX))).await
+        let max = max.min(HISTORY_PAGE_MAX);
+        blocking(&self.history_reads, move || reader.history(&of, head, before, max)).await
     }
 
     /// A message, with its body even if it was recalled.
@@ -438,7 +293,7 @@ impl<T: Send + 'static> Store<T> {
     /// [`ReadError`] when the disk cannot be read.
     pub async fn message(&self, id: MessageId) -> Result<Option<Arc<Message>>, ReadError> {
         let reader = self.reader.clone();
-        blocking(move || reader.message(id)).await
+        blocking(&self.history_reads, move || reader.message(id)).await
     }
 
     /// A group.
@@ -525,10 +380,18 @@ pub enum ReadError {
     Database(#[from] DatabaseError),
 }
 
-/// Runs what reads the disk away from the async workers.
+/// Runs what reads the disk away from the async workers, no more of it at once than there are
+/// permits.
 async fn blocking<R: Send + 'static>(
+    permits: &Arc<Semaphore>,
     read: impl FnOnce() -> Result<R, DatabaseError> + Send + 'static,
 ) -> Result<R, ReadError> {
+    let permit = permits.clone().acquire_owned().await.map_err(|_| Closed)?;
+    let read = move || {
+        // Until the end of the reading, even if nobody waits for it any more.
+        let _permit = permit;
+        read()
+    };
     match tokio::task::spawn_blocking(read).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(ReadError::Closed(Closed)),

@@ -21,8 +21,8 @@ use crate::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId}
 use crate::limits::{COMMIT_BYTES_EAGER, COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_ENTRIES_MAX};
 use crate::store::entry::{GroupAction, Message, Opening, Origin};
 use crate::store::group::Group;
+use crate::store::outcome::{KnownDevice, WaitingPage};
 use crate::store::part::Part;
-use crate::store::{KnownDevice, WaitingPage};
 
 /// Permits that the smallest item takes.
 const ITEM_BYTES_MIN: usize = COMMIT_QUEUE_BYTES_MAX / COMMIT_QUEUE_ENTRIES_MAX;

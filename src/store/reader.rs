@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use crate::chain::Chain;
 use crate::id::{MessageId, PeerId};
+use crate::store::Loss;
 use crate::store::catalog::{Catalog, HistoryOf};
 use crate::store::entry::{Entry, Item, Message, Past, Placed};
+use crate::store::outcome::WaitingPage;
 use crate::store::recalled::Recalled;
 use crate::store::segment::DatabaseError;
 use crate::store::state::State;
-use crate::store::{Loss, WaitingPage};
 
 /// What readers share with the commit thread.
 #[derive(Clone, Debug)]

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
+use tidings::group::Rules;
 use tidings::reason::Reason;
-use tidings::store::{HistoryOf, Outcome, Request};
+use tidings::store::{GroupAction, HistoryOf, Outcome, Request};
 
 use super::harness::{DAY_MS, Running, ids, new_message, peer, refusal};
 
@@ -113,7 +115,7 @@ fn a_log_at_its_bound_gives_up_its_oldest_segments_first() {
 }
 
 #[test]
-fn when_nothing_can_be_given_up_sends_are_refused_and_all_else_goes_on() {
+fn when_nothing_can_be_given_up_sends_and_groups_are_refused_and_all_else_goes_on() {
     let mut running = Running::with(|options| {
         options.segment_bytes_max = 64 * 1024 * 1024;
         options.log_bytes_max = 33 * 1024 * 1024;
@@ -135,6 +137,9 @@ fn when_nothing_can_be_given_up_sends_are_refused_and_all_else_goes_on() {
     assert_eq!(opened.waiting, 1);
     running.ack("bob", "phone", stored.id);
     assert!(running.waiting("bob").is_empty());
+    let (open, rules, metadata) = (false, Rules::default(), Bytes::from("{}"));
+    let create = GroupAction::Create { open, rules, metadata, members: vec![peer("alice")] };
+    assert_eq!(refusal(&running.group("alice", create)), Some(Reason::StorageFull));
     let again = running.send_as(2, "still full");
     assert!(matches!(again, Outcome::Refused { reason: Reason::StorageFull, .. }));
 }
