@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use md5::{Digest, Md5};
+use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::limits::{DEVICE_ID_BYTES_MAX, PEER_ID_BYTES_MAX};
 
@@ -121,7 +122,7 @@ text_id! {
 impl DeviceId {
     /// A fresh random device id (a CID): 32 lower-case hexadecimal digits.
     pub fn random() -> Self {
-        Self(format!("{:032x}", fastrand::u128(..)).into())
+        Self(unguessable_text().into())
     }
 }
 
@@ -130,14 +131,26 @@ impl DeviceId {
 pub struct GroupId(pub [u8; 12]);
 
 impl GroupId {
-    /// A fresh random group id.
+    /// A fresh random group id, which nobody can guess: whoever knows one may join.
     pub fn random() -> Self {
-        let mut id = [0; 12];
-        id.copy_from_slice(&fastrand::u128(1..).to_be_bytes()[4..]);
+        let mut id: [u8; 12] = unguessable();
         // All zeroes asks for a new group.
         id[0] |= u8::from(id == [0; 12]);
         Self(id)
     }
+}
+
+/// Random bytes of the system, which do not follow from those given out before.
+fn unguessable<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.expect("a system without random bytes has no TLS either");
+    bytes
+}
+
+/// 32 lower-case hexadecimal digits that nobody can guess, nor draw again.
+pub(crate) fn unguessable_text() -> String {
+    format!("{:032x}", u128::from_be_bytes(unguessable()))
 }
 
 /// What has an order: the messages among one set of peers, or those of one group.

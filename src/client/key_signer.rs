@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::client::signer::{BoxFuture, SignAction, SignError, SignRequest, Signed, Signer};
+use crate::id::unguessable_text;
 use crate::signature::{GroupAct, sign_group, sign_open};
 
 /// Signs everything with the app's signing key.
@@ -36,7 +37,7 @@ impl KeySigner {
     /// Signs a request at once.
     pub fn sign_now(&self, request: SignRequest) -> Signed {
         let SignRequest { peer, action, ids } = request;
-        let nonce = format!("{:032x}", fastrand::u128(..));
+        let nonce = unguessable_text();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let timestamp = now.as_secs();
         let (key, app) = (&self.key, &self.app);
