@@ -274,8 +274,9 @@ pub enum Event {
     Joined(GroupNotice),
     /// The peer was made a member of a group by somebody.
     Invited(GroupNotice),
-    /// The peer is not in a group any more: it left, here or on another device, it was kicked, or
-    /// its session could not get back into an open group when it resumed.
+    /// The peer is not in a group any more: it left, here or on another device, it was kicked
+    /// ([`change`](GroupNotice::change) is [`GroupChange::Kicked`] then), or its session could not
+    /// get back into an open group when it resumed.
     Left(GroupNotice),
     /// Others became members of one of the peer's groups.
     MembersJoined(GroupNotice),
@@ -291,7 +292,8 @@ pub enum Event {
         /// The last of them, acknowledged like a message.
         cursor: Cursor,
     },
-    /// The server ended the session for good. The last event.
+    /// The server ended the session for good: among the reasons are [`Reason::Replaced`], when the
+    /// same peer and device was opened again, and [`Reason::Kicked`]. The last event.
     Ended(Refusal),
 }
 

@@ -39,9 +39,9 @@
 //!   stands for those before it.
 //! * Every other request ([`Session::history`], [`Session::join`] and so on) is asked once. It
 //!   fails with [`RequestError::Paused`] without a connection, also if that is lost before the
-//!   answer came, and with [`RequestError::TimedOut`] after 10 s. At most 64 are under way; the
-//!   next one waits for its turn. [`Session::watch`] and [`Session::unwatch`] change the
-//!   session's own list and outlive a lost connection.
+//!   answer came, and with [`RequestError::TimedOut`] after 10 s; a signer has 10 s of its own
+//!   before that. At most 64 are under way; the next one waits for its turn. [`Session::watch`]
+//!   and [`Session::unwatch`] change the session's own list and outlive a lost connection.
 //! * Every async method says whether it may be cancelled. Handles are cheap to clone and serve
 //!   any number of tasks.
 //! * A message is acknowledged when the app asks for the next one, together with other frames
