@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -41,7 +42,7 @@ pub(super) struct ServerArgs {
     /// Data folder of a server on this machine.
     #[arg(long, value_name = "FOLDER", default_value = "./tidings-data", env = "TIDINGS_DATA")]
     data: PathBuf,
-    /// App that the server must serve; whichever it serves if not given.
+    /// The app that the server serves, if it names one.
     #[arg(long, value_name = "ID", env = "TIDINGS_APP_ID")]
     app: Option<String>,
     /// The app's signing key, for a server that wants signatures. Others can read a command line;
@@ -116,8 +117,14 @@ impl ServerArgs {
 
     fn trust_local(&self) -> Result<Fingerprint, Failure> {
         let path = self.data.join("keys").join(CERTIFICATE_FILE);
-        let pem = std::fs::read(&path).map_err(|error| {
-            about(&path, format!("{error}; give --fingerprint, --ca or --data"))
+        let pem = std::fs::read(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => format!(
+                "no server has run with the data folder {}: start one with `tidings serve`, or \
+                 give --fingerprint, --ca or --data",
+                self.data.display()
+            )
+            .into(),
+            _ => about(&path, error),
         })?;
         let certificate = CertificateDer::from_pem_slice(&pem)
             .map_err(|error| about(&path, error.to_string()))?;

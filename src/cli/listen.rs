@@ -183,7 +183,7 @@ impl Printer {
 /// Why there is no connection at the moment.
 pub(super) fn paused(pause: &Pause) -> String {
     match pause {
-        Pause::SentAway(reason) => format!("sent away: {reason}"),
+        Pause::SentAway(_) => "the server is going down; trying again".into(),
         _ => "the connection is lost; trying again".into(),
     }
 }

@@ -204,7 +204,7 @@ fn advice(reason: Reason) -> Option<&'static str> {
         }
         Reason::StaleSignature => "this computer's clock is too far off: set it, and try again",
         Reason::NonceUsed | Reason::TooManyNonces => "the signature was refused: try again later",
-        Reason::WrongApp => "the server serves another app: check --app",
+        Reason::WrongApp => "the server serves another app: give its id with --app",
         Reason::Busy | Reason::Restarting => "the server is busy: try again in a moment",
         Reason::StorageFull => "the server's disk is full: its operator has to make room",
         Reason::Unsupported | Reason::UnknownKind => "this server cannot do that",

@@ -167,6 +167,11 @@ fn chats_create_join_fill_and_leave_groups() {
     cat.types("still here?");
     cat.is_told("nobody hears you yet");
     bob.hears(&format!("ann has removed cat from group {group}"));
+    bob.types("/group 0123456789abcdef01234567");
+    bob.is_told("there is no such group");
+    bob.types("not for the group before");
+    bob.is_told("nobody hears you yet");
+    bob.does(&format!("/group {group}"), "2 members");
     bob.does("/leave", "you have left group");
     ann.hears_next(&format!("bob has left group {group}"));
     bob.types("/members");
@@ -174,6 +179,8 @@ fn chats_create_join_fill_and_leave_groups() {
 
     let open = group_in(&bob.does("/create open", "you have created open group"));
     cat.does(&format!("/join {open}"), "2 sessions");
+    cat.does("/members", "created by bob, open: 2 sessions");
+    assert_eq!(cat.running.line(), "the creator may edit");
     bob.does("quick!", "sent to whoever is there now");
     cat.hears_next("bob: quick!");
     assert_eq!(listener.stop("INT").0.code(), Some(0));

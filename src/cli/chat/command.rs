@@ -103,6 +103,11 @@ impl Command {
             .map_err(|problem| format!("{problem}: {}", format!("{name} {usage}").trim()))
     }
 
+    /// Whether it is to change where the peer talks.
+    pub(super) fn moves(&self) -> bool {
+        matches!(self, Self::With(_) | Self::Group(_) | Self::Create { .. } | Self::Join(_))
+    }
+
     fn of(name: &str, words: &[&str]) -> Result<Self, String> {
         Ok(match name {
             "/with" => Self::With(peers(words)?),

@@ -57,7 +57,10 @@ pub(super) fn members(page: &MemberPage) -> String {
     }
     let [invite, kick, edit] =
         [group.rules.invite, group.rules.kick, group.rules.edit].map(words::who);
-    let _ = writeln!(text, "{invite} may invite, {kick} may kick, {edit} may edit");
+    if !group.open {
+        let _ = write!(text, "{invite} may invite, {kick} may kick, ");
+    }
+    let _ = writeln!(text, "{edit} may edit");
     if !group.metadata.is_empty() {
         let _ = writeln!(text, "metadata: {}", printable(&group.metadata));
     }

@@ -144,6 +144,10 @@ impl Chat {
         let session = self.session.clone();
         let doing = Doing::of(&command, self.group_here().ok(), self.sent.back());
         self.doing = doing.or(self.doing);
+        if command.moves() {
+            // If it fails, what is said next must not go where it was not meant to.
+            self.here = None;
+        }
         Ok(match command {
             Command::Say(text) => {
                 let place = self.here.clone().ok_or(
