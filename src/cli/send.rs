@@ -57,9 +57,11 @@ impl SendArgs {
         let recipients = group.map_or_else(|| Recipients::from(to.clone()), Recipients::from);
         let sent = send(&session, Outgoing::to(recipients, text), incoming, &from, &to).await;
         // What comes for the peer waits for a device that listens, not for this one.
-        session.close().await?;
+        let closed = session.close().await;
         client.close().await;
-        sent.map(|()| Exit::Done)
+        sent?;
+        closed?;
+        Ok(Exit::Done)
     }
 }
 
