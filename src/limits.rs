@@ -92,13 +92,14 @@ pub const RECALLED_MAX: usize = 1_000_000;
 
 /// How far the timestamp of a signature may be off: what LeanCloud allows.
 pub const SIGNATURE_AGE_MAX: Duration = Duration::from_secs(6 * 3600);
-/// Nonces remembered, about 40 bytes each; they are forgotten when their signatures are too old.
+/// Nonces remembered, about 80 bytes of memory each; they are forgotten when their signatures are
+/// too old. Signed in the present, that is 46 signatures a second for six hours.
 pub const NONCES_MAX: usize = 1_000_000;
 /// How long a peer that lost its last session still counts as online, unless set otherwise.
 pub const PRESENCE_GRACE: Duration = Duration::from_secs(5);
-/// How long after a start those who were online before it still count as online: clients come
-/// back within ten seconds.
-pub const PRESENCE_RESTART_GRACE: Duration = Duration::from_secs(20);
+/// How long after a start those who were online before it still count as online: a client that is
+/// idle notices it with its next [`KEEP_ALIVE`], and has as long again to come back.
+pub const PRESENCE_RESTART_GRACE: Duration = Duration::from_secs(30);
 /// How long changes of presence wait for others to travel with.
 pub const PRESENCE_COMPANY: Duration = Duration::from_millis(50);
 

@@ -351,6 +351,8 @@ impl Input {
                     reason:
                         reason @ (Reason::BodyTooLong
                         | Reason::TooManyRecipients
+                        | Reason::TooManyWatched
+                        | Reason::BadMetadata
                         | Reason::BadId
                         | Reason::UnknownKind),
                     ..

@@ -26,8 +26,10 @@ pub struct Part {
     pub last: MessageId,
     /// The number of the last message.
     pub sequence: u32,
-    /// How far the peer has read.
+    /// How far the peer has read; who sends has read what was before.
     pub(super) read: Reach,
+    /// How far it has said that it has read.
+    pub(super) said: u32,
     /// How far the others have come, those that have.
     pub(super) marks: Vec<OtherMark>,
     /// It differs from its stored form.
@@ -183,7 +185,8 @@ impl Parts {
     /// The peer has read a conversation.
     pub(super) fn read(&mut self, conversation: ConversationId, reach: Reach) {
         let Some(part) = self.parts.get_mut(&conversation) else { return };
-        part.dirty |= part.read.advance(reach);
+        part.dirty |= part.read.advance(reach) || reach.sequence > part.said;
+        part.said = part.said.max(reach.sequence);
     }
 
     /// Another participant has come further.
@@ -210,11 +213,9 @@ impl Parts {
     pub(super) fn marks_after(&self, cursor: MessageId, me: &PeerId) -> Vec<Mark> {
         let mut marks = Vec::new();
         for (conversation, part) in &self.parts {
-            let mut tell = |peer: &PeerId, read: bool, reach: Reach| {
-                let Reach { sequence, at_ms, entry } = reach;
-                if entry > cursor {
-                    let (conversation, peer) = (*conversation, peer.clone());
-                    marks.push((entry, Mark { conversation, peer, read, sequence, at_ms }));
+            let mut tell = |peer, read, reach: Reach| {
+                if reach.entry > cursor {
+                    marks.push((reach.entry, conversation, peer, read, reach));
                 }
             };
             tell(me, true, part.read);
@@ -223,9 +224,19 @@ impl Parts {
                 tell(&mark.peer, true, mark.read);
             }
         }
-        marks.sort_by_key(|(entry, _)| *entry);
-        let newest = marks.len().saturating_sub(MARKS_AT_OPEN_MAX);
-        marks.drain(newest..).map(|(_, mark)| mark).collect()
+        // A new device asks for all there are, which may be thousands.
+        let older = marks.len().saturating_sub(MARKS_AT_OPEN_MAX);
+        if older > 0 {
+            marks.select_nth_unstable_by_key(older, |(entry, ..)| *entry);
+            marks.drain(..older);
+        }
+        marks.sort_by_key(|(entry, ..)| *entry);
+        let mark =
+            |(_, conversation, peer, read, reach): (_, &ConversationId, &PeerId, _, Reach)| {
+                let Reach { sequence, at_ms, .. } = reach;
+                Mark { conversation: *conversation, peer: peer.clone(), read, sequence, at_ms }
+            };
+        marks.into_iter().map(mark).collect()
     }
 
     /// Up to `max` conversations whose last message is before `before`, newest first, and whether

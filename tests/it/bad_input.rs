@@ -7,10 +7,13 @@ use crate::harness::{
     End, Manner, Raw, Running, Session, assert_serves, encoded, open, peer, raw_frame, send, soon,
     until,
 };
-use tidings::id::{GroupId, MessageId};
-use tidings::limits::{BODY_BYTES_MAX, FRAME_BYTES_MAX, OPEN_TIMEOUT, RECIPIENTS_MAX, WATCHED_MAX};
+use tidings::id::{GroupId, MessageId, PeerId};
+use tidings::limits::{
+    BODY_BYTES_MAX, FRAME_BYTES_MAX, GROUP_METADATA_BYTES_MAX, OPEN_TIMEOUT, RECIPIENTS_MAX,
+    WATCHED_MAX,
+};
 use tidings::reason::Reason;
-use tidings::wire::{Ack, Close, Open, Ping, Send, ServerFrame, Target, kind};
+use tidings::wire::{Ack, Close, Edit, Open, Ping, Send, ServerFrame, Target, Watch, kind};
 
 /// The reason that the server gives for what a new stream begins with.
 async fn reason_for(raw: &Raw, bytes: impl Into<Bytes>) -> Reason {
@@ -163,6 +166,10 @@ async fn a_request_over_a_limit_is_refused_and_the_session_lives() {
     let names: Vec<String> = (0..=RECIPIENTS_MAX).map(|number| format!("peer-{number}")).collect();
     let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
     let body = vec![b'x'; BODY_BYTES_MAX + 1];
+    let watched = (0..=WATCHED_MAX).map(|number| PeerId::new(&number.to_string()).unwrap());
+    let watch = Watch { request: 10, peers: watched.collect(), signature: None };
+    let metadata = Some(Bytes::from(vec![b' '; GROUP_METADATA_BYTES_MAX + 1]));
+    let edit = Edit { request: 11, group: GroupId([1; 12]), rules: None, metadata };
     for (request, bytes, reason) in [
         (1, any_send(1, &[b"bob"], &body), Reason::BodyTooLong),
         (2, any_send(2, &names, b""), Reason::TooManyRecipients),
@@ -173,6 +180,8 @@ async fn a_request_over_a_limit_is_refused_and_the_session_lives() {
         (7, any_send(7, &[], b"for nobody"), Reason::NoRecipient),
         (8, raw_frame(0x7e, &[8, 1, 2, 3]), Reason::UnknownKind),
         (9, raw_frame(kind::SENT, &[9]), Reason::UnknownKind),
+        (10, encoded(watch), Reason::TooManyWatched),
+        (11, encoded(edit), Reason::BadMetadata),
     ] {
         ann.say_bytes(bytes).await;
         assert_eq!(ann.hear_refusal(request).await, reason);
