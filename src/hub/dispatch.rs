@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
 
-use crate::hub::frames::{How, encode_message, encode_notice, mark_frame};
+use crate::hub::frames::{How, encode_message, encode_notice, joined_frame, mark_frame};
 use crate::hub::outbox::Pushed;
 use crate::hub::presence::Presence;
 use crate::hub::router::Router;
@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::reason::Reason;
 use crate::store::{self, Group, Mark, Message, Notice, Outcome};
 use crate::wire::{
-    Closed, Edited, Invited, Joined, Kicked, Left, Opened, ReadNoted, RecallDone, Sent, ServerFrame,
+    Closed, Edited, Invited, Kicked, Left, Opened, ReadNoted, RecallDone, Sent, ServerFrame,
 };
 
 /// The dispatcher's own state.
@@ -93,7 +93,7 @@ impl Dispatcher {
             Outcome::Grouped { caller, group, notice } => {
                 let deliveries = self.tell(notice);
                 if let Some(caller) = caller {
-                    self.answer_group(&caller, &group);
+                    self.answer_group(caller, &group);
                 }
                 return deliveries;
             }
@@ -182,35 +182,41 @@ impl Dispatcher {
     }
 
     fn refuse(&self, caller: Caller, reason: Reason) {
-        if let Asks::Nonce(noted) = caller.asks {
-            let _ = noted.send(Err(reason));
-            return;
+        match caller.asks {
+            // Who waits refuses the request.
+            Asks::Nonce(noted) => {
+                let _ = noted.send(Err(reason));
+            }
+            Asks::Create(created) => {
+                let _ = created.send(Err(reason));
+            }
+            _ => {
+                self.metrics.refuse(reason);
+                caller.session.refuse(caller.request, reason);
+            }
         }
-        self.metrics.refuse(reason);
-        caller.session.refuse(caller.request, reason);
     }
 
-    fn answer_group(&self, caller: &Caller, group: &Group) {
-        let (request, version) = (caller.request, group.version);
-        let Asks::Group(act) = &caller.asks else { return };
-        let answer: ServerFrame = match act {
-            GroupAct::Join => Joined {
-                request,
-                group: group.id,
-                open: group.open,
-                version,
-                // Who has created an open group is in it.
-                count: if group.open { 1 } else { group.count() as u64 },
-                rules: group.rules,
-                metadata: group.metadata.clone(),
+    fn answer_group(&self, caller: Caller, group: &Arc<Group>) {
+        let Caller { session, request, asks } = caller;
+        let version = group.version;
+        let act = match asks {
+            Asks::Group(act) => act,
+            Asks::Create(created) => {
+                // Who asked may have gone.
+                let _ = created.send(Ok(group.clone()));
+                return;
             }
-            .into(),
+            _ => return,
+        };
+        let answer: ServerFrame = match act {
+            GroupAct::Join => joined_frame(request, group, group.count()).into(),
             GroupAct::Leave => Left { request }.into(),
             GroupAct::Invite => Invited { request, version }.into(),
             GroupAct::Kick => Kicked { request, version }.into(),
             GroupAct::Edit => Edited { request, version }.into(),
         };
-        caller.session.tell(true, &answer);
+        session.tell(true, &answer);
     }
 
     /// Tells how far somebody has come, but not to the session that said so.

@@ -7,9 +7,9 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::id::{ConversationId, GroupId};
-use crate::store::{Item, Mark, Message, News, Notice, Part, Past};
+use crate::store::{Group, Item, Mark, Message, News, Notice, Part, Past};
 use crate::wire::{
-    Conversation, Deliver, Delivered, GroupEvent, Read, Recalled, ServerFrame, Text,
+    Conversation, Deliver, Delivered, GroupEvent, Joined, Read, Recalled, ServerFrame, Text,
 };
 
 /// How a message comes to a session.
@@ -89,6 +89,19 @@ pub(super) fn mark_frame(mark: &Mark) -> ServerFrame {
         Read { conversation, peer, sequence, at_ms }.into()
     } else {
         Delivered { conversation, peer, sequence, at_ms }.into()
+    }
+}
+
+/// What who joins a group is told of it; `count` are in it.
+pub(super) fn joined_frame(request: u64, group: &Group, count: usize) -> Joined {
+    Joined {
+        request,
+        group: group.id,
+        open: group.open,
+        version: group.version,
+        count: count as u64,
+        rules: group.rules,
+        metadata: group.metadata.clone(),
     }
 }
 

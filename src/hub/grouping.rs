@@ -7,14 +7,17 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::hub::Hub;
+use crate::hub::frames::joined_frame;
 use crate::hub::session::{Asks, Caller, GroupAct, Session};
 use crate::id::{GroupId, PeerId};
 use crate::limits::MEMBERS_PAGE_MAX;
 use crate::reason::Reason;
 use crate::signature;
 use crate::store::{Group, GroupAction, Request};
-use crate::wire::{Edit, Invite, Join, Joined, Kick, Leave, Left, MemberPage, Members};
+use crate::wire::{Edit, Invite, Join, Kick, Leave, Left, MemberPage, Members};
 
 impl Hub {
     /// A group that exists.
@@ -27,33 +30,31 @@ impl Hub {
         let known = (join.group != Join::NEW).then_some(join.group);
         let act = signature::GroupAct::Join;
         self.check_group(session, known, &[], act, join.signature.as_ref()).await?;
-        let Some(group) = known else {
-            check_metadata(&join.metadata)?;
-            let group = GroupId::random();
-            let members = vec![session.peer().clone()];
-            let Join { open, rules, metadata, .. } = join;
-            if open {
-                self.enter(session, group);
-            }
-            let action = GroupAction::Create { open, rules, metadata, members };
-            return self.change(session, join.request, group, action, GroupAct::Join).await;
-        };
+        let Some(group) = known else { return self.create(session, join).await };
         let found = self.group(group).await?;
         if !found.open {
             let action = GroupAction::Join;
             return self.change(session, join.request, group, action, GroupAct::Join).await;
         }
-        self.enter(session, group);
-        let joined = Joined {
-            request: join.request,
-            group,
-            open: true,
-            version: found.version,
-            count: self.open_groups.count(group) as u64,
-            rules: found.rules,
-            metadata: found.metadata.clone(),
-        };
-        session.tell(true, &joined.into());
+        self.enter(session, join.request, &found);
+        Ok(())
+    }
+
+    async fn create(&self, session: &Arc<Session>, join: Join) -> Result<(), Reason> {
+        let Join { request, open, rules, metadata, .. } = join;
+        check_metadata(&metadata)?;
+        let (group, by) = (GroupId::random(), session.peer().clone());
+        let members = vec![by.clone()];
+        let action = GroupAction::Create { open, rules, metadata, members };
+        if !open {
+            return self.change(session, request, group, action, GroupAct::Join).await;
+        }
+        let (created_tx, created) = oneshot::channel();
+        let caller = Caller { session: session.clone(), request, asks: Asks::Create(created_tx) };
+        self.submit(Some(caller), Request::Group { group, by: Some(by), action }).await?;
+        // It is dropped only when the store fails.
+        let created = created.await.unwrap_or(Err(Reason::Restarting))?;
+        self.enter(session, request, &created);
         Ok(())
     }
 
@@ -132,12 +133,14 @@ impl Hub {
         Ok(())
     }
 
-    /// A session is in an open group from now on, and in no other.
-    fn enter(&self, session: &Arc<Session>, group: GroupId) {
-        if let Some(left) = session.enter(Some(group)) {
+    /// A session is in an open group from now on, and in no other; it is told.
+    fn enter(&self, session: &Arc<Session>, request: u64, group: &Group) {
+        if let Some(left) = session.enter(Some(group.id)) {
             self.open_groups.leave(left, session);
         }
-        self.open_groups.enter(group, session);
+        self.open_groups.enter(group.id, session);
+        let count = self.open_groups.count(group.id);
+        session.tell(true, &joined_frame(request, group, count).into());
     }
 
     pub(super) fn leave_open_group(&self, session: &Arc<Session>) {

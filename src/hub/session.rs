@@ -68,6 +68,8 @@ pub(super) enum Asks {
     Recall,
     /// To change a group.
     Group(GroupAct),
+    /// To create an open group; somebody waits for it, to enter it.
+    Create(oneshot::Sender<Result<Arc<store::Group>, Reason>>),
     /// To use a nonce; somebody waits to hear whether it may.
     Nonce(oneshot::Sender<Result<(), Reason>>),
 }
