@@ -275,6 +275,8 @@ pub const CLIENT_SIGNATURES_REFUSED_MAX: u32 = 3;
 pub const CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// The longest wait before a reconnection.
 pub const CLIENT_BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// The longest that a client stays away because a server asked it to: twenty times what ours asks.
+pub const CLIENT_AWAY_MAX: Duration = Duration::from_secs(60);
 /// How long a send is tried before it fails, unless set otherwise: six answer times.
 pub const CLIENT_SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the first opening of a session is tried, unless set otherwise: three answer times.

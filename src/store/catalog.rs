@@ -121,8 +121,10 @@ impl Catalog {
 
     /// Takes a closed segment out, so that its folder can be removed.
     pub(super) fn forget(&self, number: u32) {
+        // Held until it is not listed any more, so that no reader opens it meanwhile.
+        let mut cold = self.cold.lock();
         self.segments.write().closed.remove(&number);
-        self.cold.lock().retain(|segment| segment.number != number);
+        cold.retain(|segment| segment.number != number);
     }
 
     /// Bytes of all segments.

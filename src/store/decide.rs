@@ -242,7 +242,7 @@ impl<T: Send + 'static> Committer<T> {
         let part = part.ok_or(Reason::NoSuchMessage)?;
         let sequence = sequence.min(part.sequence);
         let others = part.others.to_vec();
-        if sequence <= part.read() {
+        if sequence <= part.said {
             let (caller, mark, to) = (caller.take(), None, Vec::new());
             draft.outcomes.push(Outcome::Marked { caller, mark, to });
             return Ok(());

@@ -142,6 +142,7 @@ fn part() -> Part {
         last: ID,
         sequence: 42,
         read: reach(40),
+        said: 39,
         marks: vec![OtherMark { peer: peer("bob"), delivered: reach(42), read: reach(41) }],
         dirty: false,
     }

@@ -290,7 +290,7 @@ impl Ledger {
         if let ConversationId::Group(group) = recall.conversation
             && let Some(group) = self.groups.find(&self.state, group)?
         {
-            to.extend(group.members_at(id).iter().cloned());
+            to.extend(group.members_since(recall.message, id).cloned());
         }
         to.sort_unstable();
         to.dedup();

@@ -23,6 +23,7 @@ struct PartV1 {
     last: i64,
     sequence: u32,
     read: ReachV1,
+    said: u32,
     marks: Vec<MarkV1>,
 }
 
@@ -70,6 +71,7 @@ pub(super) fn pack_part(part: &Part) -> Vec<u8> {
         last: part.last.0,
         sequence: part.sequence,
         read: ReachV1::new(part.read),
+        said: part.said,
         marks: part.marks.iter().map(mark).collect(),
     };
     pack(Kind::Part, VERSION, &image)
@@ -91,6 +93,7 @@ pub(super) fn unpack_part(bytes: &[u8]) -> Result<Part, ValueError> {
         last: MessageId(image.last.to_native()),
         sequence: image.sequence.to_native(),
         read: image.read.reach(),
+        said: image.said.to_native(),
         marks: image.marks.iter().map(mark).collect::<Result<_, ValueError>>()?,
         dirty: false,
     })

@@ -43,6 +43,8 @@ pub(super) struct Settling {
     sweep: Option<Vec<u8>>,
     /// A flush asked for while another was on its way.
     wanted: bool,
+    /// Peers that had to stay in memory when those with nothing going on were forgotten last.
+    kept: usize,
 }
 
 impl Settling {
@@ -92,6 +94,11 @@ impl Settling {
         head: MessageId,
         now_ms: i64,
     ) -> Result<bool, DatabaseError> {
+        // Looking at peers changes none, so no flush need ever come.
+        if ledger.peers.len() > 2 * PEERS_CACHED_MAX.max(self.kept) {
+            evict(ledger);
+            self.kept = ledger.peers.len();
+        }
         if settle_tails(ledger, head, now_ms)? {
             return Ok(true);
         }

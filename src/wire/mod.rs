@@ -147,7 +147,7 @@
 //! session watches, 1,000 at the most, and answers with those of them that are online; Unwatch
 //! takes away from it. The list ends with the session: the next Open brings it again. Presence
 //! tells of changes, 50 ms of them at once, and names a peer once. Status asks without watching.
-//! For 20 s after a start of the server, peers that were online before still count as online.
+//! For 30 s after a start of the server, peers that were online before still count as online.
 //!
 //! # Receipts, marks, recall
 //!
@@ -161,9 +161,9 @@
 //!
 //! Recall takes back a message of one's own, within the server's limit of time (2 minutes by
 //! default). Everybody who was to have it, the sender's other devices too, hears Recalled, which
-//! waits like a message and has an id of its own. The inbox holds the message no more, history has
-//! it without a body. RecallDone answers when that is on stable storage; recalling again is
-//! answered likewise.
+//! waits like a message and has an id of its own; of those of a group, who are members still. The
+//! inbox holds the message no more, history has it without a body. RecallDone answers when that is
+//! on stable storage; recalling again is answered likewise.
 //!
 //! # Looking back
 //!

@@ -128,6 +128,21 @@ fn marks_never_go_back() {
 }
 
 #[test]
+fn who_answers_first_and_reads_then_is_told_to_have_read() {
+    let mut running = Running::new();
+    running.send("alice", "bob", "hello");
+    running.send("bob", "alice", "just a moment");
+    for told in [true, false] {
+        let Outcome::Marked { mark, .. } = running.read("bob", alice_and_bob(), 1) else {
+            panic!("no answer")
+        };
+        assert_eq!(mark.is_some(), told);
+        assert_eq!(running.part("bob", alice_and_bob()).unwrap().unread(), 0);
+        running = running.crash();
+    }
+}
+
+#[test]
 fn marks_since_the_cursor_are_found_at_open() {
     let mut running = Running::new();
     running.open("alice", "phone");
