@@ -18,7 +18,9 @@ use crate::client::{
     Cursor, Event, GroupNotice, Mark, Message, Recalled, Refusal, RequestError, SendError, Sent,
 };
 use crate::id::MessageId;
-use crate::limits::{CLIENT_INCOMING_MAX, CLIENT_INCOMING_SENDING_MAX, FRAME_BYTES_MAX};
+use crate::limits::{
+    CLIENT_AWAY_MAX, CLIENT_INCOMING_MAX, CLIENT_INCOMING_SENDING_MAX, FRAME_BYTES_MAX,
+};
 use crate::reason::Reason;
 use crate::wire::{self, Decoder, ServerFrame};
 
@@ -141,8 +143,7 @@ impl Shared {
                 return Taken::Closed;
             }
             ServerFrame::GoAway(frame) => {
-                let wait = Duration::from_millis(frame.wait_ms);
-                return Taken::SentAway { reason: frame.reason, wait };
+                return Taken::SentAway { reason: frame.reason, wait: away_for(&frame) };
             }
             ServerFrame::Error(frame) => return self.take_error(frame),
             frame => {
@@ -264,6 +265,11 @@ impl Shared {
         drop(state);
         self.wake_app();
     }
+}
+
+/// How long to stay away from a server that asks for it.
+pub(super) fn away_for(frame: &wire::GoAway) -> Duration {
+    Duration::from_millis(frame.wait_ms).min(CLIENT_AWAY_MAX)
 }
 
 impl State {

@@ -371,6 +371,7 @@ mod tests {
 
     use super::*;
     use crate::client::Outgoing;
+    use crate::client::inward::Taken;
     use crate::client::outward::Work;
 
     const TIMEOUT: Duration = Duration::from_secs(60);
@@ -447,6 +448,16 @@ mod tests {
         assert_eq!(closing.try_recv(), Ok(Err(RequestError::Ended)));
         let ping = shared.ask(Effect::None, |request| wire::Ping { request }.into());
         assert_eq!(ping.await.err(), Some(RequestError::Ended));
+    }
+
+    #[test]
+    fn a_server_cannot_keep_a_client_away_for_long() {
+        let reason = crate::reason::Reason::Restarting;
+        for (asked_ms, stays_s) in [(3_000, 3), (wire::VARINT_MAX, 60)] {
+            let frame = wire::GoAway { reason, wait_ms: asked_ms, text: wire::Text::default() };
+            let taken = shared().take(frame.into());
+            assert!(matches!(taken, Taken::SentAway { wait, .. } if wait.as_secs() == stays_s));
+        }
     }
 
     #[tokio::test(start_paused = true)]

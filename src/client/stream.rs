@@ -5,14 +5,12 @@
 //! * The reader and the writer are two futures; neither waits for the other.
 //! * A future that writes is dropped only together with its stream.
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt};
 use tokio::time::Instant;
 
 use crate::client::connection::Live;
-use crate::client::inward::Taken;
+use crate::client::inward::{Taken, away_for};
 use crate::client::outward::Work;
 use crate::client::state::Shared;
 use crate::client::{ConnectError, OpenError, Pause, Refusal, SignError};
@@ -153,8 +151,8 @@ async fn read_opened(
                 return Err(Failure::Refused(error.into()));
             }
             Some(ServerFrame::GoAway(frame)) => {
-                let wait = Duration::from_millis(frame.wait_ms);
-                return Err(Failure::SentAway(frame.reason, Instant::now() + wait));
+                let until = Instant::now() + away_for(&frame);
+                return Err(Failure::SentAway(frame.reason, until));
             }
             Some(answer @ (ServerFrame::Sent(_) | ServerFrame::Error(_))) => {
                 if let Taken::Queued | Taken::QueuedFull = shared.take(answer) {
