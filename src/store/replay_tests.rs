@@ -399,3 +399,14 @@ proptest! {
         run.crash();
     }
 }
+
+#[test]
+fn peers_that_were_only_looked_at_are_forgotten_without_a_flush() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut ledger, mut settling) = (ledger(&folder), Settling::default());
+    for number in 0..=2 * PEERS_CACHED_MAX {
+        ledger.peers.insert(PeerId::new(&number.to_string()).unwrap(), Peer::default());
+    }
+    settling.slice(&mut ledger, MessageId::NONE, T0).unwrap();
+    assert!(ledger.peers.is_empty(), "{}", ledger.peers.len());
+}
