@@ -306,10 +306,12 @@ async fn a_reconnection_within_the_grace_is_silent() {
 async fn a_device_that_opens_again_is_silent_to_watchers() {
     let server = Server::start_with(&[("presence-grace", "0s")]).await;
     let mut ann = server.open_as(on("ann", "phone").watch(peers("bob cat"))).await;
-    let older = server.open_as(on("bob", "phone")).await;
+    let mut older = server.open_as(on("bob", "phone")).await;
     ann.hears_online("bob").await;
     let newer = server.open_as(on("bob", "phone")).await;
-    assert_eq!(soon("the end", older.ping()).await, Err(RequestError::Ended));
+    let ended = soon("the end", older.incoming.next()).await;
+    assert!(matches!(ended, Some(Event::Ended(_))), "{ended:?}");
+    assert_eq!(older.ping().await, Err(RequestError::Ended));
     let _cat = server.open("cat").await;
     ann.hears_online("cat").await;
     // Without a grace, a lost session is told at once.
