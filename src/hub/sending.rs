@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * A transient message to peers, or in an open group, never waits for the disk; one to the members
-//!   of a group waits until the commit thread has told who they are.
+//! * A transient message to peers, or in an open group, never waits for the disk; one to the
+//!   members of a group waits until the commit thread has told who they are.
 
 use std::sync::Arc;
 
