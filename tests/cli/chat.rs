@@ -111,6 +111,7 @@ fn two_chats_talk_and_see_what_becomes_of_each_message() {
     bob.is_told("you have sent nothing to take back yet");
     ann.does("/conversations", "with bob: 3 messages, 0 unread");
     ann.does("/read", "everything is marked as read, up to number 3");
+    bob.hears_next("number 3: read by ann");
     ann.does("/devices", "(pc): this one");
 
     assert_eq!(bob.end(), (Some(0), String::new()));
