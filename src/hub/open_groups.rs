@@ -3,30 +3,36 @@
 //! # Invariants
 //!
 //! * A session is in one open group at most, so there are no more rows than sessions.
-//! * No lock of the table is held while another lock is taken, but for outboxes that are visited.
+//! * Coming and going cost the same however many are in a group.
+//!
+//! Lock order: a group's shard of the table, then the outboxes of those who are visited.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 
 use crate::hub::session::Session;
 use crate::id::GroupId;
 
+/// Those in one group, by the address of the session, which the row keeps in place.
+type Sessions = HashMap<usize, Arc<Session>, RandomState>;
+
 /// Who is in which open group.
 #[derive(Debug, Default)]
-pub(super) struct OpenGroups(DashMap<GroupId, Arc<[Arc<Session>]>>);
+pub(super) struct OpenGroups(DashMap<GroupId, Sessions>);
 
 impl OpenGroups {
     /// A session comes in.
     pub(super) fn enter(&self, group: GroupId, session: &Arc<Session>) {
-        let mut sessions = self.0.entry(group).or_default();
-        *sessions = others(&sessions, session).chain([session.clone()]).collect();
+        self.0.entry(group).or_default().insert(key(session), session.clone());
     }
 
     /// A session goes out.
     pub(super) fn leave(&self, group: GroupId, session: &Arc<Session>) {
         self.0.remove_if_mut(&group, |_, sessions| {
-            *sessions = others(sessions, session).collect();
+            sessions.remove(&key(session));
             sessions.is_empty()
         });
     }
@@ -38,15 +44,10 @@ impl OpenGroups {
 
     /// Calls `visit` with everyone in a group.
     pub(super) fn visit(&self, group: GroupId, visit: impl FnMut(&Arc<Session>)) {
-        let sessions = self.0.view(&group, |_, sessions| sessions.clone());
-        sessions.iter().flat_map(|sessions| sessions.iter()).for_each(visit);
+        self.0.view(&group, |_, sessions| sessions.values().for_each(visit));
     }
 }
 
-/// All but one.
-fn others<'a>(
-    sessions: &'a [Arc<Session>],
-    session: &'a Arc<Session>,
-) -> impl Iterator<Item = Arc<Session>> + 'a {
-    sessions.iter().filter(move |other| !Arc::ptr_eq(other, session)).cloned()
+fn key(session: &Arc<Session>) -> usize {
+    Arc::as_ptr(session).addr()
 }

@@ -123,6 +123,19 @@ impl Parts {
         part
     }
 
+    /// Forgets all conversations but the groups that the peer is a member of.
+    pub(super) fn forget_all_but_groups(&mut self) {
+        let Self { parts, forgotten, silent } = self;
+        silent.clear();
+        parts.retain(|conversation, part| {
+            let is_member = part.since != MessageId::NONE;
+            if !is_member {
+                forgotten.push(*conversation);
+            }
+            is_member
+        });
+    }
+
     /// Forgets the conversation longest silent.
     fn forget_silent(&mut self) {
         loop {

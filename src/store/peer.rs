@@ -248,6 +248,10 @@ impl Peer {
         {
             self.give_up(0, at_ms, rules);
         }
+        if self.devices.is_empty() && self.waiting.is_empty() {
+            // Nobody has ever come: a name that somebody has written to.
+            self.parts.forget_all_but_groups();
+        }
         before - self.waiting.len()
     }
 

@@ -7,7 +7,7 @@ use tidings::group::Rules;
 use tidings::reason::Reason;
 use tidings::store::{GroupAction, HistoryOf, Outcome, Request};
 
-use super::harness::{DAY_MS, Running, ids, new_message, peer, refusal};
+use super::harness::{DAY_MS, Running, conversation, ids, new_message, peer, refusal};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -142,4 +142,29 @@ fn when_nothing_can_be_given_up_sends_and_groups_are_refused_and_all_else_goes_o
     assert_eq!(refusal(&running.group("alice", create)), Some(Reason::StorageFull));
     let again = running.send_as(2, "still full");
     assert!(matches!(again, Outcome::Refused { reason: Reason::StorageFull, .. }));
+}
+
+#[test]
+fn a_name_that_never_came_is_forgotten_with_what_waited_for_it() {
+    let mut running = Running::new();
+    running.open("bob", "phone");
+    running.send("alice", "nobody", "hello");
+    running.send("alice", "bob", "hello");
+    let talks = |running: &Running, who| running.part(who, conversation("alice", who)).is_some();
+    // A start writes all, and a sweep reads what is written.
+    running = running.restart();
+    assert!(talks(&running, "nobody") && talks(&running, "bob"));
+    running.step(8 * DAY_MS);
+    // A clock that leaps is not believed for an hour.
+    running.metrics.log_bytes.set(0);
+    running.until("a look", |running| {
+        running.commit_something();
+        running.metrics.log_bytes.get() > 0
+    });
+    running.step(2 * HOUR_MS);
+    running.until("a sweep", |running| {
+        running.commit_something();
+        !talks(running, "nobody")
+    });
+    assert!(talks(&running, "bob"), "a device of his was there");
 }
