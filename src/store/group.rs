@@ -97,16 +97,6 @@ impl Group {
         self.stints.iter().filter(was).map(|stint| stint.peer.clone()).collect()
     }
 
-    /// Those who were members all the time from one entry to another.
-    pub(super) fn members_since(
-        &self,
-        from: MessageId,
-        to: MessageId,
-    ) -> impl Iterator<Item = &PeerId> {
-        let was = move |stint: &&Stint| stint.since < from && to <= stint.until;
-        self.stints.iter().filter(was).map(|stint| &stint.peer)
-    }
-
     /// Those of `stints` that are members now.
     pub(super) fn current(stints: &[Stint]) -> Arc<[PeerId]> {
         let is_member = |stint: &&Stint| stint.until == NOW;

@@ -290,7 +290,8 @@ impl Ledger {
         if let ConversationId::Group(group) = recall.conversation
             && let Some(group) = self.groups.find(&self.state, group)?
         {
-            to.extend(group.members_since(recall.message, id).cloned());
+            // Who came later is told too: who was gone for a while has had the message.
+            to.extend(group.members_at(id).iter().cloned());
         }
         to.sort_unstable();
         to.dedup();

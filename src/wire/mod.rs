@@ -161,8 +161,8 @@
 //!
 //! Recall takes back a message of one's own, within the server's limit of time (2 minutes by
 //! default). Everybody who was to have it, the sender's other devices too, hears Recalled, which
-//! waits like a message and has an id of its own; of those of a group, who are members still. The
-//! inbox holds the message no more, history has it without a body. RecallDone answers when that is
+//! waits like a message and has an id of its own; in a group, all who are members now. The inbox
+//! holds the message no more, history has it without a body. RecallDone answers when that is
 //! on stable storage; recalling again is answered likewise.
 //!
 //! # Looking back
