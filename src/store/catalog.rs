@@ -155,14 +155,10 @@ impl Catalog {
         let mut opened = 0;
         while let Some((number, source)) = next {
             if let Source::Disk(_) = source {
-                // Who names an id of the conversation finds some of it in two segments.
-                let is_enough = match of {
-                    HistoryOf::Conversation(_) => true,
-                    HistoryOf::Sender(_) => !page.messages.is_empty(),
-                };
-                if opened >= COLD_PER_PAGE_MAX && is_enough {
-                    let more = !page.messages.is_empty();
-                    return Ok((page.messages, more));
+                // A page that has nothing would be taken for the end: where a segment does not
+                // know the one with the messages before its own, several may have none.
+                if opened >= COLD_PER_PAGE_MAX && !page.messages.is_empty() {
+                    return Ok((page.messages, true));
                 }
                 opened += 1;
             }
