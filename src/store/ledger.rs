@@ -375,7 +375,11 @@ impl Ledger {
 
     /// Gives up what of a peer's messages is older than the window.
     pub(super) fn expire(&mut self, id: &PeerId, at_ms: i64) -> Result<(), DatabaseError> {
-        let expire = |peer: &mut Peer, rules: &Rules| peer.expire(at_ms, rules);
+        let expire = |peer: &mut Peer, rules: &Rules| {
+            let given_up = peer.expire(at_ms, rules);
+            peer.forget_unclaimed();
+            given_up
+        };
         let given_up = self.change(id, MessageId(i64::MAX), expire)?;
         self.metrics.dropped.inc_by(given_up.unwrap_or(0) as u64);
         Ok(())

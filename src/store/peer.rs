@@ -248,11 +248,14 @@ impl Peer {
         {
             self.give_up(0, at_ms, rules);
         }
+        before - self.waiting.len()
+    }
+
+    /// Forgets what a name takes part in that somebody has written to, and that never came.
+    pub(super) fn forget_unclaimed(&mut self) {
         if self.devices.is_empty() && self.waiting.is_empty() {
-            // Nobody has ever come: a name that somebody has written to.
             self.parts.forget_all_but_groups();
         }
-        before - self.waiting.len()
     }
 
     fn give_up(&mut self, index: usize, at_ms: i64, rules: &Rules) {
