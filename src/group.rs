@@ -56,12 +56,16 @@ pub enum GroupChange {
     Kicked = 4,
     /// The metadata or the rules are others.
     Edited = 5,
+    /// The group is no more.
+    Deleted = 6,
 }
 
 impl GroupChange {
     /// The one with this number.
     pub fn from_number(number: u8) -> Option<Self> {
-        let all = [Self::Joined, Self::Left, Self::Invited, Self::Kicked, Self::Edited];
-        all.into_iter().find(|change| *change as u8 == number)
+        use GroupChange::{Deleted, Edited, Invited, Joined, Kicked, Left};
+        [Joined, Left, Invited, Kicked, Edited, Deleted]
+            .into_iter()
+            .find(|change| *change as u8 == number)
     }
 }

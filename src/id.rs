@@ -12,7 +12,7 @@ use std::sync::Arc;
 use md5::{Digest, Md5};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::limits::{DEVICE_ID_BYTES_MAX, PEER_ID_BYTES_MAX};
+use crate::limits::{ALIAS_BYTES_MAX, DEVICE_ID_BYTES_MAX, PEER_ID_BYTES_MAX};
 
 /// Why a text is not an id.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -112,6 +112,11 @@ macro_rules! text_id {
 text_id! {
     /// A user of the app: 1 to 64 bytes of UTF-8, no control characters, no `:`.
     PeerId, PEER_ID_BYTES_MAX, colon_allowed: false
+}
+
+text_id! {
+    /// A name that an app binds to devices: 1 to 160 bytes of UTF-8, no control characters.
+    Alias, ALIAS_BYTES_MAX, colon_allowed: true
 }
 
 text_id! {

@@ -19,6 +19,8 @@ pub const ALPN: &[u8] = b"tidings/1";
 pub const PEER_ID_BYTES_MAX: usize = 64;
 /// Bytes of a device id.
 pub const DEVICE_ID_BYTES_MAX: usize = 64;
+/// Bytes of an alias: Getui's 40 characters in any script.
+pub const ALIAS_BYTES_MAX: usize = 160;
 /// Bytes of an app id.
 pub const APP_ID_BYTES_MAX: usize = 64;
 /// Bytes of the text by which a client names itself and its version.
@@ -87,6 +89,35 @@ pub const RECALL_WITHIN: Duration = Duration::from_secs(120);
 /// Recalled messages that are remembered, 8 bytes each; the log's segments forget them as they
 /// go.
 pub const RECALLED_MAX: usize = 1_000_000;
+
+// The app's back end.
+
+/// Devices of one alias, unless set otherwise: as many as Getui allows.
+pub const DEVICES_PER_ALIAS_MAX: usize = 10;
+/// Devices that an alias may be set to have: each takes up to 70 bytes of one value on disk.
+pub const DEVICES_PER_ALIAS_SETTING_MAX: usize = 1_000;
+/// Devices that have an alias; each takes about 200 bytes on disk.
+pub const ALIASED_DEVICES_MAX: usize = 10_000_000;
+/// Devices and aliases kept in memory though nothing of theirs is going on; about 200 bytes each.
+pub const DIRECTORY_CACHED_MAX: usize = 50_000;
+/// Peers that may be blocked at once, about 80 bytes of memory each.
+pub const BLOCKED_MAX: usize = 1_000_000;
+/// Idempotency keys that are remembered, about 80 bytes of memory each: at 2,000 requests a second,
+/// those of the last four minutes. The oldest are forgotten first.
+pub const IDEMPOTENCY_KEYS_MAX: usize = 500_000;
+/// How long an idempotency key is remembered, if no more than [`IDEMPOTENCY_KEYS_MAX`] came since.
+pub const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Messages to the back end that wait for it, with up to 5 KiB each on disk; then no more are
+/// taken.
+pub const UPSTREAM_WAITING_MAX: usize = 100_000;
+/// How long a message waits for the back end before it counts as refused: what webhooks are tried.
+pub const UPSTREAM_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Messages on one page of those that wait for the back end.
+pub const UPSTREAM_PAGE_MAX: usize = 100;
+/// Groups on one page of all groups.
+pub const GROUPS_PAGE_MAX: usize = 100;
+/// Peers that one request of the back end adds to a group, or removes from it.
+pub const CHANGED_MEMBERS_MAX: usize = GROUP_MEMBERS_SETTING_MAX;
 
 // Signatures and presence.
 
@@ -228,6 +259,49 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time after which a client that was sent away comes back; each draws its own.
 pub const RECONNECT_JITTER: Duration = Duration::from_secs(3);
 
+// The HTTP API.
+
+/// Connections of the HTTP API at once, some 50 KB each; the next one waits in the system's queue.
+pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
+/// Requests at once on one HTTP/2 connection.
+pub const HTTP_STREAMS_MAX: u32 = 128;
+/// Bytes of a request's headers.
+pub const HTTP_HEADERS_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of the body of a request: a group's metadata and 1,000 members are 140 KB.
+pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Messages of one batch.
+pub const HTTP_BATCH_MAX: usize = 1_000;
+/// Bytes of the body of a batch: each message 5 KiB, a third more in base64, and 1.3 KB of ids
+/// and names beside it. A batch of long texts that JSON has to escape is sent in parts.
+pub const HTTP_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long a client may take to send a request's headers; an idle connection ends after it.
+pub const HTTP_HEADERS_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a request may take, from its headers to those of the answer.
+pub const HTTP_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the writing of an answer may make no progress at all.
+pub const HTTP_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an HTTP/2 connection is idle before its other end is asked whether it is there, and
+/// how long that may take.
+pub const HTTP_PING_AFTER: Duration = Duration::from_secs(30);
+/// How long the connections of the API have to end, when a drain has used up its time.
+pub const HTTP_END_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of the id by which a caller names a request.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+/// Keys of the HTTP API: each request is compared with all of them.
+pub const API_KEYS_MAX: usize = 64;
+/// Bytes of a key's name.
+pub const API_KEY_NAME_BYTES_MAX: usize = 64;
+/// How long a key's secret may be set to be good after its rotation.
+pub const API_KEY_GRACE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Requests without a valid key that an address may make at once.
+pub const AUTH_FAILURES_MAX: u32 = 10;
+/// After how long an address may make one more.
+pub const AUTH_FAILURE_EVERY: Duration = Duration::from_secs(6);
+/// Addresses of which such requests are counted, about 60 bytes each; the others share one count.
+pub const AUTH_FAILURES_ADDRESSES_MAX: usize = 10_000;
+/// How often at the most the addresses are looked through for those that can be forgotten.
+pub const AUTH_FAILURES_SWEEP: Duration = Duration::from_secs(1);
+
 // What settings may be.
 
 /// Shards of the router: more than the threads of any box it runs on.
@@ -337,3 +411,4 @@ const _: () = assert!(
 );
 const _: () = assert!(CLIENT_INCOMING_MAX < CLIENT_INCOMING_SENDING_MAX);
 const _: () = assert!(CLIENT_COALESCE_FROM < CLIENT_INCOMING_MAX);
+const _: () = assert!(HTTP_BATCH_MAX * (BODY_BYTES_MAX.div_ceil(3) * 4 + 1300) < HTTP_BATCH_BYTES_MAX);

@@ -81,7 +81,15 @@ reasons! {
     NotInOpenGroup = 43, "not possible in an open group, which has transient messages only";
     TooManyWatched = 44, "too many peers watched";
     TooManyNonces = 45, "too many signatures within their time; try again later";
+    AliasFull = 46, "the alias has as many devices as it may have";
+    TooManyAliases = 47, "too many aliases";
+    NoSuchAlias = 48, "the device does not have this alias";
+    TooManyUpstream = 49, "too many messages wait for the app's back end";
     Unsupported = 50, "not supported by this server";
+    VersionChanged = 51, "the group has another version by now";
+    TooManyBlocked = 52, "too many peers are blocked";
+    NoSuchDevice = 53, "no such device";
+    Reserved = 54, "the id is reserved for the app's back end";
     Internal = 60, "the server failed";
 }
 
@@ -104,7 +112,8 @@ mod tests {
             numbers,
             [
                 0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 21, 22, 23, 24, 25, 26,
-                27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 50, 60
+                27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47,
+                48, 49, 50, 51, 52, 53, 54, 60
             ]
         );
         for reason in Reason::ALL {

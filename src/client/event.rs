@@ -177,9 +177,13 @@ impl GroupNotice {
         match self.change {
             GroupChange::Joined if about_own => Event::Joined(self),
             GroupChange::Invited if about_own => Event::Invited(self),
-            GroupChange::Left | GroupChange::Kicked if about_own => Event::Left(self),
+            GroupChange::Left | GroupChange::Kicked | GroupChange::Deleted if about_own => {
+                Event::Left(self)
+            }
             GroupChange::Joined | GroupChange::Invited => Event::MembersJoined(self),
-            GroupChange::Left | GroupChange::Kicked => Event::MembersLeft(self),
+            GroupChange::Left | GroupChange::Kicked | GroupChange::Deleted => {
+                Event::MembersLeft(self)
+            }
             GroupChange::Edited => Event::GroupEdited(self),
         }
     }

@@ -19,7 +19,7 @@ use crate::id::{MessageId, PeerId, SessionId};
 use crate::limits::{BODY_BYTES_MAX, CLIENT_SENDS_MAX, FRAME_BYTES_MAX, RECIPIENTS_MAX};
 use crate::metrics::Metrics;
 use crate::reason::Reason;
-use crate::store::{self, Group, Mark, Message, Notice, Outcome};
+use crate::store::{self, Group, Mark, Message, Outcome, Told};
 use crate::wire::{
     Closed, Edited, Invited, Kicked, Left, Opened, ReadNoted, RecallDone, Sent, ServerFrame,
 };
@@ -82,7 +82,7 @@ impl Dispatcher {
                 }
             }),
             Outcome::Opened { caller, opened } => self.open(caller, opened),
-            Outcome::Ended { caller, closed, .. } => self.ended(caller, closed),
+            Outcome::Closed { caller } => self.closed(&caller),
             Outcome::Noted { caller } => {
                 if let Asks::Nonce(noted) = caller.asks {
                     // Who asked may have gone.
@@ -90,20 +90,21 @@ impl Dispatcher {
                 }
             }
             Outcome::Marked { caller, mark, to } => self.mark(caller, mark, &to),
-            Outcome::Grouped { caller, group, notice } => {
-                let deliveries = self.tell(notice);
+            Outcome::Grouped { caller, group, told } => {
+                let deliveries = self.tell(told);
                 if let Some(caller) = caller {
                     self.answer_group(caller, &group);
                 }
                 return deliveries;
             }
-            Outcome::Recalled { caller, notice } => {
-                let deliveries = self.tell(notice);
+            Outcome::Told { caller, told } => {
+                let deliveries = self.tell(told);
                 if let Some(Caller { session, request, .. }) = caller {
                     session.tell(true, &RecallDone { request }.into());
                 }
                 return deliveries;
             }
+            Outcome::Blocked { .. } | Outcome::UpstreamStored { .. } => {}
         }
         0
     }
@@ -118,8 +119,8 @@ impl Dispatcher {
     }
 
     /// Tells of what has happened.
-    fn tell(&mut self, notice: Option<(Arc<Notice>, Arc<[PeerId]>)>) -> u64 {
-        let Some((notice, to)) = notice else { return 0 };
+    fn tell(&mut self, told: Option<Told>) -> u64 {
+        let Some(Told { notice, to }) = told else { return 0 };
         self.frame.clear();
         self.put(notice.id, to.iter(), |frame| encode_notice(&notice, How::Live, frame))
     }
@@ -291,11 +292,10 @@ impl Dispatcher {
         }
     }
 
-    fn ended(&self, caller: Option<Caller>, closed: bool) {
-        if let Some(Caller { session, request, .. }) = caller {
-            // What comes behind this in the log is not for it any more.
-            self.presence.detach(&session, closed);
-            session.tell(true, &Closed { request }.into());
-        }
+    fn closed(&self, caller: &Caller) {
+        let Caller { session, request, .. } = caller;
+        // What comes behind this in the log is not for it any more.
+        self.presence.detach(session, true);
+        session.tell(true, &Closed { request: *request }.into());
     }
 }

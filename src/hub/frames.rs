@@ -10,6 +10,7 @@ use crate::id::{ConversationId, GroupId};
 use crate::store::{Group, Item, Mark, Message, News, Notice, Part, Past};
 use crate::wire::{
     Conversation, Deliver, Delivered, GroupEvent, Joined, Read, Recalled, ServerFrame, Text,
+    UpstreamDone,
 };
 
 /// How a message comes to a session.
@@ -69,6 +70,10 @@ pub(super) fn encode_notice(notice: &Notice, how: How, out: &mut BytesMut) {
             at_ms,
         }
         .into(),
+        News::Upstream(upstream, accepted) => {
+            let (upstream, accepted) = (*upstream, *accepted);
+            UpstreamDone { waited, id, upstream, accepted, at_ms }.into()
+        }
     };
     frame.encode(out);
 }

@@ -88,7 +88,7 @@ impl Hub {
         if let Some(metadata) = &metadata {
             check_metadata(metadata)?;
         }
-        let action = GroupAction::Edit { rules, metadata };
+        let action = GroupAction::Edit { rules, metadata, version: None };
         self.change(session, request, group, action, GroupAct::Edit).await
     }
 

@@ -26,6 +26,7 @@ mod session;
 mod signing;
 mod watching;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -147,6 +148,7 @@ impl Hub {
     pub async fn prepare(
         &self,
         open: Open,
+        address: SocketAddr,
         datagrams: Box<dyn Datagrams>,
     ) -> Result<Prepared, Reason> {
         if self.is_draining.load(Ordering::Relaxed) {
@@ -168,6 +170,7 @@ impl Hub {
             flag: open.flag,
             instance: open.instance,
             client: open.client.as_str().to_owned(),
+            address: address.to_string(),
             cursor,
         };
         Ok(Prepared { session, opening, watch: open.watch })

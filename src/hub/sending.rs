@@ -14,7 +14,7 @@ use crate::hub::session::{Asks, Caller, Session};
 use crate::id::{ConversationId, GroupId, MessageId, PeerId};
 use crate::reason::Reason;
 use crate::signature::Signatures;
-use crate::store::{NewMessage, Origin, Request};
+use crate::store::{NewMessage, Origin, Request, SendNumber};
 use crate::wire::{Deliver, Send, ServerFrame, Target};
 
 impl Hub {
@@ -36,13 +36,14 @@ impl Hub {
         let message = NewMessage {
             conversation,
             from,
-            origin: Origin {
+            origin: Origin::Client(SendNumber {
                 device: session.device().clone(),
                 instance: session.instance(),
                 number: send.number,
                 answered: send.answered,
-            },
+            }),
             to,
+            devices: Vec::new(),
             receipt: send.receipt,
             ttl_ms: i64::try_from(send.ttl_ms).unwrap_or(i64::MAX),
             client_msg_no: send.client_msg_no.as_bytes().clone(),

@@ -57,9 +57,9 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
     }
     let prepared = match input.open().await {
         Ok(open) => {
-            let connection = connection.clone();
+            let (connection, address) = (connection.clone(), connection.remote_address());
             let datagrams = Box::new(SessionDatagrams { connection, stream: id });
-            shared.hub.prepare(open, datagrams).await
+            shared.hub.prepare(open, address, datagrams).await
         }
         Err(reason) => Err(reason),
     };

@@ -52,6 +52,10 @@ impl<T: Send + 'static> Committer<T> {
                 let peer = self.ledger.peer(&peer)?;
                 let _ = answer.send(peer.devices.iter().map(device).collect());
             }
+            Question::Alias { answer, .. } => drop(answer),
+            Question::Device { answer, .. } => drop(answer),
+            Question::Groups { answer, .. } => drop(answer),
+            Question::Upstream { answer, .. } => drop(answer),
             Question::WereOnline { peers, answer } => {
                 let mut online = Vec::new();
                 for peer in peers {

@@ -64,6 +64,8 @@ impl<T: Send + 'static> Committer<T> {
             Request::Group { group, by, action } => {
                 self.decide_group(&mut caller, group, by, action, draft)
             }
+            Request::Alias { .. } | Request::Block { .. } => Err(Reason::Unsupported.into()),
+            Request::Upstream(_) | Request::UpstreamDone { .. } => Err(Reason::Unsupported.into()),
             Request::Nonce { peer, nonce, expires_ms } => {
                 self.decide_nonce(&mut caller, peer, nonce, expires_ms, draft)
             }
@@ -119,8 +121,8 @@ impl<T: Send + 'static> Committer<T> {
     ) -> Result<(), Stop> {
         let at = (draft.next, draft.at_ms);
         self.ledger.end(&peer, &device, session, closed, at)?;
-        self.push(&Entry::Ended { peer: peer.clone(), device, session, closed }, draft)?;
-        draft.outcomes.push(Outcome::Ended { caller: caller.take(), peer, closed });
+        self.push(&Entry::Ended { peer, device, session, closed }, draft)?;
+        draft.outcomes.extend(caller.take().map(|caller| Outcome::Closed { caller }));
         Ok(())
     }
 
@@ -213,6 +215,7 @@ impl<T: Send + 'static> Committer<T> {
             conversation: new.conversation,
             from: new.from,
             to: new.to,
+            devices: new.devices,
             receipt: new.receipt,
             client_msg_no: new.client_msg_no,
             body: new.body,
@@ -270,7 +273,7 @@ impl<T: Send + 'static> Committer<T> {
         }
         if self.ledger.recalled.contains(message.id) {
             let caller = caller.take();
-            draft.outcomes.push(Outcome::Recalled { caller, notice: None });
+            draft.outcomes.push(Outcome::Told { caller, told: None });
             return Ok(());
         }
         let within_ms = self.options.recall_within.as_millis() as i64;
@@ -287,10 +290,9 @@ impl<T: Send + 'static> Committer<T> {
             by,
             concerned: message.to.iter().chain([&message.from]).cloned().collect(),
         };
-        let notice = self.ledger.recall(&recall, (draft.next, draft.at_ms))?;
+        let told = self.ledger.recall(&recall, (draft.next, draft.at_ms))?;
         self.push(&Entry::Recalled(recall), draft)?;
-        let (caller, notice) = (caller.take(), Some(notice));
-        draft.outcomes.push(Outcome::Recalled { caller, notice });
+        draft.outcomes.push(Outcome::Told { caller: caller.take(), told: Some(told) });
         Ok(())
     }
 
@@ -332,15 +334,15 @@ impl<T: Send + 'static> Committer<T> {
                 self.settling.want_flush();
             }
             let Some(change) = judged? else {
-                let (caller, notice) = (caller.take(), None);
-                draft.outcomes.push(Outcome::Grouped { caller, group: found, notice });
+                let (caller, told) = (caller.take(), None);
+                draft.outcomes.push(Outcome::Grouped { caller, group: found, told });
                 return Ok(());
             };
             drop(found);
             self.change_group(group, by, change, draft)?
         };
-        if let Some((group, notice)) = changed {
-            draft.outcomes.push(Outcome::Grouped { caller: caller.take(), group, notice });
+        if let Some((group, told)) = changed {
+            draft.outcomes.push(Outcome::Grouped { caller: caller.take(), group, told });
         }
         Ok(())
     }

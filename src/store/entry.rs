@@ -9,7 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::group::{GroupChange, Rules};
-use crate::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::id::{
+    Alias, ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId,
+};
 use crate::store::group::Change;
 
 /// A persistent message.
@@ -29,6 +31,8 @@ pub struct Message {
     pub from: PeerId,
     /// For whom it is.
     pub to: Vec<PeerId>,
+    /// On which devices of its recipients it is wanted; empty for all.
+    pub devices: Vec<DeviceId>,
     /// The sender wants to hear of its delivery.
     pub receipt: bool,
     /// The app's own number for it, a text.
@@ -43,9 +47,18 @@ impl Message {
         self.from == *peer || self.to.contains(peer)
     }
 
+    /// Whether it is wanted on this device of a recipient.
+    pub fn is_for(&self, device: &DeviceId) -> bool {
+        self.devices.is_empty() || self.devices.contains(device)
+    }
+
     /// Bytes it takes in memory, about.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.body.len() + self.client_msg_no.len() + 96
+        size_of::<Self>()
+            + 80 * self.devices.len()
+            + self.body.len()
+            + self.client_msg_no.len()
+            + 96
     }
 }
 
@@ -71,6 +84,8 @@ pub enum News {
     Group(GroupChange, Vec<PeerId>),
     /// A message was taken back: its id and its number.
     Recalled(MessageId, u32),
+    /// The app's back end has accepted a message to it, or it has not.
+    Upstream(MessageId, bool),
 }
 
 /// What waits in an inbox.
@@ -83,6 +98,14 @@ pub enum Item {
 }
 
 impl Item {
+    /// Whether it is wanted on this device of a recipient.
+    pub fn is_for(&self, device: &DeviceId) -> bool {
+        match self {
+            Self::Message(message) => message.is_for(device),
+            Self::Notice(_) => true,
+        }
+    }
+
     /// Its id.
     pub fn id(&self) -> MessageId {
         match self {
@@ -128,7 +151,7 @@ impl Item {
             Self::Notice(notice) => {
                 let peers = match &notice.news {
                     News::Group(_, peers) => peers.len(),
-                    News::Recalled(..) => 0,
+                    News::Recalled(..) | News::Upstream(..) => 0,
                 };
                 size_of::<Notice>() + 96 + 32 * peers
             }
@@ -188,7 +211,11 @@ pub enum GroupAction {
         rules: Option<Rules>,
         /// JSON, or empty.
         metadata: Option<Bytes>,
+        /// Only if this is the group's version.
+        version: Option<MessageId>,
     },
+    /// The group is to be no more; only the app's back end may ask for it.
+    Delete,
 }
 
 impl GroupAction {
@@ -203,16 +230,33 @@ impl GroupAction {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Create { metadata, members, .. } => metadata.len() + 32 * members.len(),
-            Self::Join | Self::Leave => 0,
+            Self::Join | Self::Leave | Self::Delete => 0,
             Self::Invite(peers) | Self::Kick(peers) => 32 * peers.len(),
             Self::Edit { metadata, .. } => metadata.as_ref().map_or(0, Bytes::len),
         }
     }
 }
 
-/// Which send of which sender a message is: what recognises a repeat.
+/// What brought a message: what recognises a repeat.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Origin {
+pub enum Origin {
+    /// A client's send.
+    Client(SendNumber),
+    /// The app's back end.
+    Backend {
+        /// The digest of what recognises the request when it comes again.
+        key: Option<IdempotencyKey>,
+        /// It speaks in its own name, which takes part in no conversation.
+        system: bool,
+    },
+}
+
+/// The digest of what a back end names a request by.
+pub type IdempotencyKey = [u8; 16];
+
+/// Which send of which sender something is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SendNumber {
     /// The sender's device.
     pub device: DeviceId,
     /// The client's instance.
@@ -236,6 +280,8 @@ pub struct Opening {
     pub instance: u64,
     /// The client's name and version.
     pub client: String,
+    /// From where it comes: an address and a port, or empty.
+    pub address: String,
     /// The last message that the app has had; of this epoch.
     pub cursor: MessageId,
 }
@@ -263,8 +309,61 @@ pub(super) enum Entry {
     GroupCreated { group: GroupId, by: Option<PeerId>, action: GroupAction },
     /// A group was changed; its last message was number `sequence`.
     GroupChanged { group: GroupId, by: Option<PeerId>, change: Change, sequence: u32 },
+    /// An alias was bound or taken away.
+    Alias(AliasChange),
+    /// A peer was blocked, or is blocked no more.
+    Blocked { peer: PeerId, blocked: bool },
+    /// A message to the app's back end; its id is the entry's position.
+    Upstream(NewUpstream),
+    /// What has become of such a message.
+    UpstreamDone { upstream: MessageId, peer: PeerId, accepted: bool },
     /// A signature's nonce was used.
     Nonce { peer: PeerId, nonce: Bytes, expires_ms: i64 },
+}
+
+/// What is to change about an alias.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AliasChange {
+    /// The device has this alias from now on, and no other.
+    Bind {
+        /// The alias.
+        alias: Alias,
+        /// The device.
+        device: DeviceId,
+    },
+    /// A device has it no more, or none has.
+    Unbind {
+        /// The alias.
+        alias: Alias,
+        /// The device; all if there is none.
+        device: Option<DeviceId>,
+    },
+}
+
+/// A message to the app's back end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewUpstream {
+    /// Who sends it.
+    pub from: PeerId,
+    /// Which send it is.
+    pub number: SendNumber,
+    /// What it says.
+    pub body: Bytes,
+}
+
+/// A message to the app's back end that waits for it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Upstream {
+    /// Its id.
+    pub id: MessageId,
+    /// When it was stored, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Who sent it.
+    pub from: PeerId,
+    /// On which device.
+    pub device: DeviceId,
+    /// What it says.
+    pub body: Bytes,
 }
 
 /// A message that was taken back.

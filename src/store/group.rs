@@ -168,7 +168,7 @@ impl Group {
         }
         let change = match action {
             // The id is random, so nobody but the one who created it names it so.
-            GroupAction::Create { .. } => None,
+            GroupAction::Create { .. } | GroupAction::Delete => None,
             GroupAction::Join => admit(GroupChange::Joined, by.cloned().into_iter().collect())?,
             GroupAction::Invite(peers) => {
                 self.permit(by, self.rules.invite)?;
@@ -179,8 +179,11 @@ impl Group {
                 self.permit(by, self.rules.kick)?;
                 self.dismiss(GroupChange::Kicked, peers)
             }
-            GroupAction::Edit { rules, metadata } => {
+            GroupAction::Edit { rules, metadata, version } => {
                 self.permit(by, self.rules.edit)?;
+                if version.is_some_and(|version| version != self.version) {
+                    return Err(Reason::VersionChanged);
+                }
                 let rules = rules.filter(|rules| *rules != self.rules);
                 let metadata = metadata.filter(|metadata| *metadata != self.metadata);
                 let peers = Vec::new();
@@ -244,7 +247,7 @@ impl Group {
             match change.change {
                 GroupChange::Joined | GroupChange::Invited => self.begin(peer, id),
                 GroupChange::Left | GroupChange::Kicked => self.end(peer, id),
-                GroupChange::Edited => {}
+                GroupChange::Edited | GroupChange::Deleted => {}
             }
         }
         if !change.peers.is_empty() {

@@ -10,9 +10,14 @@ use rkyv::with::Map;
 use rkyv::{Archive, Serialize};
 
 use crate::group::{GroupChange, Rules, Who};
-use crate::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::id::{
+    Alias, ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId,
+};
 use crate::store::archive::{AsText, ValueError};
-use crate::store::entry::{Entry, GroupAction, Message, News, Notice, Opening, Origin, Recall};
+use crate::store::entry::{
+    AliasChange, Entry, GroupAction, Message, NewUpstream, News, Notice, Opening, Origin, Recall,
+    SendNumber,
+};
 use crate::store::group::Change;
 
 #[derive(Archive, Serialize)]
@@ -24,6 +29,8 @@ pub(super) struct MessageV1 {
     from: PeerId,
     #[rkyv(with = Map<AsText>)]
     to: Vec<PeerId>,
+    #[rkyv(with = Map<AsText>)]
+    devices: Vec<DeviceId>,
     receipt: bool,
     client_msg_no: Bytes,
     body: Bytes,
@@ -37,6 +44,7 @@ impl MessageV1 {
             conversation: message.conversation.key(),
             from: message.from.clone(),
             to: message.to.clone(),
+            devices: message.devices.clone(),
             receipt: message.receipt,
             client_msg_no: message.client_msg_no.clone(),
             body: message.body.clone(),
@@ -53,7 +61,8 @@ impl ArchivedMessageV1 {
             expires_ms: self.expires_ms.to_native(),
             conversation: ConversationId::from_key(&self.conversation),
             from: peer(&self.from)?,
-            to: self.to.iter().map(|to| peer(to)).collect::<Result<_, _>>()?,
+            to: peers(&self.to)?,
+            devices: self.devices.iter().map(|id| device(id)).collect::<Result<_, _>>()?,
             receipt: self.receipt,
             client_msg_no: Bytes::copy_from_slice(&self.client_msg_no),
             body: Bytes::copy_from_slice(&self.body),
@@ -65,11 +74,7 @@ impl ArchivedMessageV1 {
 pub(super) enum EntryV1 {
     Message {
         message: MessageV1,
-        #[rkyv(with = AsText)]
-        device: DeviceId,
-        instance: u64,
-        number: u64,
-        answered: u64,
+        send: SendNumberV1,
         hash: u32,
     },
     Opened {
@@ -80,6 +85,7 @@ pub(super) enum EntryV1 {
         flag: u8,
         instance: u64,
         client: String,
+        address: String,
         cursor: i64,
     },
     Ended {
@@ -145,6 +151,69 @@ pub(super) enum EntryV1 {
         nonce: Bytes,
         expires_ms: i64,
     },
+    /// A message of the app's back end.
+    Pushed {
+        message: MessageV1,
+        key: Option<[u8; 16]>,
+        system: bool,
+        hash: u32,
+    },
+    AliasBound {
+        #[rkyv(with = AsText)]
+        alias: Alias,
+        #[rkyv(with = AsText)]
+        device: DeviceId,
+    },
+    AliasUnbound {
+        #[rkyv(with = AsText)]
+        alias: Alias,
+        /// An empty text is all.
+        device: String,
+    },
+    Blocked {
+        #[rkyv(with = AsText)]
+        peer: PeerId,
+        blocked: bool,
+    },
+    Upstream {
+        #[rkyv(with = AsText)]
+        from: PeerId,
+        send: SendNumberV1,
+        body: Bytes,
+    },
+    UpstreamDone {
+        upstream: i64,
+        #[rkyv(with = AsText)]
+        peer: PeerId,
+        accepted: bool,
+    },
+}
+
+#[derive(Archive, Serialize)]
+pub(super) struct SendNumberV1 {
+    #[rkyv(with = AsText)]
+    device: DeviceId,
+    instance: u64,
+    number: u64,
+    answered: u64,
+}
+
+impl SendNumberV1 {
+    fn new(send: &SendNumber) -> Self {
+        let SendNumber { device, instance, number, answered } = send.clone();
+        Self { device, instance, number, answered }
+    }
+}
+
+impl ArchivedSendNumberV1 {
+    fn send(&self) -> Result<SendNumber, ValueError> {
+        Ok(SendNumber {
+            device: device(&self.device)?,
+            instance: self.instance.to_native(),
+            number: self.number.to_native(),
+            answered: self.answered.to_native(),
+        })
+    }
 }
 
 #[derive(Archive, Serialize)]
@@ -198,20 +267,24 @@ impl ArchivedRecallV1 {
 impl EntryV1 {
     pub(super) fn new(entry: &Entry) -> Self {
         match entry {
-            Entry::Message { message, origin, hash } => Self::Message {
-                message: MessageV1::new(message),
-                device: origin.device.clone(),
-                instance: origin.instance,
-                number: origin.number,
-                answered: origin.answered,
-                hash: *hash,
-            },
+            Entry::Message { message, origin, hash } => {
+                let (message, hash) = (MessageV1::new(message), *hash);
+                match origin {
+                    Origin::Client(send) => {
+                        Self::Message { message, send: SendNumberV1::new(send), hash }
+                    }
+                    Origin::Backend { key, system } => {
+                        Self::Pushed { message, key: *key, system: *system, hash }
+                    }
+                }
+            }
             Entry::Opened(opening) => Self::Opened {
                 peer: opening.peer.clone(),
                 device: opening.device.clone(),
                 flag: opening.flag as u8,
                 instance: opening.instance,
                 client: opening.client.clone(),
+                address: opening.address.clone(),
                 cursor: opening.cursor.0,
             },
             Entry::Ended { peer, device, session, closed } => Self::Ended {
@@ -247,6 +320,24 @@ impl EntryV1 {
                 metadata: change.metadata.clone(),
                 sequence: *sequence,
             },
+            Entry::Alias(AliasChange::Bind { alias, device }) => {
+                Self::AliasBound { alias: alias.clone(), device: device.clone() }
+            }
+            Entry::Alias(AliasChange::Unbind { alias, device }) => Self::AliasUnbound {
+                alias: alias.clone(),
+                device: device.as_ref().map_or("", DeviceId::as_str).to_owned(),
+            },
+            Entry::Blocked { peer, blocked } => {
+                Self::Blocked { peer: peer.clone(), blocked: *blocked }
+            }
+            Entry::Upstream(NewUpstream { from, number, body }) => Self::Upstream {
+                from: from.clone(),
+                send: SendNumberV1::new(number),
+                body: body.clone(),
+            },
+            Entry::UpstreamDone { upstream, peer, accepted } => {
+                Self::UpstreamDone { upstream: upstream.0, peer: peer.clone(), accepted: *accepted }
+            }
             Entry::Nonce { peer, nonce, expires_ms } => {
                 Self::Nonce { peer: peer.clone(), nonce: nonce.clone(), expires_ms: *expires_ms }
             }
@@ -269,25 +360,24 @@ impl EntryV1 {
 impl ArchivedEntryV1 {
     pub(super) fn entry(&self, id: MessageId, at_ms: i64) -> Result<Entry, ValueError> {
         Ok(match self {
-            Self::Message { message, device: on, instance, number, answered, hash } => {
-                Entry::Message {
-                    message: message.message(id, at_ms)?.into(),
-                    origin: Origin {
-                        device: device(on)?,
-                        instance: instance.to_native(),
-                        number: number.to_native(),
-                        answered: answered.to_native(),
-                    },
-                    hash: hash.to_native(),
-                }
-            }
-            Self::Opened { peer: who, device: on, flag, instance, client, cursor } => {
+            Self::Message { message, send, hash } => Entry::Message {
+                message: message.message(id, at_ms)?.into(),
+                origin: Origin::Client(send.send()?),
+                hash: hash.to_native(),
+            },
+            Self::Pushed { message, key, system, hash } => Entry::Message {
+                message: message.message(id, at_ms)?.into(),
+                origin: Origin::Backend { key: key.as_ref().copied(), system: *system },
+                hash: hash.to_native(),
+            },
+            Self::Opened { peer: who, device: on, flag, instance, client, address, cursor } => {
                 Entry::Opened(Opening {
                     peer: peer(who)?,
                     device: device(on)?,
                     flag: DeviceFlag::from_number(*flag).unwrap_or_default(),
                     instance: instance.to_native(),
                     client: client.as_str().to_owned(),
+                    address: address.as_str().to_owned(),
                     cursor: MessageId(cursor.to_native()),
                 })
             }
@@ -354,6 +444,33 @@ impl ArchivedEntryV1 {
                 nonce: Bytes::copy_from_slice(nonce),
                 expires_ms: expires_ms.to_native(),
             },
+            _ => self.entry_of_backend()?,
+        })
+    }
+
+    /// The entries about what the app's back end does, and what is for it.
+    fn entry_of_backend(&self) -> Result<Entry, ValueError> {
+        Ok(match self {
+            Self::AliasBound { alias: name, device: on } => {
+                Entry::Alias(AliasChange::Bind { alias: alias(name)?, device: device(on)? })
+            }
+            Self::AliasUnbound { alias: name, device: on } => {
+                let device = if on.is_empty() { None } else { Some(device(on)?) };
+                Entry::Alias(AliasChange::Unbind { alias: alias(name)?, device })
+            }
+            Self::Blocked { peer: who, blocked } => {
+                Entry::Blocked { peer: peer(who)?, blocked: *blocked }
+            }
+            Self::Upstream { from, send, body } => Entry::Upstream(NewUpstream {
+                from: peer(from)?,
+                number: send.send()?,
+                body: Bytes::copy_from_slice(body),
+            }),
+            Self::UpstreamDone { upstream, peer: who, accepted } => Entry::UpstreamDone {
+                upstream: MessageId(upstream.to_native()),
+                peer: peer(who)?,
+                accepted: *accepted,
+            },
             _ => return Err(ValueError::damaged("no entry")),
         })
     }
@@ -388,6 +505,11 @@ pub(super) fn rules_of(bytes: [u8; 3]) -> Result<Rules, ValueError> {
 /// The peer with an id that was valid when it was written.
 pub(super) fn peer(text: &str) -> Result<PeerId, ValueError> {
     PeerId::new(text).map_err(ValueError::damaged)
+}
+
+/// The alias with a name that was valid when it was written.
+pub(super) fn alias(text: &str) -> Result<Alias, ValueError> {
+    Alias::new(text).map_err(ValueError::damaged)
 }
 
 /// The device with an id that was valid when it was written.

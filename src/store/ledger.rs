@@ -16,13 +16,12 @@ use crate::chain::Chain;
 use crate::group::GroupChange;
 use crate::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
 use crate::metrics::Metrics;
-use crate::store::entry::{
-    Entry, GroupAction, Item, Message, Notice, Opening, Origin, Placed, Recall,
-};
+use crate::store::entry::{Entry, GroupAction, Item, Message, Opening, Origin, Placed, Recall};
 use crate::store::group::{Change, Group};
 use crate::store::groups::Groups;
 use crate::store::image::Checkpoint;
 use crate::store::nonces::Nonces;
+use crate::store::outcome::Told;
 use crate::store::part::Reach;
 use crate::store::peer::{Found, Peer, Rules};
 use crate::store::recalled::Recalled;
@@ -149,6 +148,7 @@ impl Ledger {
         origin: &Origin,
         hash: u32,
     ) -> Result<Verdict, DatabaseError> {
+        let Origin::Client(origin) = origin else { return Ok(Verdict::New) };
         let peer = self.peer(from)?;
         let senders = peer.device(&origin.device).map(|device| &device.senders);
         let mut senders = senders.into_iter().flatten();
@@ -171,13 +171,16 @@ impl Ledger {
         (previous, segment): (u32, u32),
     ) -> Result<(), DatabaseError> {
         let Message { id, sequence, at_ms, .. } = **message;
-        let stored = Stored { number: origin.number, id, sequence, at_ms, hash };
-        self.change(&message.from, id, |peer, _| {
-            peer.parts.message(message, &message.from);
-            if let Some(device) = peer.device(&origin.device) {
-                device.sender(origin.instance).remember(stored, origin.answered);
-            }
-        })?;
+        if !matches!(origin, Origin::Backend { system: true, .. }) {
+            self.change(&message.from, id, |peer, _| {
+                peer.parts.message(message, &message.from);
+                let Origin::Client(send) = origin else { return };
+                if let Some(device) = peer.device(&send.device) {
+                    let stored = Stored { number: send.number, id, sequence, at_ms, hash };
+                    device.sender(send.instance).remember(stored, send.answered);
+                }
+            })?;
+        }
         self.sequences.advance(message.conversation.key(), Next { sequence, previous }, segment);
         let item = Item::Message(message.clone());
         // A group's members are its sender too, who has what it sent.
@@ -283,7 +286,7 @@ impl Ledger {
         &mut self,
         recall: &Recall,
         (id, at_ms): (MessageId, i64),
-    ) -> Result<(Arc<Notice>, Arc<[PeerId]>), DatabaseError> {
+    ) -> Result<Told, DatabaseError> {
         self.recalled.insert(recall.message);
         self.recalls.push((recall.message, id));
         let mut to = recall.concerned.clone();
@@ -298,7 +301,7 @@ impl Ledger {
         let notice = Arc::new(recall.notice(id, at_ms));
         let recalled = recall.message;
         self.deliver(&Item::Notice(notice.clone()), &to, |peer, _| peer.recall(recalled))?;
-        Ok((notice, to.into()))
+        Ok(Told { notice, to: to.into() })
     }
 
     /// A group was created. Gives it, and what is to be told to whom.
@@ -367,10 +370,11 @@ impl Ledger {
                     peer.parts.joined(conversation, id, sequence);
                 }
                 GroupChange::Left | GroupChange::Kicked => peer.parts.left(conversation),
+                GroupChange::Deleted => peer.parts.left(conversation),
                 GroupChange::Edited => {}
             }
         })?;
-        Ok((notice, to.into()))
+        Ok(Told { notice, to: to.into() })
     }
 
     /// Gives up what of a peer's messages is older than the window.
@@ -431,6 +435,8 @@ impl Ledger {
             Entry::GroupChanged { group, by, change, sequence } => {
                 self.change_group(*group, by.as_ref(), change, *sequence, at)?;
             }
+            Entry::Alias(_) | Entry::Blocked { .. } => {}
+            Entry::Upstream(_) | Entry::UpstreamDone { .. } => {}
             Entry::Nonce { peer, nonce, expires_ms } => self.nonces.note(peer, nonce, *expires_ms),
         }
         // The sessions that were too slow then are over.
@@ -448,9 +454,6 @@ impl Ledger {
         Ok(Some(group.map(|group| group.members_at(message.id)).unwrap_or_default()))
     }
 }
-
-/// What is to be told, and to whom.
-pub(super) type Told = (Arc<Notice>, Arc<[PeerId]>);
 
 /// A group as it is now, and what is to be told of it.
 pub(super) type Changed = Option<(Arc<Group>, Option<Told>)>;

@@ -60,9 +60,12 @@ use tokio::sync::{Semaphore, watch};
 
 pub use archive::ValueError;
 pub use catalog::HistoryOf;
-pub use entry::{GroupAction, Item, Mark, Message, News, Notice, Opening, Origin, Past};
+pub use entry::{
+    AliasChange, GroupAction, IdempotencyKey, Item, Mark, Message, NewUpstream, News, Notice,
+    Opening, Origin, Past, SendNumber, Upstream,
+};
 pub use group::Group;
-pub use outcome::{Commit, KnownDevice, Opened, Outcome, Waiting};
+pub use outcome::{Commit, KnownDevice, Opened, Outcome, Route, Told, Waiting};
 pub use part::Part;
 pub use peer::Loss;
 pub use queue::{Closed, NewMessage, Request};
@@ -71,11 +74,12 @@ pub use segment::DatabaseError;
 
 use crate::chain::Chain;
 use crate::clock::Clock;
-use crate::id::{ConversationId, GroupId, MessageId, PeerId};
+use crate::id::{Alias, ConversationId, DeviceId, GroupId, MessageId, PeerId};
 use crate::limits::{
-    AWAY_AFTER, CONVERSATIONS_PAGE_MAX, DEVICES_PER_PEER_MAX, DISPATCH_QUEUE_COMMITS_MAX,
-    GROUP_MEMBERS_MAX, HISTORY_AGE, HISTORY_PAGE_MAX, HISTORY_READS_MAX, INBOX_READS_MAX,
-    LOG_BYTES_MAX, RECALL_WITHIN, SEGMENT_BYTES_MAX, STALL_MAX, WINDOW_AGE, WINDOW_MESSAGES,
+    AWAY_AFTER, CONVERSATIONS_PAGE_MAX, DEVICES_PER_ALIAS_MAX, DEVICES_PER_PEER_MAX,
+    DISPATCH_QUEUE_COMMITS_MAX, GROUP_MEMBERS_MAX, GROUPS_PAGE_MAX, HISTORY_AGE, HISTORY_PAGE_MAX,
+    HISTORY_READS_MAX, INBOX_READS_MAX, LOG_BYTES_MAX, RECALL_WITHIN, SEGMENT_BYTES_MAX, STALL_MAX,
+    UPSTREAM_PAGE_MAX, WINDOW_AGE, WINDOW_MESSAGES,
 };
 use crate::metrics::Metrics;
 use queue::{Progress, Question, Queue};
@@ -104,6 +108,8 @@ pub struct Options {
     pub group_members_max: usize,
     /// Devices of a peer; opening one more forgets the one not seen for longest.
     pub devices_max: usize,
+    /// Devices of an alias.
+    pub devices_per_alias_max: usize,
     /// The time.
     pub clock: Clock,
 }
@@ -122,6 +128,7 @@ impl Options {
             recall_within: RECALL_WITHIN,
             group_members_max: GROUP_MEMBERS_MAX,
             devices_max: DEVICES_PER_PEER_MAX,
+            devices_per_alias_max: DEVICES_PER_ALIAS_MAX,
             clock: Clock::system(),
         }
     }
@@ -331,6 +338,58 @@ impl<T: Send + 'static> Store<T> {
     pub async fn devices(&self, peer: &PeerId) -> Result<Vec<KnownDevice>, ReadError> {
         let peer = peer.clone();
         Ok(self.queue.ask(|answer| Question::Devices { peer, answer }).await?)
+    }
+
+    /// The devices of an alias, and where they are.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store is closed.
+    pub async fn alias(&self, alias: &Alias) -> Result<Vec<Route>, ReadError> {
+        let alias = alias.clone();
+        Ok(self.queue.ask(|answer| Question::Alias { alias, answer }).await?)
+    }
+
+    /// Where a device is, and its alias.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store is closed.
+    pub async fn device(
+        &self,
+        device: &DeviceId,
+    ) -> Result<Option<(Route, Option<Alias>)>, ReadError> {
+        let device = device.clone();
+        Ok(self.queue.ask(|answer| Question::Device { device, answer }).await?)
+    }
+
+    /// Up to `max` groups with ids above `after`, by their ids, and whether there are more.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store is closed.
+    pub async fn groups(
+        &self,
+        after: GroupId,
+        max: usize,
+    ) -> Result<(Vec<Arc<Group>>, bool), ReadError> {
+        let max = max.min(GROUPS_PAGE_MAX);
+        Ok(self.queue.ask(|answer| Question::Groups { after, max, answer }).await?)
+    }
+
+    /// Up to `max` messages with ids above `after` that wait for the app's back end, the oldest
+    /// first, and whether there are more.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store is closed.
+    pub async fn upstream(
+        &self,
+        after: MessageId,
+        max: usize,
+    ) -> Result<(Vec<Upstream>, bool), ReadError> {
+        let max = max.min(UPSTREAM_PAGE_MAX);
+        Ok(self.queue.ask(|answer| Question::Upstream { after, max, answer }).await?)
     }
 
     /// Those of `peers` that were online when the server stopped and have not come back since.

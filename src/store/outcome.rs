@@ -67,14 +67,10 @@ pub enum Outcome<T> {
         /// What was given up.
         id: MessageId,
     },
-    /// A session's end has been noted.
-    Ended {
+    /// A device has logged out.
+    Closed {
         /// Who submitted it.
-        caller: Option<T>,
-        /// Whose it was.
-        peer: PeerId,
-        /// The device logged out.
-        closed: bool,
+        caller: T,
     },
     /// What was asked has been noted; there is nothing more to say.
     Noted {
@@ -97,15 +93,56 @@ pub enum Outcome<T> {
         /// The group as it is now.
         group: Arc<Group>,
         /// What is to be told, and to whom; `None` if nothing has changed.
-        notice: Option<(Arc<Notice>, Arc<[PeerId]>)>,
+        told: Option<Told>,
     },
-    /// A message has been taken back.
-    Recalled {
+    /// Something has happened that peers are told of: a message was taken back, or one to the back
+    /// end is done.
+    Told {
         /// Who submitted it.
         caller: Option<T>,
-        /// What is to be told, and to whom; `None` if it had been taken back before.
-        notice: Option<(Arc<Notice>, Arc<[PeerId]>)>,
+        /// What is to be told, and to whom; `None` if it was known.
+        told: Option<Told>,
     },
+    /// A peer has been blocked, or is blocked no more.
+    Blocked {
+        /// Who submitted it.
+        caller: Option<T>,
+        /// Who.
+        peer: PeerId,
+        /// Whether it is blocked from now on.
+        blocked: bool,
+    },
+    /// A message to the back end is on stable storage.
+    UpstreamStored {
+        /// Who submitted it.
+        caller: Option<T>,
+        /// Its id.
+        id: MessageId,
+        /// When it was stored.
+        at_ms: i64,
+    },
+}
+
+/// What is to be told, and to whom.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// What has happened.
+    pub notice: Arc<Notice>,
+    /// Who hears of it.
+    pub to: Arc<[PeerId]>,
+}
+
+/// Where a device is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Route {
+    /// The device.
+    pub device: DeviceId,
+    /// The peer that opened on it last.
+    pub peer: PeerId,
+    /// That peer has a session on it.
+    pub online: bool,
+    /// That peer has logged out on it, or has been gone for so long that nothing waits for it.
+    pub gone: bool,
 }
 
 /// What a session finds when it opens.

@@ -17,11 +17,13 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::{Parker, Unparker};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::id::{Alias, ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
 use crate::limits::{COMMIT_BYTES_EAGER, COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_ENTRIES_MAX};
-use crate::store::entry::{GroupAction, Message, Opening, Origin};
+use crate::store::entry::{
+    AliasChange, GroupAction, Message, NewUpstream, Opening, Origin, Upstream,
+};
 use crate::store::group::Group;
-use crate::store::outcome::{KnownDevice, WaitingPage};
+use crate::store::outcome::{KnownDevice, Route, WaitingPage};
 use crate::store::part::Part;
 
 /// Permits that the smallest item takes.
@@ -42,6 +44,8 @@ pub struct NewMessage {
     pub conversation: ConversationId,
     /// For whom it is; nobody twice. Empty in a group, whose members get it.
     pub to: Vec<PeerId>,
+    /// On which devices of its recipients it is wanted; empty for all.
+    pub devices: Vec<DeviceId>,
     /// The sender wants to hear of its delivery.
     pub receipt: bool,
     /// Milliseconds after which it need not be delivered any more; 0 for never.
@@ -104,6 +108,29 @@ pub enum Request {
         /// For what.
         action: GroupAction,
     },
+    /// An alias is to be bound or taken away.
+    Alias {
+        /// What is to change.
+        change: AliasChange,
+        /// The device that asks, which may only give away what it has; none for the back end.
+        by: Option<DeviceId>,
+    },
+    /// A peer is to be blocked, or blocked no more.
+    Block {
+        /// Who.
+        peer: PeerId,
+        /// Whether it is blocked from now on.
+        blocked: bool,
+    },
+    /// A message to the app's back end.
+    Upstream(NewUpstream),
+    /// What has become of one.
+    UpstreamDone {
+        /// Which.
+        upstream: MessageId,
+        /// The back end has accepted it.
+        accepted: bool,
+    },
     /// A signature's nonce is used.
     Nonce {
         /// By whom.
@@ -123,6 +150,8 @@ impl Request {
             Self::Open(_) | Self::End { .. } => 256,
             Self::Ack { .. } => 64,
             Self::Read { .. } | Self::Nonce { .. } => 128,
+            Self::Alias { .. } | Self::Block { .. } | Self::UpstreamDone { .. } => 256,
+            Self::Upstream(new) => 256 + new.body.len(),
             Self::Recall { .. } => 256,
             Self::Group { action, .. } => 512 + action.bytes(),
         };
@@ -155,6 +184,26 @@ pub(super) enum Question {
     Devices {
         peer: PeerId,
         answer: oneshot::Sender<Vec<KnownDevice>>,
+    },
+    /// The devices of an alias, and where they are.
+    Alias {
+        alias: Alias,
+        answer: oneshot::Sender<Vec<Route>>,
+    },
+    /// Where a device is; its alias too.
+    Device {
+        device: DeviceId,
+        answer: oneshot::Sender<Option<(Route, Option<Alias>)>>,
+    },
+    Groups {
+        after: GroupId,
+        max: usize,
+        answer: oneshot::Sender<(Vec<Arc<Group>>, bool)>,
+    },
+    Upstream {
+        after: MessageId,
+        max: usize,
+        answer: oneshot::Sender<(Vec<Upstream>, bool)>,
     },
     WereOnline {
         peers: Vec<PeerId>,

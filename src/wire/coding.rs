@@ -7,7 +7,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId};
+use crate::id::{Alias, ConversationId, DeviceId, GroupId, MessageId, PeerId};
 use crate::reason::Reason;
 use crate::wire::DecodeError;
 
@@ -96,6 +96,10 @@ impl Reader {
     /// A device id; an empty text is none.
     pub(crate) fn device(&mut self) -> Result<Option<DeviceId>, DecodeError> {
         self.id(|text| if text.is_empty() { Ok(None) } else { DeviceId::new(text).map(Some) })
+    }
+
+    pub(crate) fn alias(&mut self) -> Result<Alias, DecodeError> {
+        self.id(Alias::new)
     }
 
     /// A peer id; an empty text is nobody.

@@ -162,6 +162,7 @@ pub(super) fn flag(fields: &mut Reader) -> Read<bool> {
     Ok(fields.u8()? != 0)
 }
 
+pub(super) use crate::wire::app::{alias, put_alias};
 pub(super) use crate::wire::group::{
     change, invited, members, of_invited, put_change, put_rules, rules,
 };

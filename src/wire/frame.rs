@@ -11,6 +11,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::id::{ConversationId, GroupId, MessageId, PeerId};
 use crate::limits::{BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, RECIPIENTS_MAX};
 use crate::reason::Reason;
+use crate::wire::app::{
+    AliasBound, AliasUnbound, BindAlias, UnbindAlias, Upstream, UpstreamDone, UpstreamStored,
+};
 use crate::wire::coding::{Reader, Text, Write, put_frame};
 use crate::wire::field::small_frames;
 use crate::wire::group::{
@@ -47,6 +50,9 @@ pub mod kind {
     pub const KICK: u8 = 0x23;
     pub const MEMBERS: u8 = 0x24;
     pub const EDIT: u8 = 0x25;
+    pub const BIND_ALIAS: u8 = 0x30;
+    pub const UNBIND_ALIAS: u8 = 0x31;
+    pub const UPSTREAM: u8 = 0x32;
     pub const OPENED: u8 = 0x81;
     pub const CLOSED: u8 = 0x82;
     pub const PONG: u8 = 0x83;
@@ -65,6 +71,9 @@ pub mod kind {
     pub const KICKED: u8 = 0xa3;
     pub const MEMBER_PAGE: u8 = 0xa4;
     pub const EDITED: u8 = 0xa5;
+    pub const ALIAS_BOUND: u8 = 0xb0;
+    pub const ALIAS_UNBOUND: u8 = 0xb1;
+    pub const UPSTREAM_STORED: u8 = 0xb2;
     pub const DELIVER: u8 = 0xc0;
     pub const DELIVERED: u8 = 0xc1;
     pub const READ: u8 = 0xc2;
@@ -73,6 +82,7 @@ pub mod kind {
     pub const GROUP_EVENT: u8 = 0xc5;
     pub const DROPPED: u8 = 0xc6;
     pub const GO_AWAY: u8 = 0xc7;
+    pub const UPSTREAM_DONE: u8 = 0xc8;
     pub const ERROR: u8 = 0xff;
 }
 
@@ -360,7 +370,8 @@ frames! {
         Open = OPEN, Close = CLOSE, Ping = PING, Watch = WATCH, Unwatch = UNWATCH, Status = STATUS,
         Send = SEND, Ack = ACK, ReadUpTo = READ_UP_TO, Recall = RECALL, History = HISTORY,
         Conversations = CONVERSATIONS, Devices = DEVICES, Join = JOIN, Leave = LEAVE,
-        Invite = INVITE, Kick = KICK, Members = MEMBERS, Edit = EDIT,
+        Invite = INVITE, Kick = KICK, Members = MEMBERS, Edit = EDIT, BindAlias = BIND_ALIAS,
+        UnbindAlias = UNBIND_ALIAS, Upstream = UPSTREAM,
     }
 }
 
@@ -386,6 +397,9 @@ impl ClientFrame {
             Self::Kick(frame) => frame.request,
             Self::Members(frame) => frame.request,
             Self::Edit(frame) => frame.request,
+            Self::BindAlias(frame) => frame.request,
+            Self::UnbindAlias(frame) => frame.request,
+            Self::Upstream(frame) => frame.request,
         }
     }
 }
@@ -397,9 +411,10 @@ frames! {
         Statuses = STATUSES, Sent = SENT, ReadNoted = READ_NOTED, RecallDone = RECALL_DONE,
         HistoryPage = HISTORY_PAGE, ConversationPage = CONVERSATION_PAGE, DeviceList = DEVICE_LIST,
         Joined = JOINED, Left = LEFT, Invited = INVITED, Kicked = KICKED, MemberPage = MEMBER_PAGE,
-        Edited = EDITED, Deliver = DELIVER, Delivered = DELIVERED, Read = READ,
+        Edited = EDITED, AliasBound = ALIAS_BOUND, AliasUnbound = ALIAS_UNBOUND,
+        UpstreamStored = UPSTREAM_STORED, Deliver = DELIVER, Delivered = DELIVERED, Read = READ,
         Recalled = RECALLED, Presence = PRESENCE, GroupEvent = GROUP_EVENT, Dropped = DROPPED,
-        GoAway = GO_AWAY, Error = ERROR,
+        GoAway = GO_AWAY, UpstreamDone = UPSTREAM_DONE, Error = ERROR,
     }
 }
 

@@ -56,6 +56,9 @@
 //! | `0x23` | [`Kick`] | client | request varint, *group*, peers list of text, *signature* |
 //! | `0x24` | [`Members`] | client | request varint, *group*, after text (empty: from the first), max varint |
 //! | `0x25` | [`Edit`] | client | request varint, *group*, flags u8, then for 1: *rules*, for 2: metadata run |
+//! | `0x30` | [`BindAlias`] | client | request varint, alias text |
+//! | `0x31` | [`UnbindAlias`] | client | request varint, alias text, all u8 |
+//! | `0x32` | [`Upstream`] | client | request varint, number varint, answered varint, body run |
 //! | `0x81` | [`Opened`] | server | session u64, epoch u64, device text, next number varint, waiting varint, dropped varint, time u64, online list of text, frame max varint, body max varint, recipients max varint, sends max varint |
 //! | `0x82` | [`Closed`] | server | request varint |
 //! | `0x83` | [`Pong`] | server | request varint, time u64 |
@@ -74,6 +77,9 @@
 //! | `0xa3` | [`Kicked`] | server | request varint, version u64 |
 //! | `0xa4` | [`MemberPage`] | server | request varint, open u8, version u64, creator text (empty: the back end), count varint, *rules*, metadata run, members list of text, more u8 |
 //! | `0xa5` | [`Edited`] | server | request varint, version u64 |
+//! | `0xb0` | [`AliasBound`] | server | request varint |
+//! | `0xb1` | [`AliasUnbound`] | server | request varint |
+//! | `0xb2` | [`UpstreamStored`] | server | request varint, id u64, time u64 |
 //! | `0xc0` | [`Deliver`] | server | flags u8, id u64, sequence varint, time u64, *conversation*, from text, recipients list of text, client_msg_no text, body run |
 //! | `0xc1` | [`Delivered`] | server | *conversation*, peer text, sequence varint, time u64 |
 //! | `0xc2` | [`Read`] | server | *conversation*, peer text, sequence varint, time u64 |
@@ -82,18 +88,18 @@
 //! | `0xc5` | [`GroupEvent`] | server | flags u8, id u64, *group*, change u8, by text (empty: the back end), peers list of text, time u64 |
 //! | `0xc6` | [`Dropped`] | server | count varint, id u64 |
 //! | `0xc7` | [`GoAway`] | server | reason u16, wait varint (ms), text |
+//! | `0xc8` | [`UpstreamDone`] | server | flags u8, id u64, upstream id u64, accepted u8, time u64 |
 //! | `0xff` | [`Error`] | server | request varint (0: the session), reason u16, text |
 //!
 //! A *signature* is a u8, and if that is 1: nonce text, timestamp u64, signature text. A *group*
 //! is 12 bytes. The *flag* of a device is 0 for a phone or tablet, 1 for a browser, 2 for a
-//! computer. *Rules* are three u8, who may invite, kick and edit: 0 the app's back end alone,
+//! computer. An alias has 160 bytes of UTF-8 at the most, and no control characters. *Rules* are three u8, who may invite, kick and edit: 0 the app's back end alone,
 //! 1 the creator too, 2 every member.
 //!
 //! A *conversation* is a u8 and, for 0, the 16 bytes of the MD5 of its participants' ids, sorted
 //! and joined by `:`; for 1, the 12 bytes of a group id.
 //!
-//! Kinds `0x30..=0x32` (BindAlias, UnbindAlias, Upstream) and their answers (`0x80` higher) are
-//! reserved. A kind that the server does not know is answered with Error [`Reason::UnknownKind`],
+//! A kind that the server does not know is answered with Error [`Reason::UnknownKind`],
 //! carrying the varint its fields begin with; a client skips kinds it does not know.
 //!
 //! # Opening
@@ -185,7 +191,8 @@
 //! Kick removes them; whether the peer may is in the rules. Inviting a member, or kicking who is
 //! none, changes nothing and is no error. The version of a group is the id of its last change.
 //! GroupEvent tells every member of each change, and those who were members until then: change 1
-//! joined, 2 left, 3 invited, 4 kicked, 5 edited; it waits like a message. Members tells what a
+//! joined, 2 left, 3 invited, 4 kicked, 5 edited, 6 deleted (by the back end; its members are
+//! none any more); it waits like a message. Members tells what a
 //! group is and who is in it, in the order of the bytes of their ids; the next page comes after
 //! the last one of this. Metadata is JSON, 8 KiB at the most, or nothing. Joining a group that
 //! there is needs no `open`, rules and metadata: what the frame says of them counts for a new one.
@@ -193,6 +200,22 @@
 //! An *open group* has no members, no events and only transient messages. A session joins it and
 //! is in it until it leaves, joins another open group, or ends; `count` says how many sessions
 //! are in it.
+//!
+//! # The app's back end
+//!
+//! BindAlias binds a name to the session's device, by which the back end can push to it; a device
+//! has one alias, an alias 10 devices (by default). UnbindAlias takes the name away from the device
+//! or, if `all` is 1, from every device that has it; the device itself must have it. Both are
+//! answered when that is on stable storage. A server may leave aliases to the back end alone.
+//!
+//! Upstream sends a message to the back end itself. Its `number` is the next of those of Sends,
+//! and a repeat is treated alike. UpstreamStored answers when it is on stable storage.
+//! UpstreamDone follows when the back end has accepted it (1) or refused it, or has not taken it
+//! for 24 hours (0); it goes to all devices of the peer, and waits like a message.
+//!
+//! The back end may end a session (Error [`Reason::Kicked`], with its own text) and block a peer
+//! (Error [`Reason::Blocked`]); neither is log out. Its messages come from a peer of its choice;
+//! the one that they come from otherwise, `system` by default, nobody else can open.
 //!
 //! # Signatures
 //!
@@ -220,6 +243,7 @@
 //! no frames end the stream so, and a connection that breaks QUIC's rules is closed with the
 //! reason as its application error code.
 
+mod app;
 pub(crate) mod coding;
 mod decoder;
 mod field;
@@ -230,6 +254,9 @@ mod opening;
 mod receipt;
 mod watching;
 
+pub use app::{
+    AliasBound, AliasUnbound, BindAlias, UnbindAlias, Upstream, UpstreamDone, UpstreamStored,
+};
 pub use coding::{Text, VARINT_MAX};
 pub use decoder::{Decoder, RawFrame};
 pub use frame::{
