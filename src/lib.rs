@@ -3,7 +3,7 @@
 //! Every module may use only those above it in its own list:
 //!
 //! ```text
-//! main > server, config > net > hub > store, wire > base        client > wire > base
+//! main > server, config > { net | http } > hub > store, wire > base    client > wire > base
 //! ```
 //!
 //! The base is the files beside this one, from [`id`] to [`reason`]. Without the feature `server`
@@ -31,6 +31,9 @@ pub mod hub;
 
 #[cfg(feature = "server")]
 pub mod net;
+
+#[cfg(feature = "server")]
+pub mod http;
 
 #[cfg(feature = "server")]
 pub mod config;

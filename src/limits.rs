@@ -92,6 +92,8 @@ pub const RECALLED_MAX: usize = 1_000_000;
 
 // The app's back end.
 
+/// The peer that a back end speaks as when it names none, unless set otherwise.
+pub const SYSTEM_PEER: &str = "system";
 /// Devices of one alias, unless set otherwise: as many as Getui allows.
 pub const DEVICES_PER_ALIAS_MAX: usize = 10;
 /// Devices that an alias may be set to have: each takes up to 70 bytes of one value on disk.
@@ -411,4 +413,5 @@ const _: () = assert!(
 );
 const _: () = assert!(CLIENT_INCOMING_MAX < CLIENT_INCOMING_SENDING_MAX);
 const _: () = assert!(CLIENT_COALESCE_FROM < CLIENT_INCOMING_MAX);
-const _: () = assert!(HTTP_BATCH_MAX * (BODY_BYTES_MAX.div_ceil(3) * 4 + 1300) < HTTP_BATCH_BYTES_MAX);
+const _: () =
+    assert!(HTTP_BATCH_MAX * (BODY_BYTES_MAX.div_ceil(3) * 4 + 1300) < HTTP_BATCH_BYTES_MAX);

@@ -1,20 +1,44 @@
-//! What the server counts and measures, in the text form of Prometheus.
+//! What the server counts and measures, in the text forms of Prometheus.
 //!
 //! # Invariants
 //!
-//! * Counting costs an atomic addition; histograms are fed once a commit, not once a message.
-//! * Label sets are bounded: no peer, device or address is ever a label.
+//! * Counting costs an atomic addition; histograms are fed once a commit or a request, not once a
+//!   message.
+//! * Label sets are bounded: no peer, device, path or address is ever a label.
+
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::reason::Reason;
 
-type Reasons = Family<[(&'static str, &'static str); 1], Counter>;
+/// The content type of [`Metrics::text`].
+pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The content type of [`Metrics::classic`].
+pub const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+type Label = (&'static str, &'static str);
+type Counters<const LABELS: usize> = Family<[Label; LABELS], Counter>;
+type Requests = Family<[(&'static str, String); 3], Counter>;
+type Routes = Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>;
+
+/// Why an inbox gave a message up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Drop {
+    /// Newer ones took its place in the window of a peer that is away.
+    Window,
+    /// It had waited for as long as messages are kept.
+    Age,
+    /// The inbox of a peer that is not away was full.
+    Full,
+}
 
 /// Every figure of one server.
 #[derive(Debug)]
@@ -48,8 +72,28 @@ pub struct Metrics {
     pub damaged_records: Counter,
     /// Bytes of unacknowledged messages held in memory.
     pub tail_bytes: Gauge,
-    refused: Reasons,
-    ended: Reasons,
+    /// Messages that wait in inboxes, each counted for each of its recipients.
+    pub inbox_messages: Gauge,
+    /// Groups there are.
+    pub groups: Gauge,
+    /// Devices that have an alias.
+    pub aliases: Gauge,
+    /// Peers that are blocked.
+    pub blocked: Gauge,
+    /// Messages that wait for the app's back end.
+    pub upstream_waiting: Gauge,
+    /// Messages taken over HTTP.
+    pub api_sends: Counter,
+    /// Requests over HTTP without a valid key.
+    pub api_auth_failures: Counter,
+    /// HTTP connections open now.
+    pub http_connections: Gauge,
+    http_requests: Requests,
+    http_request_seconds: Routes,
+    drops: Counters<1>,
+    refused: Counters<1>,
+    ended: Counters<1>,
+    resident_bytes: Gauge,
 }
 
 impl Metrics {
@@ -57,6 +101,8 @@ impl Metrics {
     pub fn new() -> Self {
         // 50 us to 17 s; 25 percent from one bound to the next.
         let seconds = || Histogram::new(exponential_buckets(50e-6, 1.25, 58));
+        // 0.5 ms to 16 s; there is one for each route.
+        let request_seconds = || Histogram::new(exponential_buckets(0.5e-3, 2.0, 16));
         let mut metrics = Self {
             registry: Registry::with_prefix("tidings"),
             commits: Counter::default(),
@@ -73,37 +119,103 @@ impl Metrics {
             log_bytes: Gauge::default(),
             damaged_records: Counter::default(),
             tail_bytes: Gauge::default(),
-            refused: Reasons::default(),
-            ended: Reasons::default(),
+            inbox_messages: Gauge::default(),
+            groups: Gauge::default(),
+            aliases: Gauge::default(),
+            blocked: Gauge::default(),
+            upstream_waiting: Gauge::default(),
+            api_sends: Counter::default(),
+            api_auth_failures: Counter::default(),
+            http_connections: Gauge::default(),
+            http_requests: Requests::default(),
+            http_request_seconds: Routes::new_with_constructor(request_seconds),
+            drops: Counters::default(),
+            refused: Counters::default(),
+            ended: Counters::default(),
+            resident_bytes: Gauge::default(),
         };
-        metrics.register();
+        metrics.register_store();
+        metrics.register_sessions();
+        metrics.register_http();
+        metrics.register_process();
         metrics
     }
 
-    fn register(&mut self) {
+    fn register_store(&mut self) {
         let r = &mut self.registry;
-        r.register("commits", "Records made durable", self.commits.clone());
-        r.register("syncs", "Syncs of the log that returned", self.syncs.clone());
+        let commits = self.commits.clone();
+        r.register("commits", "Records of the log that were made durable", commits);
+        r.register("syncs", "Syncs of the log that have returned", self.syncs.clone());
         let commit = self.commit_seconds.clone();
-        r.register_with_unit("commit", "A commit with its sync", Unit::Seconds, commit);
+        let help = "How long a commit took, with its sync";
+        r.register_with_unit("commit", help, Unit::Seconds, commit);
         let sync = self.sync_seconds.clone();
-        r.register_with_unit("sync", "A flush and sync of the log", Unit::Seconds, sync);
-        r.register("messages", "Messages stored", self.messages.clone());
-        r.register("repeats", "Sends that repeated a stored message", self.repeats.clone());
-        r.register("deliveries", "Messages put to a session", self.deliveries.clone());
-        let transients = self.transients.clone();
-        r.register("transients", "Transient messages put to a session", transients);
-        r.register("dropped", "Messages that a window gave up", self.dropped.clone());
-        r.register("sessions", "Sessions open", self.sessions.clone());
-        r.register("connections", "Connections open", self.connections.clone());
-        let log_bytes = self.log_bytes.clone();
-        r.register_with_unit("log", "The log on disk", Unit::Bytes, log_bytes);
+        let help = "How long a flush and sync of the log took";
+        r.register_with_unit("sync", help, Unit::Seconds, sync);
+        r.register("messages", "Messages that were stored", self.messages.clone());
+        let repeats = self.repeats.clone();
+        r.register("repeats", "Sends that repeated a stored message", repeats);
+        let dropped = self.dropped.clone();
+        r.register("dropped", "Messages that an inbox gave up before a device had them", dropped);
+        let help = "Messages that an inbox gave up before a device had them, by reason";
+        r.register("drops", help, self.drops.clone());
+        let help = "Bytes of the log on disk";
+        r.register_with_unit("log", help, Unit::Bytes, self.log_bytes.clone());
         let damaged = self.damaged_records.clone();
-        r.register("damaged_records", "Records that could not be read", damaged);
-        let tail = self.tail_bytes.clone();
-        r.register_with_unit("tail", "Unacknowledged messages in memory", Unit::Bytes, tail);
-        r.register("refused", "Requests refused, by reason", self.refused.clone());
-        r.register("ended", "Sessions ended by the server, by reason", self.ended.clone());
+        r.register("damaged_records", "Records of the log that could not be read", damaged);
+        let help = "Bytes of unacknowledged messages held in memory";
+        r.register_with_unit("tail", help, Unit::Bytes, self.tail_bytes.clone());
+        let help = "Messages that wait in inboxes, counted for each recipient";
+        r.register("inbox_messages", help, self.inbox_messages.clone());
+        r.register("groups", "Groups that there are", self.groups.clone());
+        r.register("aliases", "Devices that have an alias", self.aliases.clone());
+        r.register("blocked", "Peers that are blocked", self.blocked.clone());
+        let waiting = self.upstream_waiting.clone();
+        r.register("upstream_waiting", "Messages that wait for the app's back end", waiting);
+    }
+
+    fn register_sessions(&mut self) {
+        let r = &mut self.registry;
+        let deliveries = self.deliveries.clone();
+        r.register("deliveries", "Persistent messages that were put to a session", deliveries);
+        let transients = self.transients.clone();
+        r.register("transients", "Transient messages that were put to a session", transients);
+        r.register("sessions", "Sessions that are open", self.sessions.clone());
+        r.register("connections", "QUIC connections that are open", self.connections.clone());
+        r.register("refused", "Requests that were refused, by reason", self.refused.clone());
+        let help = "Sessions that the server has ended, by reason";
+        r.register("ended", help, self.ended.clone());
+    }
+
+    fn register_http(&mut self) {
+        let r = &mut self.registry;
+        r.register("api_sends", "Messages that were taken over HTTP", self.api_sends.clone());
+        let failures = self.api_auth_failures.clone();
+        r.register("api_auth_failures", "HTTP requests that had no valid key", failures);
+        let connections = self.http_connections.clone();
+        r.register("http_connections", "HTTP connections that are open", connections);
+        let help = "HTTP requests that were answered, by route, method and class of status";
+        r.register("http_requests", help, self.http_requests.clone());
+        let help = "How long an HTTP request took to the headers of its answer, by route";
+        r.register_with_unit(
+            "http_request",
+            help,
+            Unit::Seconds,
+            self.http_request_seconds.clone(),
+        );
+    }
+
+    fn register_process(&mut self) {
+        let r = &mut self.registry;
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        r.register("build", "What is running", build);
+        let started = Gauge::<f64, AtomicU64>::default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        started.set(since.as_secs_f64());
+        let help = "When the server was started, since 1970 UTC";
+        r.register_with_unit("start_time", help, Unit::Seconds, started);
+        let help = "Resident memory of the process";
+        r.register_with_unit("resident_memory", help, Unit::Bytes, self.resident_bytes.clone());
     }
 
     /// Counts a refused request.
@@ -116,17 +228,124 @@ impl Metrics {
         self.ended.get_or_create(&[("reason", reason.text())]).inc();
     }
 
-    /// All figures, in the text form that Prometheus reads.
+    /// Counts messages that an inbox gave up.
+    pub fn drop(&self, why: Drop, count: u64) {
+        let why = match why {
+            Drop::Window => "window",
+            Drop::Age => "age",
+            Drop::Full => "full",
+        };
+        self.drops.get_or_create(&[("reason", why)]).inc_by(count);
+    }
+
+    /// Counts an answered HTTP request. `route` is the pattern of its path.
+    pub fn http_request(&self, route: &str, method: &'static str, status: u16, took: Duration) {
+        let class = format!("{}xx", status / 100);
+        let route = route.to_owned();
+        let labels = [("route", route.clone()), ("method", method.into()), ("status", class)];
+        self.http_requests.get_or_create(&labels).inc();
+        let seconds = self.http_request_seconds.get_or_create(&[("route", route)]);
+        seconds.observe(took.as_secs_f64());
+    }
+
+    /// All figures, as OpenMetrics.
     pub fn text(&self) -> String {
+        if let Some(bytes) = resident_bytes() {
+            self.resident_bytes.set(bytes);
+        }
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+
+    /// All figures, in the text form 0.0.4 that Prometheus has always read.
+    pub fn classic(&self) -> String {
+        classic(&self.text())
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Resident memory of this process, where the system tells it.
+fn resident_bytes() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Turns OpenMetrics into the text form 0.0.4: there a counter is called by the name of its
+/// samples, what is told once is a gauge, and units and the end are not told.
+fn classic(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut help = None;
+    for line in text.lines() {
+        let comment = line.strip_prefix("# ").and_then(|rest| rest.split_once(' '));
+        match comment {
+            Some(("HELP", rest)) => help = rest.split_once(' '),
+            Some(("TYPE", rest)) => {
+                let (name, kind) = rest.split_once(' ').unwrap_or((rest, "untyped"));
+                let (suffix, kind) = match kind {
+                    "counter" => ("_total", "counter"),
+                    "info" => ("_info", "gauge"),
+                    "unknown" => ("", "untyped"),
+                    kind => ("", kind),
+                };
+                if let Some((_, help)) = help.take().filter(|(of, _)| *of == name) {
+                    out.push_str(&format!("# HELP {name}{suffix} {help}\n"));
+                }
+                out.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
+            }
+            Some(_) => {}
+            None if line == "# EOF" => {}
+            None => {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_classic_form_calls_a_counter_by_its_samples_and_tells_no_units() {
+        let open = "# HELP a_b Help: of # it.\n# TYPE a_b counter\na_b_total{x=\"# \\\" y\"} 1\n\
+                    # HELP t_seconds T.\n# TYPE t_seconds histogram\n# UNIT t_seconds seconds\n\
+                    t_seconds_sum 0.5\nt_seconds_bucket{le=\"+Inf\"} 1\n\
+                    # HELP build What.\n# TYPE build info\nbuild_info{version=\"1\"} 1\n# EOF\n";
+        let expected = "# HELP a_b_total Help: of # it.\n# TYPE a_b_total counter\n\
+                        a_b_total{x=\"# \\\" y\"} 1\n\
+                        # HELP t_seconds T.\n# TYPE t_seconds histogram\nt_seconds_sum 0.5\n\
+                        t_seconds_bucket{le=\"+Inf\"} 1\n# HELP build_info What.\n\
+                        # TYPE build_info gauge\nbuild_info{version=\"1\"} 1\n";
+        assert_eq!(classic(open), expected);
+    }
+
+    #[test]
+    fn what_is_counted_is_told_with_its_labels() {
+        let metrics = Metrics::new();
+        metrics.drop(Drop::Window, 3);
+        metrics.drop(Drop::Age, 1);
+        metrics.http_request("/v1/keys/{name}", "GET", 404, Duration::from_millis(3));
+        let text = metrics.classic();
+        for line in [
+            "tidings_drops_total{reason=\"window\"} 3",
+            "tidings_drops_total{reason=\"age\"} 1",
+            "tidings_http_requests_total{route=\"/v1/keys/{name}\",method=\"GET\",status=\"4xx\"} 1",
+            "tidings_http_request_seconds_count{route=\"/v1/keys/{name}\"} 1",
+            concat!("tidings_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            "# TYPE tidings_start_time_seconds gauge",
+        ] {
+            assert!(text.lines().any(|had| had == line), "no {line} in\n{text}");
+        }
     }
 }

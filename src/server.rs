@@ -8,26 +8,29 @@
 //! | accepting connections | 1 | when the endpoint closes |
 //! | a connection | 1 each | when the connection is over |
 //! | a session: reader and writer, joined | 1 each | when its stream is over |
-//! | telling who has gone on or off line | 1 | with the server |
 //! | telling who goes on and off line | 1 | with the server |
+//! | accepting HTTP connections, if the API is on | 1 | when a drain has ended the sessions |
+//! | an HTTP connection, and what HTTP/2 does beside it | 1 each | when the connection is over |
 //! | the metrics file, if there is one | 1 | with the server |
 //!
 //! Nothing else runs for longer than a call.
 //!
 //! # Invariants
 //!
-//! * The port is bound after the log has been replayed: who can connect is served.
+//! * The QUIC port is bound after the log has been replayed: who can connect is served. The HTTP
+//!   port is bound before, and tells that the server is not ready.
 //! * What was accepted before a drain is committed and answered before the process ends.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::http;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::net::{BindError, Endpoint};
@@ -47,6 +50,9 @@ pub enum StartError {
     /// The port cannot be had.
     #[error("cannot start the endpoint")]
     Bind(#[from] BindError),
+    /// The HTTP port, its certificate or its keys cannot be had.
+    #[error("cannot start the HTTP API")]
+    Http(#[from] http::StartError),
     /// The system does not say which port it is.
     #[error("cannot tell the port")]
     Port(#[source] std::io::Error),
@@ -59,41 +65,56 @@ pub enum StartError {
 pub struct Server {
     hub: Arc<Hub>,
     endpoint: Endpoint,
+    http: Option<http::Server>,
     address: SocketAddr,
     metrics: Arc<Metrics>,
     metrics_file: Option<PathBuf>,
+    drain_timeout: Duration,
     stopped: CancellationToken,
 }
 
 impl Server {
-    /// Opens the data folder, replays what has to be, and binds the port.
+    /// Opens the HTTP port and the data folder, replays what has to be, and binds the QUIC port.
     ///
     /// # Errors
     ///
     /// [`StartError`], with its causes.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
-        let opening = metrics.clone();
+        let (opening, clock) = (metrics.clone(), config.store.clock.clone());
+        let http = http::Server::start(&config.http, metrics.clone(), clock).await?;
         let opened =
             tokio::task::spawn_blocking(move || Hub::open(config.hub, config.store, opening));
         let hub = Arc::new(opened.await.map_err(|_| StartError::Stopped)??);
         let endpoint = Endpoint::start(&config.net, hub.clone(), metrics.clone())?;
         let address = endpoint.local_addr().map_err(StartError::Port)?;
         let (metrics_file, stopped) = (config.metrics_file, CancellationToken::new());
-        let (telling, told) = (hub.clone(), stopped.clone());
-        tokio::spawn(async move { telling.run_presence(told).await });
         if let Some(path) = metrics_file.clone() {
             let writing = write_metrics(path, metrics.clone());
             tokio::spawn(stopped.clone().run_until_cancelled_owned(writing));
         }
         let (telling, until) = (hub.clone(), stopped.clone());
         tokio::spawn(async move { telling.run_presence(until).await });
-        Ok(Self { hub, endpoint, address, metrics, metrics_file, stopped })
+        if let Some(http) = &http {
+            http.serve(hub.clone());
+        }
+        let drain_timeout = config.net.drain_timeout;
+        Ok(Self { hub, endpoint, http, address, metrics, metrics_file, drain_timeout, stopped })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The HTTP API, if it is on.
+    pub fn http(&self) -> Option<&http::Server> {
+        self.http.as_ref()
+    }
+
+    /// Where the HTTP API listens, if it is on.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(http::Server::local_addr)
     }
 
     /// Lower-case hexadecimal SHA-256 of its certificate.
@@ -125,7 +146,14 @@ impl Server {
     /// Stops: clients are asked to come back later, what they have sent is committed and answered,
     /// everything reaches the state.
     pub async fn drain(self) -> DrainOutcome {
+        let began = Instant::now();
+        if let Some(http) = &self.http {
+            http.quiesce();
+        }
         let outcome = self.endpoint.drain().await;
+        if let Some(http) = &self.http {
+            http.drain(self.drain_timeout.saturating_sub(began.elapsed())).await;
+        }
         let hub = self.hub.clone();
         // It fails only if it panicked, and then there is nothing left to wait for.
         let _ = tokio::task::spawn_blocking(move || hub.store().close()).await;

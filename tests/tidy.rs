@@ -22,8 +22,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("hub", &["store", "wire"]),
     ("net", &["hub", "wire"]),
-    ("config", &["store", "hub", "net"]),
-    ("server", &["config", "net", "hub", "store", "wire"]),
+    ("http", &["hub", "store"]),
+    ("config", &["store", "hub", "net", "http"]),
+    ("server", &["config", "net", "http", "hub", "store", "wire"]),
 ];
 
 /// What the configuration may know of the layers whose options it composes.
@@ -37,7 +38,10 @@ const NAMED_ONLY_IN: &[(&str, &[&str])] = &[
     ("sled", &["store"]),
     ("rkyv", &["store"]),
     ("quinn", &["net", "client"]),
-    ("rustls", &["net", "client", "main"]),
+    ("rustls", &["net", "http", "client", "main"]),
+    ("axum", &["http"]),
+    ("hyper", &["http"]),
+    ("utoipa", &["http"]),
 ];
 
 /// Where a task may be started that no drain waits for.
@@ -294,7 +298,7 @@ fn the_configuration_knows_only_the_options_of_the_layers() {
         if source.module() != "config" {
             return;
         }
-        for layer in ["store", "hub", "net"] {
+        for layer in ["store", "hub", "net", "http"] {
             let prefix = format!("{layer}::");
             let std = source.paths(&format!("std::{prefix}"));
             for (line, path) in source.paths(&prefix) {

@@ -2,7 +2,9 @@
 //!
 //! # Invariants
 //!
-//! * The standard output gets one line, when clients may come; everything else is logged.
+//! * The standard output gets a line when clients may come, and one for the HTTP API; everything
+//!   else is logged.
+//! * A key that was made stands on the standard output of that start, and is never logged.
 //! * The first signal drains, the second one cuts short.
 
 use std::io::Write;
@@ -70,10 +72,26 @@ async fn serve(config: Config) -> Outcome {
     }
 }
 
+/// Says it all at once: who waits for the first line may read no other.
 fn say_ready(server: &Server) -> std::io::Result<()> {
     let (address, fingerprint) = (server.local_addr(), server.fingerprint());
+    let mut said = format!("ready: listening on {address}, fingerprint {fingerprint}\n");
+    if let Some(http) = server.http() {
+        let url = http.url();
+        said += &format!("http: listening on {url}\n");
+        if let Some(key) = http.made_key() {
+            let file = http.keys_file().display();
+            said += &format!(
+                "A master key for the HTTP API was made. It is shown this once, and kept in {file}:\n\
+                 \n    {key}\n\n\
+                 Try it:\n\
+                 \n    curl -H 'Authorization: Bearer {key}' {url}/v1/stats\n\n\
+                 All requests are described at {url}/v1/docs\n"
+            );
+        }
+    }
     let mut out = std::io::stdout();
-    writeln!(out, "ready: listening on {address}, fingerprint {fingerprint}")?;
+    out.write_all(said.as_bytes())?;
     out.flush()
 }
 

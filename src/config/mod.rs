@@ -23,10 +23,13 @@ use crate::config::signing::Signing;
 use crate::config::units::show_size;
 use crate::config::values::Shown;
 use crate::limits::LOG_SEGMENTS_MIN;
-use crate::{hub, net, store};
+use crate::{http, hub, net, store};
 
 /// The UDP port that the server listens on unless told otherwise.
 pub const LISTEN_PORT: u16 = 7400;
+
+/// The TCP port of this machine's own address on which the HTTP API listens unless told otherwise.
+pub const HTTP_PORT: u16 = 7480;
 
 /// What every environment variable that is a setting begins with.
 const VARIABLE_PREFIX: &str = "TIDINGS_";
@@ -44,6 +47,8 @@ pub struct Config {
     pub hub: hub::Options,
     /// The QUIC endpoint.
     pub net: net::Options,
+    /// The HTTP API.
+    pub http: http::Options,
     /// Where the metrics are written.
     pub metrics_file: Option<PathBuf>,
     /// What the keys of the hub are made of.
@@ -85,14 +90,16 @@ impl fmt::Display for Mistakes {
 impl std::error::Error for Mistakes {}
 
 impl Config {
-    /// Everything at its default, with all data below `data`.
+    /// Everything at its default, with all data below `data`; the HTTP API is off until
+    /// [`http::Options::listen`] is set.
     pub fn new(data: impl Into<PathBuf>, listen: SocketAddr) -> Self {
         let data = data.into();
         let keys_dir = data.join("keys");
         Self {
             store: store::Options::new(data),
             hub: hub::Options::default(),
-            net: net::Options::new(listen, keys_dir),
+            net: net::Options::new(listen, keys_dir.clone()),
+            http: http::Options { listen: None, certificate: None, keys_dir },
             metrics_file: None,
             signing: Signing::default(),
         }
@@ -120,8 +127,10 @@ impl Config {
             }
         }
         let named = |name| written.iter().any(|one: &Written| one.setting.name == name);
-        if named("certificate") != named("key") {
-            mistakes.push("certificate and key: set both or none".into());
+        for (certificate, key) in [("certificate", "key"), ("http_certificate", "http_key")] {
+            if named(certificate) != named(key) {
+                mistakes.push(format!("{certificate} and {key}: set both or none"));
+            }
         }
         let mut config = Self::default();
         for Written { place, setting, text } in written {
@@ -167,9 +176,12 @@ impl Config {
 }
 
 impl Default for Config {
-    /// Data in `./tidings-data`, QUIC on port 7400 of every IPv4 address.
+    /// Data in `./tidings-data`, QUIC on port 7400 of every IPv4 address, HTTP on port 7480 of
+    /// this machine alone.
     fn default() -> Self {
-        Self::new("./tidings-data", (Ipv4Addr::UNSPECIFIED, LISTEN_PORT).into())
+        let mut config = Self::new("./tidings-data", (Ipv4Addr::UNSPECIFIED, LISTEN_PORT).into());
+        config.http.listen = Some((Ipv4Addr::LOCALHOST, HTTP_PORT).into());
+        config
     }
 }
 
@@ -262,6 +274,9 @@ mod tests {
         assert_eq!(config.store.dir, Path::new("./tidings-data"));
         assert_eq!(config.net.keys_dir, Path::new("./tidings-data/keys"));
         assert!(config.net.certificate.is_none());
+        assert_eq!(config.http.listen.unwrap().to_string(), "127.0.0.1:7480");
+        assert_eq!(config.http.keys_dir, Path::new("./tidings-data/keys"));
+        assert_eq!(loaded("http_listen = 'off'").unwrap().http.listen, None);
     }
 
     #[test]
@@ -294,6 +309,8 @@ mod tests {
             ]),
             flags: vec![
                 ("listen", "localhost".into()),
+                ("http_listen", "on".into()),
+                ("http_key", "/no/such/key".into()),
                 ("log_bytes_max", "1GiB".into()),
                 ("segment_bytes_max", "256MiB".into()),
             ],
@@ -306,12 +323,15 @@ mod tests {
             format!("{}:6: listen must be a string, a whole number, true or false", path.display()),
             "TIDINGS_SPEED is not a setting".into(),
             "certificate and key: set both or none".into(),
+            "http_certificate and http_key: set both or none".into(),
             format!("{}:1: shards: 3 is not a power of two", path.display()),
             "TIDINGS_WINDOW_AGE: the duration must be longer than 0".into(),
             "TIDINGS_CERTIFICATE: cannot read /no/such/file: No such file or directory (os error \
              2)"
             .into(),
             "--listen: \"localhost\" is not an address such as 0.0.0.0:7400 or [::]:7400".into(),
+            "--http-listen: \"on\" is neither off nor an address such as 127.0.0.1:7480".into(),
+            "--http-key: cannot read /no/such/key: No such file or directory (os error 2)".into(),
             "log_bytes_max: 1GiB is less than 8 segments, 2GiB".into(),
         ];
         assert_eq!(mistakes, expected);
@@ -334,9 +354,9 @@ mod tests {
         let pem = folder.path().join("a \"quoted\" name.pem");
         std::fs::write(&pem, "").unwrap();
         let text_of = |setting: &Setting| match setting.name {
-            "certificate" | "key" => pem.to_str().unwrap(),
+            "certificate" | "key" | "http_certificate" | "http_key" => pem.to_str().unwrap(),
             "data" | "metrics_file" => "some\\where \"else\"",
-            "listen" => "[::1]:0",
+            "listen" | "http_listen" => "[::1]:0",
             "app_id" => "app",
             "log_bytes_max" => "40GiB",
             "segment_bytes_max" => "24MiB",
@@ -365,7 +385,7 @@ mod tests {
         let flags = secrets.map(|setting| (setting.name, "never shown".into())).collect();
         let read = Config::load(&Sources { file, flags, ..Sources::default() }).unwrap();
         assert_eq!(read.to_toml(), shown);
-        assert_eq!(Config::default().to_toml().matches("is not set").count(), 7);
+        assert_eq!(Config::default().to_toml().matches("is not set").count(), 9);
     }
 
     /// What `file` makes of the configuration, or its mistakes.

@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::config::signing;
 use crate::config::units::{duration, show_size, size};
 use crate::config::values::{
-    Shown, app_id, certificate_files, duration_within, file, longer_than_zero, number, path,
-    size_within, yes_or_no,
+    Shown, app_id, certificate_files, duration_within, file, http_certificate_files, http_listen,
+    longer_than_zero, number, path, size_within, yes_or_no,
 };
 use crate::limits::{
     CONNECTIONS_SETTING_MAX, DEVICES_PER_PEER_MAX, DRAIN_TIMEOUT_MAX, GROUP_MEMBERS_SETTING_MAX,
@@ -58,6 +58,7 @@ pub static SETTINGS: &[Setting] = &[
         apply: |config, text| {
             config.store.dir = path(text)?;
             config.net.keys_dir = config.store.dir.join("keys");
+            config.http.keys_dir = config.net.keys_dir.clone();
             Ok(())
         },
         shown: |config| Shown::path(&config.store.dir),
@@ -92,6 +93,38 @@ pub static SETTINGS: &[Setting] = &[
             Ok(())
         },
         shown: |config| Shown::file(config.net.certificate.as_ref().map(|files| &*files.key)),
+    },
+    Setting {
+        name: "http_listen",
+        value: "ADDRESS",
+        help: "Address and TCP port of the HTTP API for back ends; port 0 takes a free one; off.",
+        apply: |config, text| {
+            config.http.listen = http_listen(text)?;
+            Ok(())
+        },
+        shown: |config| {
+            Shown::Text(config.http.listen.map_or("off".into(), |address| address.to_string()))
+        },
+    },
+    Setting {
+        name: "http_certificate",
+        value: "FILE",
+        help: "Certificate chain (PEM) of the HTTP API; without one it speaks no TLS.",
+        apply: |config, text| {
+            http_certificate_files(config).chain = file(text)?;
+            Ok(())
+        },
+        shown: |config| Shown::file(config.http.certificate.as_ref().map(|files| &*files.chain)),
+    },
+    Setting {
+        name: "http_key",
+        value: "FILE",
+        help: "Private key (PEM) of the certificate of the HTTP API.",
+        apply: |config, text| {
+            http_certificate_files(config).key = file(text)?;
+            Ok(())
+        },
+        shown: |config| Shown::file(config.http.certificate.as_ref().map(|files| &*files.key)),
     },
     Setting {
         name: "app_id",

@@ -5,6 +5,7 @@
 //! * What is wrong with a text is said in words that the one who wrote it understands, without
 //!   the name of the setting, which stands before it.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::config::units::{duration, show_duration, show_size, size};
 use crate::limits::APP_ID_BYTES_MAX;
-use crate::net::CertificateFiles;
+use crate::{http, net};
 
 /// A value as it stands in a configuration file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,9 +46,24 @@ impl Shown {
 }
 
 /// The two files; whether both are named is checked when all settings have been read.
-pub(super) fn certificate_files(config: &mut Config) -> &mut CertificateFiles {
-    let none = || CertificateFiles { chain: PathBuf::new(), key: PathBuf::new() };
+pub(super) fn certificate_files(config: &mut Config) -> &mut net::CertificateFiles {
+    let none = || net::CertificateFiles { chain: PathBuf::new(), key: PathBuf::new() };
     config.net.certificate.get_or_insert_with(none)
+}
+
+/// The same of the HTTP API.
+pub(super) fn http_certificate_files(config: &mut Config) -> &mut http::CertificateFiles {
+    let none = || http::CertificateFiles { chain: PathBuf::new(), key: PathBuf::new() };
+    config.http.certificate.get_or_insert_with(none)
+}
+
+/// Where the HTTP API listens; nowhere if it is `off`.
+pub(super) fn http_listen(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let bad = |_| format!("{text:?} is neither off nor an address such as 127.0.0.1:7480");
+    text.parse().map(Some).map_err(bad)
 }
 
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {

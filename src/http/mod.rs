@@ -1,0 +1,195 @@
+//! The HTTP API of an app's back end, and what operators ask a server.
+//!
+//! A route stands in the file of what it is about, and is added there with its scope.
+//!
+//! # Invariants
+//!
+//! * The port is open before the log has been replayed: who asks is told that it is not ready.
+//! * Whatever goes wrong is told as problem details, with a type that stays the same.
+//! * Every route but the open ones asks for a key with its scope.
+
+mod api;
+mod base64;
+mod document;
+mod extract;
+mod failures;
+mod gate;
+mod key_routes;
+mod keys;
+mod listener;
+mod observe;
+mod operations;
+mod problem;
+mod routes;
+mod scope;
+mod secret;
+mod steady;
+mod tls;
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use keys::KeysError;
+pub use tls::{CertificateFiles, TlsError};
+
+use crate::clock::Clock;
+use crate::hub::Hub;
+use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_REQUEST_TIMEOUT};
+use crate::metrics::Metrics;
+use api::Api;
+use keys::Keys;
+use listener::Port;
+use problem::{Kind, Problem};
+use routes::Routes;
+
+/// The parts of the API, each of which adds its routes.
+const PARTS: &[fn(Routes) -> Routes] = &[document::add, key_routes::add, operations::add];
+
+/// What can be set about the API.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Options {
+    /// Where to listen; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// The certificate; without one it is plain HTTP.
+    pub certificate: Option<CertificateFiles>,
+    /// Where the keys of back ends are kept.
+    pub keys_dir: PathBuf,
+}
+
+/// Why the API cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port cannot be had.
+    #[error("cannot listen on {address}")]
+    Socket {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// There is no usable certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// There are no usable keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+}
+
+/// The API, listening. Dropping it ends all its connections.
+pub struct Server {
+    api: Arc<Api>,
+    port: Port,
+    address: SocketAddr,
+    is_tls: bool,
+}
+
+impl Server {
+    /// Opens the port; requests are told that the server is starting. `None`: it is off.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says which file or address is of no use.
+    pub async fn start(
+        options: &Options,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Option<Self>, StartError> {
+        let Some(address) = options.listen else { return Ok(None) };
+        let tls = options.certificate.as_ref().map(tls::acceptor).transpose()?;
+        let socket = |source| StartError::Socket { address, source };
+        let listener = TcpListener::bind(address).await.map_err(socket)?;
+        let bound = listener.local_addr().map_err(socket)?;
+        let keys = Keys::open(&options.keys_dir, clock.now_ms())?;
+        let api = Arc::new(Api::new(keys, metrics.clone(), clock));
+        let is_tls = tls.is_some();
+        if !is_tls && !bound.ip().is_loopback() {
+            tracing::warn!(
+                address = %bound,
+                "the HTTP API is open to the network without TLS, so that keys can be read on the \
+                 way: set http_certificate and http_key, or let a proxy speak TLS and listen on \
+                 127.0.0.1"
+            );
+        }
+        let port = Port::open(listener, tls, router(&api), metrics);
+        Ok(Some(Self { api, port, address: bound, is_tls }))
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its address as a URL, without a path.
+    pub fn url(&self) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// The file of the keys.
+    pub fn keys_file(&self) -> &Path {
+        self.api.keys.path()
+    }
+
+    /// The master key, if this start has made it: it is shown once.
+    pub fn made_key(&self) -> Option<String> {
+        self.api.keys.made()
+    }
+
+    /// Begins to serve what needs the hub.
+    pub fn serve(&self, hub: Arc<Hub>) {
+        self.api.serve(hub);
+    }
+
+    /// Takes no more requests that need the hub; what was taken goes on.
+    pub fn quiesce(&self) {
+        self.api.quiesce();
+    }
+
+    /// Ends: what was taken is answered, and cut when the time is over.
+    pub async fn drain(&self, within: Duration) {
+        self.port.drain(within).await;
+    }
+}
+
+fn router(api: &Arc<Api>) -> Router {
+    let routes = PARTS.iter().fold(Routes::new(api), |routes, add| add(routes));
+    let (router, document) = routes.finish();
+    let json = document.to_json().unwrap_or_default();
+    // It is made once, here.
+    let _ = api.document.set(Bytes::from(json));
+    router
+        .fallback(async || Problem::new(Kind::NotFound, "no route has this path"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(Kind::MethodNotAllowed, "the header Allow has those that there are")
+        })
+        .layer(DefaultBodyLimit::max(HTTP_BODY_BYTES_MAX))
+        .layer(from_fn(in_time))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(api.clone(), observe::observe))
+        .with_state(api.clone())
+}
+
+/// Gives up what takes too long.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(HTTP_REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(Kind::Timeout, "ask whether it has been done").into_response(),
+    }
+}
+
+/// What a panic said has been told where it happened.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a request has panicked");
+    Problem::new(Kind::Internal, "the log says more").into_response()
+}
