@@ -76,8 +76,9 @@ impl Dispatcher {
                 self.answer_sent(caller, id, sequence, at_ms);
             }
             Outcome::Refused { caller, reason } => self.refuse(caller, reason),
-            Outcome::Overflowed { peer, id } => self.router.visit(&peer, |session| {
-                if session.outbox().acked() < id {
+            Outcome::Overflowed { peer, id, devices } => self.router.visit(&peer, |session| {
+                let is_for_it = devices.is_empty() || devices.contains(session.device());
+                if is_for_it && session.outbox().acked() < id {
                     session.end(Reason::TooSlow);
                 }
             }),
@@ -115,27 +116,34 @@ impl Dispatcher {
         self.frame.clear();
         let to = members.unwrap_or(&message.to);
         let to = to.iter().filter(|peer| members.is_none() || **peer != message.from);
-        self.put(message.id, to, |frame| encode_message(message, How::Live, frame))
+        let is_for = |session: &Session| message.is_for(session.device());
+        self.put(message.id, to, is_for, |frame| encode_message(message, How::Live, frame))
     }
 
     /// Tells of what has happened.
     fn tell(&mut self, told: Option<Told>) -> u64 {
         let Some(Told { notice, to }) = told else { return 0 };
         self.frame.clear();
-        self.put(notice.id, to.iter(), |frame| encode_notice(&notice, How::Live, frame))
+        let encode = |frame: &mut BytesMut| encode_notice(&notice, How::Live, frame);
+        self.put(notice.id, to.iter(), |_| true, encode)
     }
 
-    /// Puts one frame, which is encoded for the first that is there, to all sessions of `to`.
+    /// Puts one frame, which is encoded for the first that is there, to all sessions of `to` that
+    /// it is for.
     fn put<'a>(
         &mut self,
         id: MessageId,
         to: impl Iterator<Item = &'a PeerId>,
+        is_for: impl Fn(&Session) -> bool,
         encode: impl Fn(&mut BytesMut),
     ) -> u64 {
         let Self { router, frame, woken, .. } = self;
         let mut deliveries = 0;
         for peer in to {
             router.visit(peer, |session| {
+                if !is_for(session) {
+                    return;
+                }
                 if frame.is_empty() {
                     encode(frame);
                 }

@@ -310,7 +310,8 @@ impl Hub {
     ///
     /// When the store is closed or cannot be read.
     pub async fn feed(&self, session: &Session, after: MessageId) -> Result<(), ReadError> {
-        let waiting = self.store.waiting(session.peer(), after, FEED_MESSAGES_MAX).await?;
+        let (peer, device) = (session.peer(), Some(session.device()));
+        let waiting = self.store.waiting(peer, device, after, FEED_MESSAGES_MAX).await?;
         let now_ms = self.store.clock().now_ms();
         let mut frames = BytesMut::new();
         let mut fed: Vec<Fed> = Vec::with_capacity(waiting.items.len());

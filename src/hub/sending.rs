@@ -60,8 +60,7 @@ impl Hub {
         if self.options.watch_before_send && self.options.signatures == Signatures::Enforced {
             return false;
         }
-        let devices = self.store.devices(session.peer()).await.unwrap_or_default();
-        devices.iter().any(|known| known.device == *session.device())
+        self.store.knows(session.peer(), session.device()).await.unwrap_or(false)
     }
 
     /// The conversation of a send, and its recipients, each once; a group's members are the

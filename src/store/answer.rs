@@ -15,21 +15,25 @@ impl<T: Send + 'static> Committer<T> {
     /// Answers a question; who asked may have gone.
     pub(super) fn answer(&mut self, question: Question) -> Result<(), DatabaseError> {
         match question {
-            Question::Waiting { peer: id, after, max, answer } => {
+            Question::Waiting { peer: id, on, after, max, answer } => {
                 // What is in the ledger but behind the head is not durable yet.
                 let head = self.log.last;
                 let peer = self.ledger.peer(&id)?;
                 let from = peer.waiting.partition_point(|waiting| waiting.id <= after);
                 let durable = peer.waiting.partition_point(|waiting| waiting.id <= head);
                 let to = durable.min(from + max).max(from);
-                let items = peer
-                    .waiting
-                    .range(from..to)
-                    .map(|waiting| WaitingItem { id: waiting.id, item: waiting.body.clone() });
-                let items = items.collect();
+                let place = on.as_ref().and_then(|device| peer.place(device));
+                let is_for = |id| on.is_none() || peer.aims.is_for(id, place);
+                // However few of them are for the device, no more are looked at.
+                let page = peer.waiting.range(from..to);
+                let last = page.clone().next_back().map_or(after, |waiting| waiting.id);
+                let items = page.filter(|waiting| is_for(waiting.id));
+                let items = items
+                    .map(|waiting| WaitingItem { id: waiting.id, item: waiting.body.clone() })
+                    .collect();
                 let is_all = to >= durable;
                 let rows = peer.rows.iter().map(|row| (row.first, row.last)).collect();
-                let _ = answer.send(WaitingPage { items, rows, is_all, head });
+                let _ = answer.send(WaitingPage { items, last, rows, is_all, head });
             }
             Question::Segment { conversation, answer } => {
                 let key = conversation.key();
@@ -51,6 +55,9 @@ impl<T: Send + 'static> Committer<T> {
                 };
                 let peer = self.ledger.peer(&peer)?;
                 let _ = answer.send(peer.devices.iter().map(device).collect());
+            }
+            Question::Knows { peer, device, answer } => {
+                let _ = answer.send(self.ledger.peer(&peer)?.place(&device).is_some());
             }
             Question::Alias { answer, .. } => drop(answer),
             Question::Device { answer, .. } => drop(answer),

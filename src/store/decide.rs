@@ -19,6 +19,7 @@ use crate::store::group::Change;
 use crate::store::ledger::Changed;
 use crate::store::log::place;
 use crate::store::part::Reach;
+use crate::store::peer::Overflow;
 use crate::store::queue::{NewMessage, Request};
 use crate::store::receipts::Asked;
 use crate::store::segment::DatabaseError;
@@ -71,7 +72,11 @@ impl<T: Send + 'static> Committer<T> {
             }
         };
         let overflows = self.ledger.overflows.drain(..);
-        draft.outcomes.extend(overflows.map(|(peer, id)| Outcome::Overflowed { peer, id }));
+        let overflowed = |(peer, gone): (PeerId, Overflow)| {
+            let Overflow { id, devices } = gone;
+            Outcome::Overflowed { peer, id, devices }
+        };
+        draft.outcomes.extend(overflows.map(overflowed));
         match decided {
             Ok(()) => Ok(()),
             Err(Stop::Failed(error)) => Err(error),

@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 use rkyv::{Archive, Serialize};
 
 use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
+use crate::limits::INBOX_MESSAGES_MAX;
+use crate::store::aim::{Aims, Places};
 use crate::store::archive::{AsText, Kind, ValueError, pack, unpack};
 use crate::store::entry::Item;
 use crate::store::inscription::{MessageV1, RecallV1, device};
@@ -33,6 +35,7 @@ struct PeerV1 {
     waiting_from: (i64, i64),
     waiting: Vec<WaitingV1>,
     expiries: Vec<ExpiryV1>,
+    aims: Vec<AimV1>,
     rows: Vec<RowRefV1>,
 }
 
@@ -88,6 +91,17 @@ struct ExpiryV1 {
     expires_ms: i64,
 }
 
+/// So many of the waiting messages, one after the other, are for the same devices only: a bit for
+/// each of the peer's devices.
+#[derive(Archive, Serialize)]
+struct AimV1 {
+    index: u16,
+    count: u16,
+    places: u16,
+}
+
+const _: () = assert!(INBOX_MESSAGES_MAX < u16::MAX as usize);
+
 #[derive(Archive, Serialize)]
 struct RowRefV1 {
     first: i64,
@@ -141,9 +155,25 @@ pub(super) fn pack_peer(peer: &Peer) -> Vec<u8> {
         waiting_from: (from_id, from_ms),
         waiting: peer.waiting.iter().map(waiting).collect(),
         expiries: peer.waiting.iter().enumerate().filter_map(expiry).collect(),
+        aims: pack_aims(peer),
         rows: peer.rows.iter().map(|r| RowRefV1 { first: r.first.0, last: r.last.0 }).collect(),
     };
     pack(Kind::Peer, VERSION, &image)
+}
+
+fn pack_aims(peer: &Peer) -> Vec<AimV1> {
+    let mut aims: Vec<AimV1> = Vec::new();
+    for (id, Places(places)) in peer.aims.iter() {
+        let index = peer.waiting.binary_search_by_key(&id, |waiting| waiting.id);
+        let Ok(Ok(index)) = index.map(u16::try_from) else { continue };
+        match aims.last_mut() {
+            Some(last) if last.places == places && last.index + last.count == index => {
+                last.count += 1;
+            }
+            _ => aims.push(AimV1 { index, count: 1, places }),
+        }
+    }
+    aims
 }
 
 fn sender(sender: &Sender) -> SenderV1 {
@@ -164,12 +194,14 @@ fn sender(sender: &Sender) -> SenderV1 {
 /// Reads what [`pack_peer`] wrote.
 pub(super) fn unpack_peer(bytes: &[u8]) -> Result<Peer, ValueError> {
     let image = unpack::<ArchivedPeerV1>(Kind::Peer, VERSION, bytes)?;
+    let waiting = unpack_waiting(image);
     Ok(Peer {
         run: image.run.to_native(),
         ended_run: image.ended_run.to_native(),
         away_at_ms: image.away_at_ms.to_native(),
         devices: image.devices.iter().map(unpack_device).collect::<Result<_, _>>()?,
-        waiting: unpack_waiting(image),
+        aims: unpack_aims(image, &waiting),
+        waiting,
         away_count: (image.away_count.to_native() as usize).min(image.waiting.len()),
         rows: image
             .rows
@@ -209,6 +241,20 @@ fn unpack_waiting(image: &ArchivedPeerV1) -> VecDeque<Waiting> {
         }
     }
     waiting
+}
+
+fn unpack_aims(image: &ArchivedPeerV1, waiting: &VecDeque<Waiting>) -> Aims {
+    let (mut aims, mut next) = (Aims::default(), 0);
+    for aim in image.aims.iter() {
+        let from = usize::from(aim.index.to_native());
+        let to = waiting.len().min(from + usize::from(aim.count.to_native()));
+        // Whatever damaged bytes say, none is named twice.
+        for index in from.max(next)..to {
+            aims.push(waiting[index].id, Places(aim.places.to_native()));
+        }
+        next = next.max(to);
+    }
+    aims
 }
 
 fn unpack_device(image: &ArchivedDeviceV1) -> Result<Device, ValueError> {

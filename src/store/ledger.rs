@@ -23,7 +23,7 @@ use crate::store::image::Checkpoint;
 use crate::store::nonces::Nonces;
 use crate::store::outcome::Told;
 use crate::store::part::Reach;
-use crate::store::peer::{Found, Peer, Rules};
+use crate::store::peer::{Found, Overflow, Peer, Rules};
 use crate::store::recalled::Recalled;
 use crate::store::receipts::Asked;
 use crate::store::segment::DatabaseError;
@@ -45,7 +45,7 @@ pub(super) struct Ledger {
     pub(super) tails: VecDeque<(PeerId, i64)>,
     pub(super) tail_bytes: usize,
     /// Peers whose inbox was full, and what it gave up; for the commit in the making.
-    pub(super) overflows: Vec<(PeerId, MessageId)>,
+    pub(super) overflows: Vec<(PeerId, Overflow)>,
     pub(super) groups: Groups,
     pub(super) nonces: Nonces,
     pub(super) recalled: Recalled,
@@ -300,7 +300,7 @@ impl Ledger {
         to.dedup();
         let notice = Arc::new(recall.notice(id, at_ms));
         let recalled = recall.message;
-        self.deliver(&Item::Notice(notice.clone()), &to, |peer, _| peer.recall(recalled))?;
+        self.deliver(&Item::Notice(notice.clone()), &to, |peer, _| peer.let_go(recalled))?;
         Ok(Told { notice, to: to.into() })
     }
 

@@ -14,6 +14,7 @@
 //! * sled and rkyv are named in this folder only.
 //! * One thread writes. Readers never hold it up, and never see what is not durable.
 
+mod aim;
 mod answer;
 mod archive;
 mod catalog;
@@ -233,7 +234,8 @@ impl<T: Send + 'static> Store<T> {
         }
     }
 
-    /// Up to `max` messages that wait for a peer, with ids above `after`.
+    /// Up to `max` messages that wait for a peer, with ids above `after`; of these only those that
+    /// are for the device, if one is named.
     ///
     /// # Errors
     ///
@@ -241,13 +243,16 @@ impl<T: Send + 'static> Store<T> {
     pub async fn waiting(
         &self,
         peer: &PeerId,
+        on: Option<&DeviceId>,
         after: MessageId,
         max: usize,
     ) -> Result<Waiting, ReadError> {
-        let ask = |answer| Question::Waiting { peer: peer.clone(), after, max, answer };
+        let ask = |answer| {
+            let (peer, on) = (peer.clone(), on.cloned());
+            Question::Waiting { peer, on, after, max, answer }
+        };
         let page = self.queue.ask(ask).await?;
-        let last = page.items.last().map_or(after, |item| item.id);
-        let (is_all, head) = (page.is_all, page.head);
+        let (last, is_all, head) = (page.last, page.is_all, page.head);
         let is_in_memory = page.items.iter().all(|item| item.item.is_some());
         let (items, loss) = if is_in_memory {
             let items = page.items.into_iter().filter_map(|item| item.item);
@@ -338,6 +343,16 @@ impl<T: Send + 'static> Store<T> {
     pub async fn devices(&self, peer: &PeerId) -> Result<Vec<KnownDevice>, ReadError> {
         let peer = peer.clone();
         Ok(self.queue.ask(|answer| Question::Devices { peer, answer }).await?)
+    }
+
+    /// Whether a device is one of a peer's.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the store is closed.
+    pub async fn knows(&self, peer: &PeerId, device: &DeviceId) -> Result<bool, ReadError> {
+        let (peer, device) = (peer.clone(), device.clone());
+        Ok(self.queue.ask(|answer| Question::Knows { peer, device, answer }).await?)
     }
 
     /// The devices of an alias, and where they are.

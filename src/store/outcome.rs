@@ -59,13 +59,15 @@ pub enum Outcome<T> {
         /// What it found.
         opened: Opened,
     },
-    /// A peer's inbox was full, and gave up its oldest message: a session that has not had that
-    /// is too slow.
+    /// A peer's inbox was full, and gave up its oldest message: a session that it was for and that
+    /// has not had it is too slow.
     Overflowed {
         /// Whose.
         peer: PeerId,
         /// What was given up.
         id: MessageId,
+        /// On which devices it was wanted; empty for all.
+        devices: Vec<DeviceId>,
     },
     /// A device has logged out.
     Closed {
@@ -199,6 +201,8 @@ pub struct KnownDevice {
 /// A page of an inbox as the commit thread knows it: some of it in rows on disk.
 pub(super) struct WaitingPage {
     pub(super) items: Vec<WaitingItem>,
+    /// The last id looked at.
+    pub(super) last: MessageId,
     pub(super) rows: Vec<(MessageId, MessageId)>,
     pub(super) is_all: bool,
     pub(super) head: MessageId,

@@ -3,14 +3,18 @@
 //! # Invariants
 //!
 //! * All of it follows from the entries of the log in their order; no rule reads a clock.
-//! * A message waits until every counted device has acknowledged it, or the window gives it up.
-//! * Whatever the window gives up is counted for every counted device that had not had it, until
-//!   that device acknowledges the count.
+//! * A message waits until every counted device that it is for has acknowledged it, or the window
+//!   gives it up. One that is for devices of which none counts goes at once, unless no device
+//!   counts at all: then it waits for the first to open, and goes if that is another.
+//! * The window holds so many messages of the peer, whichever devices they are for.
+//! * Whatever the window gives up is counted for every counted device that it was for and that had
+//!   not had it, until that device acknowledges the count.
 
 use std::collections::VecDeque;
 
 use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
-use crate::limits::{INSTANCES_REMEMBERED, WINDOW_AGE_SETTING_MAX};
+use crate::limits::{DEVICES_PER_PEER_MAX, INSTANCES_REMEMBERED, WINDOW_AGE_SETTING_MAX};
+use crate::store::aim::{Aims, Places};
 use crate::store::entry::{Item, Opening};
 use crate::store::part::Parts;
 use crate::store::receipts::{Asked, Receipts};
@@ -103,11 +107,18 @@ pub(super) struct Waiting {
 }
 
 /// What was given up when a message came.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct GivenUp {
     pub(super) count: usize,
     /// The one that went because the inbox was full.
-    pub(super) overflow: Option<MessageId>,
+    pub(super) overflow: Option<Overflow>,
+}
+
+/// What a full inbox has given up, and for which devices it was; for all if there are none.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Overflow {
+    pub(super) id: MessageId,
+    pub(super) devices: Vec<DeviceId>,
 }
 
 /// The ids of a row on disk that holds waiting messages.
@@ -148,6 +159,8 @@ pub(super) struct Peer {
     pub(super) devices: Vec<Device>,
     /// Oldest first; ids strictly rise.
     pub(super) waiting: VecDeque<Waiting>,
+    /// Which of `waiting` are for some devices only.
+    pub(super) aims: Aims,
     /// How many at the end of `waiting` came while it was away.
     pub(super) away_count: usize,
     /// Where the messages without a body are.
@@ -183,6 +196,11 @@ impl Peer {
         self.devices.iter_mut().find(|device| device.id == *id)
     }
 
+    /// The place of a device in the list.
+    pub(super) fn place(&self, id: &DeviceId) -> Option<usize> {
+        self.devices.iter().position(|device| device.id == *id)
+    }
+
     fn is_away(&self, at_ms: i64) -> bool {
         !self.has_session() && at_ms >= self.away_at_ms
     }
@@ -213,6 +231,13 @@ impl Peer {
     /// A message or a notice has come. Says what was given up for it.
     pub(super) fn deliver(&mut self, item: &Item, rules: &Rules) -> GivenUp {
         let (id, at_ms, expires_ms) = (item.id(), item.at_ms(), item.expires_ms());
+        if let Some(places) = self.aim(item) {
+            if is_done(&self.counted(at_ms, rules), id, places) {
+                self.receipts.forget(id);
+                return GivenUp::default();
+            }
+            self.aims.push(id, places);
+        }
         self.tail_bytes += item.bytes();
         self.waiting.push_back(Waiting { id, at_ms, expires_ms, body: Some(item.clone()) });
         if self.is_away(at_ms) {
@@ -231,11 +256,25 @@ impl Peer {
             given_up.count += 1;
         }
         if self.waiting.len() > rules.inbox_max {
-            given_up.overflow = self.waiting.front().map(|oldest| oldest.id);
+            given_up.overflow = self.waiting.front().map(|oldest| self.overflow(oldest.id));
             self.give_up(0, at_ms, rules);
             given_up.count += 1;
         }
         given_up
+    }
+
+    /// The devices that something is for; `None` if it is for all.
+    fn aim(&self, item: &Item) -> Option<Places> {
+        let Item::Message(message) = item else { return None };
+        let places = self.devices.iter().enumerate();
+        let places = places.filter(|(_, device)| message.is_for(&device.id));
+        (!message.devices.is_empty()).then(|| places.map(|(place, _)| place).collect())
+    }
+
+    fn overflow(&self, id: MessageId) -> Overflow {
+        let aimed = self.aims.of(id).unwrap_or_default();
+        let devices = self.devices.iter().enumerate().filter(|(place, _)| aimed.has(*place));
+        Overflow { id, devices: devices.map(|(_, device)| device.id.clone()).collect() }
     }
 
     /// Gives up what is older than the window. Says how many.
@@ -260,24 +299,27 @@ impl Peer {
 
     fn give_up(&mut self, index: usize, at_ms: i64, rules: &Rules) {
         // What its sender does not want delivered any more is no loss.
-        let Some(gone) = self.take(index) else { return };
+        let Some((gone, aim)) = self.take(index) else { return };
         self.receipts.forget(gone.id);
         if !gone.is_wanted(at_ms) {
             return;
         }
-        let mut nobody = true;
-        for device in self.devices.iter_mut().filter(|device| device.counts(at_ms, rules)) {
-            nobody = false;
-            if device.cursor < gone.id {
+        let nobody = !self.devices.iter().any(|device| device.counts(at_ms, rules));
+        for (place, device) in self.devices.iter_mut().enumerate() {
+            // Where nobody counts, what is for some devices is lost to those alone.
+            let counts = device.counts(at_ms, rules) || (nobody && aim.is_some());
+            let is_for_it = aim.is_none_or(|places| places.has(place));
+            if counts && is_for_it && device.cursor < gone.id {
                 device.lose(gone.id);
             }
         }
-        if nobody {
+        if nobody && aim.is_none() {
             self.loss.add(gone.id, 1);
         }
     }
 
-    fn take(&mut self, index: usize) -> Option<Waiting> {
+    /// Takes out a message, and for which devices it was.
+    fn take(&mut self, index: usize) -> Option<(Waiting, Option<Places>)> {
         if index + self.away_count >= self.waiting.len() {
             self.away_count = self.away_count.saturating_sub(1);
         }
@@ -285,11 +327,12 @@ impl Peer {
         if let Some(body) = &gone.body {
             self.tail_bytes = self.tail_bytes.saturating_sub(body.bytes());
         }
-        Some(gone)
+        let aim = self.aims.remove(gone.id);
+        Some((gone, aim))
     }
 
-    /// A message was taken back: it waits no more, and that is no loss.
-    pub(super) fn recall(&mut self, id: MessageId) {
+    /// A message was taken back, or nobody is left for it: it waits no more, and that is no loss.
+    pub(super) fn let_go(&mut self, id: MessageId) {
         self.receipts.forget(id);
         if let Ok(index) = self.waiting.binary_search_by_key(&id, |waiting| waiting.id) {
             self.take(index);
@@ -304,21 +347,43 @@ impl Peer {
         at_ms: i64,
         rules: &Rules,
     ) -> Vec<Asked> {
-        let Some(device) = self.device(on) else { return Vec::new() };
+        let Some(place) = self.place(on) else { return Vec::new() };
+        let device = &mut self.devices[place];
         device.cursor = device.cursor.max(id);
         if device.loss.id <= device.cursor {
             device.loss = Loss::default();
         }
+        let receipts = self.take_receipts(place, id, at_ms);
         self.release(at_ms, rules);
-        self.receipts.take(id, at_ms)
+        receipts
     }
 
-    /// Lets go of what every counted device has had.
+    /// The receipts due for what the device at a place has had.
+    fn take_receipts(&mut self, place: usize, id: MessageId, at_ms: i64) -> Vec<Asked> {
+        let aims = &self.aims;
+        self.receipts.take(id, at_ms, |id| aims.is_for(id, Some(place)))
+    }
+
+    /// Lets go of what every counted device that it is for has had.
     fn release(&mut self, at_ms: i64, rules: &Rules) {
+        if !self.aims.is_empty() {
+            let counted = self.counted(at_ms, rules);
+            let aims = self.aims.iter().filter(|(id, places)| is_done(&counted, *id, *places));
+            let done: Vec<MessageId> = aims.map(|(id, _)| id).collect();
+            // A receipt that is still due is for a device that is gone.
+            done.into_iter().for_each(|id| self.let_go(id));
+        }
         let Some(oldest) = self.oldest_cursor(at_ms, rules) else { return };
         while self.waiting.front().is_some_and(|waiting| waiting.id <= oldest) {
             self.take(0);
         }
+    }
+
+    /// The places of the counted devices, and how far each is.
+    fn counted(&self, at_ms: i64, rules: &Rules) -> Vec<(usize, MessageId)> {
+        let devices = self.devices.iter().enumerate();
+        let counted = devices.filter(|(_, device)| device.counts(at_ms, rules));
+        counted.map(|(place, device)| (place, device.cursor)).collect()
     }
 
     /// How far the counted device that has had least is; `None` if no device counts.
@@ -360,10 +425,11 @@ impl Peer {
         let next_number = device.sender(opening.instance).highest + 1;
         let (cursor, loss) = (device.cursor, device.loss);
         self.away_count = 0;
+        let receipts = self.take_receipts(index, opening.cursor, at_ms);
         self.release(at_ms, rules);
         let waiting = self.waiting.iter().rev().take_while(|waiting| waiting.id > cursor);
+        let waiting = waiting.filter(|waiting| self.aims.is_for(waiting.id, Some(index)));
         let waiting = waiting.filter(|waiting| waiting.is_wanted(at_ms)).count();
-        let receipts = self.receipts.take(opening.cursor, at_ms);
         Found { cursor, next_number, waiting, loss, replaced, receipts }
     }
 
@@ -372,11 +438,13 @@ impl Peer {
     fn admit(&mut self, opening: &Opening, rules: &Rules) -> (usize, Option<SessionId>) {
         let mut forgotten = None;
         // The setting may be lower than when the devices came.
-        while self.devices.len() >= rules.devices_max.max(1) {
+        while self.devices.len() >= rules.devices_max.clamp(1, DEVICES_PER_PEER_MAX) {
             let idle = self.devices.iter().enumerate();
             let oldest =
                 idle.min_by_key(|(_, d)| (d.session.is_some(), d.seen_ms)).map(|(at, _)| at);
-            forgotten = self.devices.remove(oldest.unwrap_or(0)).session.or(forgotten);
+            let oldest = oldest.unwrap_or(0);
+            forgotten = self.devices.remove(oldest).session.or(forgotten);
+            self.aims.leave(oldest);
         }
         self.devices.push(Device {
             id: opening.device.clone(),
@@ -427,6 +495,13 @@ impl Peer {
         self.rows = kept;
         gone
     }
+}
+
+/// Whether a message for these devices need not wait: each that counts has had it, or some count
+/// and it is for others, or those that it was for have been forgotten.
+fn is_done(counted: &[(usize, MessageId)], id: MessageId, places: Places) -> bool {
+    let has_had = |(place, cursor): &(usize, MessageId)| !places.has(*place) || *cursor >= id;
+    places.is_empty() || (!counted.is_empty() && counted.iter().all(has_had))
 }
 
 #[cfg(test)]

@@ -163,6 +163,8 @@ impl Request {
 pub(super) enum Question {
     Waiting {
         peer: PeerId,
+        /// Only what is for this device.
+        on: Option<DeviceId>,
         after: MessageId,
         max: usize,
         answer: oneshot::Sender<WaitingPage>,
@@ -184,6 +186,12 @@ pub(super) enum Question {
     Devices {
         peer: PeerId,
         answer: oneshot::Sender<Vec<KnownDevice>>,
+    },
+    /// Whether a device is one of the peer's.
+    Knows {
+        peer: PeerId,
+        device: DeviceId,
+        answer: oneshot::Sender<bool>,
     },
     /// The devices of an alias, and where they are.
     Alias {

@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * A receipt is due once, when the first device has the message. What is given up, taken back or
-//!   out of its time before is never told as delivered.
+//! * A receipt is due once, when the first device that the message is for has it. What is given up,
+//!   taken back or out of its time before is never told as delivered.
 //! * At most [`RECEIPTS_PER_PEER_MAX`] are due; the oldest are forgotten.
 
 use std::collections::VecDeque;
@@ -55,12 +55,21 @@ impl Receipts {
         }
     }
 
-    /// A device has had everything up to `id`: who is to be told, the last message of each of its
-    /// conversations.
-    pub(super) fn take(&mut self, id: MessageId, at_ms: i64) -> Vec<Asked> {
-        let mut told: Vec<Asked> = Vec::new();
+    /// A device has had everything up to `id` that is for it: who is to be told, the last message
+    /// of each of its conversations.
+    pub(super) fn take(
+        &mut self,
+        id: MessageId,
+        at_ms: i64,
+        is_for_it: impl Fn(MessageId) -> bool,
+    ) -> Vec<Asked> {
+        let (mut told, mut others): (Vec<Asked>, Vec<Asked>) = Default::default();
         while self.due.front().is_some_and(|asked| asked.id <= id) {
             let Some(asked) = self.due.pop_front() else { break };
+            if !is_for_it(asked.id) {
+                others.push(asked);
+                continue;
+            }
             self.dirty = true;
             if asked.expires_ms != 0 && at_ms >= asked.expires_ms {
                 continue;
@@ -68,6 +77,7 @@ impl Receipts {
             told.retain(|before| before.conversation != asked.conversation);
             told.push(asked);
         }
+        others.into_iter().rev().for_each(|asked| self.due.push_front(asked));
         told
     }
 }
