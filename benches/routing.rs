@@ -2,12 +2,14 @@
 //! 16, from two threads at once, and while one of them opens and ends sessions?
 
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tidings::hub::{Datagrams, Router, Session};
-use tidings::id::{DeviceId, PeerId};
+use tidings::hub::{About, Datagrams, Router, Session};
+use tidings::id::{DeviceFlag, DeviceId, PeerId};
+use tidings::wire::Text;
 
 /// Peers with one session each.
 const PEERS: usize = 10_000;
@@ -32,7 +34,9 @@ fn peers() -> Vec<PeerId> {
 
 fn session(peer: &PeerId) -> Arc<Session> {
     let device = DeviceId::new("device").expect("a valid id");
-    Arc::new(Session::new(peer.clone(), device, 1, Box::new(NoDatagrams)))
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let about = About { flag: DeviceFlag::App, client: Text::default(), address };
+    Arc::new(Session::new(peer.clone(), device, 1, about, Box::new(NoDatagrams)))
 }
 
 fn router(shards: usize, peers: &[PeerId]) -> Router {

@@ -83,7 +83,7 @@ reasons! {
     TooManyNonces = 45, "too many signatures within their time; try again later";
     AliasFull = 46, "the alias has as many devices as it may have";
     TooManyAliases = 47, "too many aliases";
-    NoSuchAlias = 48, "the device does not have this alias";
+    NoSuchAlias = 48, "no such alias, or not one of this device";
     TooManyUpstream = 49, "too many messages wait for the app's back end";
     Unsupported = 50, "not supported by this server";
     VersionChanged = 51, "the group has another version by now";

@@ -9,19 +9,21 @@ use std::iter;
 use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
+use tokio::sync::oneshot;
 
 use crate::hub::frames::{How, encode_message, encode_notice, joined_frame, mark_frame};
 use crate::hub::outbox::Pushed;
 use crate::hub::presence::Presence;
 use crate::hub::router::Router;
-use crate::hub::session::{Asks, Caller, GroupAct, Session};
+use crate::hub::session::{Asking, Asks, Caller, Done, GroupAct, Session, Who};
 use crate::id::{MessageId, PeerId, SessionId};
 use crate::limits::{BODY_BYTES_MAX, CLIENT_SENDS_MAX, FRAME_BYTES_MAX, RECIPIENTS_MAX};
 use crate::metrics::Metrics;
 use crate::reason::Reason;
 use crate::store::{self, Group, Mark, Message, Outcome, Told};
 use crate::wire::{
-    Closed, Edited, Invited, Kicked, Left, Opened, ReadNoted, RecallDone, Sent, ServerFrame,
+    AliasBound, AliasUnbound, Closed, Edited, Invited, Kicked, Left, Opened, ReadNoted, RecallDone,
+    Sent, ServerFrame, UpstreamStored,
 };
 
 /// The dispatcher's own state.
@@ -68,12 +70,14 @@ impl Dispatcher {
                 }
                 if let Some(caller) = caller {
                     let Message { id, sequence, at_ms, .. } = *message;
-                    self.answer_sent(caller, id, sequence, at_ms);
+                    let repeated = false;
+                    self.answer_stored(caller, Done::Stored { id, sequence, at_ms, repeated });
                 }
                 return deliveries;
             }
             Outcome::Repeated { caller, id, sequence, at_ms } => {
-                self.answer_sent(caller, id, sequence, at_ms);
+                let repeated = true;
+                self.answer_stored(caller, Done::Stored { id, sequence, at_ms, repeated });
             }
             Outcome::Refused { caller, reason } => self.refuse(caller, reason),
             Outcome::Overflowed { peer, id, devices } => self.router.visit(&peer, |session| {
@@ -84,12 +88,7 @@ impl Dispatcher {
             }),
             Outcome::Opened { caller, opened } => self.open(caller, opened),
             Outcome::Closed { caller } => self.closed(&caller),
-            Outcome::Noted { caller } => {
-                if let Asks::Nonce(noted) = caller.asks {
-                    // Who asked may have gone.
-                    let _ = noted.send(Ok(()));
-                }
-            }
+            Outcome::Noted { caller } => self.answer_noted(Some(caller)),
             Outcome::Marked { caller, mark, to } => self.mark(caller, mark, &to),
             Outcome::Grouped { caller, group, told } => {
                 let deliveries = self.tell(told);
@@ -100,12 +99,21 @@ impl Dispatcher {
             }
             Outcome::Told { caller, told } => {
                 let deliveries = self.tell(told);
-                if let Some(Caller { session, request, .. }) = caller {
-                    session.tell(true, &RecallDone { request }.into());
-                }
+                self.answer_noted(caller);
                 return deliveries;
             }
-            Outcome::Blocked { .. } | Outcome::UpstreamStored { .. } => {}
+            Outcome::Blocked { caller, peer, blocked } => {
+                if blocked {
+                    self.router.visit(&peer, |session| session.end(Reason::Blocked));
+                }
+                self.answer_noted(caller);
+            }
+            Outcome::UpstreamStored { caller, id, at_ms } => {
+                if let Some(caller) = caller {
+                    let (sequence, repeated) = (0, false);
+                    self.answer_stored(caller, Done::Stored { id, sequence, at_ms, repeated });
+                }
+            }
         }
         0
     }
@@ -164,7 +172,8 @@ impl Dispatcher {
         let mut echoes = 0;
         frame.clear();
         router.visit(&message.from, |session| {
-            if caller.is_some_and(|caller| Arc::ptr_eq(&caller.session, session)) {
+            let sender = caller.and_then(Caller::asking);
+            if sender.is_some_and(|sender| Arc::ptr_eq(&sender.session, session)) {
                 return;
             }
             if frame.is_empty() {
@@ -180,44 +189,59 @@ impl Dispatcher {
         echoes
     }
 
-    fn answer_sent(&mut self, caller: Caller, id: MessageId, sequence: u32, at_ms: i64) {
-        let Caller { session, request, .. } = caller;
-        let sent = ServerFrame::Sent(Sent { request, id, sequence, at_ms: at_ms as u64 });
-        let pushed = session.outbox().push(true, |out| sent.encode(out));
+    /// Answers that something with an id is on stable storage.
+    fn answer_stored(&mut self, caller: Caller, done: Done) {
+        let Asking { session, request, asks } = match caller.0 {
+            Who::Session(asking) => asking,
+            Who::Waits(waits) => return tell_done(waits, Ok(done)),
+        };
+        let Done::Stored { id, sequence, at_ms, .. } = done else { return };
+        let at_ms = at_ms as u64;
+        let answer: ServerFrame = match asks {
+            Asks::Upstream => UpstreamStored { request, id, at_ms }.into(),
+            _ => Sent { request, id, sequence, at_ms }.into(),
+        };
+        let pushed = session.outbox().push(true, |out| answer.encode(out));
         session.outbox().wake_room();
         if pushed == Pushed::Wake {
             self.woken.push(session);
         }
     }
 
+    /// Answers that what was asked is on stable storage.
+    fn answer_noted(&self, caller: Option<Caller>) {
+        let Some(caller) = caller else { return };
+        let Asking { session, request, asks } = match caller.0 {
+            Who::Session(asking) => asking,
+            Who::Waits(waits) => return tell_done(waits, Ok(Done::Noted)),
+        };
+        let answer: ServerFrame = match asks {
+            Asks::Alias { bound: true } => AliasBound { request }.into(),
+            Asks::Alias { bound: false } => AliasUnbound { request }.into(),
+            Asks::Recall => RecallDone { request }.into(),
+            _ => return,
+        };
+        session.tell(true, &answer);
+    }
+
     fn refuse(&self, caller: Caller, reason: Reason) {
-        match caller.asks {
+        match caller.0 {
             // Who waits refuses the request.
-            Asks::Nonce(noted) => {
-                let _ = noted.send(Err(reason));
-            }
-            Asks::Create(created) => {
-                let _ = created.send(Err(reason));
-            }
-            _ => {
+            Who::Waits(waits) => tell_done(waits, Err(reason)),
+            Who::Session(Asking { session, request, .. }) => {
                 self.metrics.refuse(reason);
-                caller.session.refuse(caller.request, reason);
+                session.refuse(request, reason);
             }
         }
     }
 
     fn answer_group(&self, caller: Caller, group: &Arc<Group>) {
-        let Caller { session, request, asks } = caller;
-        let version = group.version;
-        let act = match asks {
-            Asks::Group(act) => act,
-            Asks::Create(created) => {
-                // Who asked may have gone.
-                let _ = created.send(Ok(group.clone()));
-                return;
-            }
-            _ => return,
+        let Asking { session, request, asks } = match caller.0 {
+            Who::Session(asking) => asking,
+            Who::Waits(waits) => return tell_done(waits, Ok(Done::Group(group.clone()))),
         };
+        let Asks::Group(act) = asks else { return };
+        let version = group.version;
         let answer: ServerFrame = match act {
             GroupAct::Join => joined_frame(request, group, group.count()).into(),
             GroupAct::Leave => Left { request }.into(),
@@ -233,8 +257,8 @@ impl Dispatcher {
         let Self { router, woken, .. } = self;
         for peer in to {
             router.visit(peer, |session| {
-                let said_so = caller.as_ref().map(|caller| &caller.session);
-                if said_so.is_some_and(|said_so| Arc::ptr_eq(said_so, session)) {
+                let said_so = caller.as_ref().and_then(Caller::asking);
+                if said_so.is_some_and(|said_so| Arc::ptr_eq(&said_so.session, session)) {
                     return;
                 }
                 let pushed = mark.clone().map(|mark| session.outbox().mark(mark));
@@ -243,13 +267,14 @@ impl Dispatcher {
                 }
             });
         }
-        if let Some(Caller { session, request, .. }) = caller {
+        if let Some(Caller(Who::Session(Asking { session, request, .. }))) = caller {
             session.tell(true, &ReadNoted { request }.into());
         }
     }
 
     fn open(&mut self, caller: Caller, opened: store::Opened) {
-        let Caller { session, asks, .. } = caller;
+        // Nobody opens a session but for itself.
+        let Who::Session(Asking { session, asks, .. }) = caller.0 else { return };
         let online = match asks {
             // The list of one frame is not too long.
             Asks::Open { watch, were_online } => {
@@ -301,9 +326,14 @@ impl Dispatcher {
     }
 
     fn closed(&self, caller: &Caller) {
-        let Caller { session, request, .. } = caller;
+        let Some(Asking { session, request, .. }) = caller.asking() else { return };
         // What comes behind this in the log is not for it any more.
         self.presence.detach(session, true);
         session.tell(true, &Closed { request: *request }.into());
     }
+}
+
+fn tell_done(waits: oneshot::Sender<Result<Done, Reason>>, done: Result<Done, Reason>) {
+    // Who asked may have gone.
+    let _ = waits.send(done);
 }

@@ -7,11 +7,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use crate::hub::Hub;
 use crate::hub::frames::joined_frame;
-use crate::hub::session::{Asks, Caller, GroupAct, Session};
+use crate::hub::session::{Asks, Caller, Done, GroupAct, Session};
 use crate::id::{GroupId, PeerId};
 use crate::limits::MEMBERS_PAGE_MAX;
 use crate::reason::Reason;
@@ -49,11 +47,7 @@ impl Hub {
         if !open {
             return self.change(session, request, group, action, GroupAct::Join).await;
         }
-        let (created_tx, created) = oneshot::channel();
-        let caller = Caller { session: session.clone(), request, asks: Asks::Create(created_tx) };
-        self.submit(Some(caller), Request::Group { group, by: Some(by), action }).await?;
-        // It is dropped only when the store fails.
-        let created = created.await.unwrap_or(Err(Reason::Restarting))?;
+        let created = self.change_as(Some(by), group, action).await?;
         self.enter(session, request, &created);
         Ok(())
     }
@@ -92,6 +86,19 @@ impl Hub {
         self.change(session, request, group, action, GroupAct::Edit).await
     }
 
+    /// Changes a group and waits for what it is then; nobody asks for the app's back end.
+    pub(super) async fn change_as(
+        &self,
+        by: Option<PeerId>,
+        group: GroupId,
+        action: GroupAction,
+    ) -> Result<Arc<Group>, Reason> {
+        match self.ask(Request::Group { group, by, action }).await? {
+            Done::Group(group) => Ok(group),
+            Done::Noted | Done::Stored { .. } => Err(Reason::Internal),
+        }
+    }
+
     async fn change(
         &self,
         session: &Arc<Session>,
@@ -100,7 +107,7 @@ impl Hub {
         action: GroupAction,
         act: GroupAct,
     ) -> Result<(), Reason> {
-        let caller = Caller { session: session.clone(), request, asks: Asks::Group(act) };
+        let caller = Caller::session(session, request, Asks::Group(act));
         let by = Some(session.peer().clone());
         self.submit(Some(caller), Request::Group { group, by, action }).await
     }
@@ -151,7 +158,7 @@ impl Hub {
 }
 
 /// Metadata is JSON, or nothing.
-fn check_metadata(metadata: &[u8]) -> Result<(), Reason> {
+pub(super) fn check_metadata(metadata: &[u8]) -> Result<(), Reason> {
     if metadata.is_empty() {
         return Ok(());
     }

@@ -22,7 +22,7 @@ impl Hub {
         read: wire::ReadUpTo,
     ) -> Result<(), Reason> {
         let wire::ReadUpTo { request, conversation, sequence } = read;
-        let caller = Caller { session: session.clone(), request, asks: Asks::Read };
+        let caller = Caller::session(session, request, Asks::Read);
         let peer = session.peer().clone();
         self.submit(Some(caller), Request::Read { peer, conversation, sequence }).await
     }
@@ -35,7 +35,7 @@ impl Hub {
         let message = self.store.message(recall.message).await.map_err(unread)?;
         let message = message.ok_or(Reason::NoSuchMessage)?;
         let request = recall.request;
-        let caller = Caller { session: session.clone(), request, asks: Asks::Recall };
+        let caller = Caller::session(session, request, Asks::Recall);
         let by = Some(session.peer().clone());
         self.submit(Some(caller), Request::Recall { message, by }).await
     }
@@ -121,7 +121,7 @@ impl Hub {
 }
 
 /// What a client is told when the store cannot be read.
-fn unread(error: ReadError) -> Reason {
+pub(super) fn unread(error: ReadError) -> Reason {
     match error {
         ReadError::Closed(_) => Reason::Restarting,
         ReadError::Database(error) => {

@@ -12,6 +12,8 @@
 //! Lock order: that of `presence.rs`; an outbox's lock is the last. None is held while anything is
 //! awaited.
 
+mod app;
+mod backend;
 mod dispatch;
 mod frames;
 mod grouping;
@@ -19,6 +21,7 @@ mod lane;
 mod looking;
 mod open_groups;
 mod outbox;
+mod posting;
 mod presence;
 mod router;
 mod sending;
@@ -32,13 +35,18 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::sync::oneshot;
 
+pub use backend::SessionStatus;
 pub use outbox::{Next, Outbox, Pushed};
+pub use posting::{Audience, Post, Posted, PostedMessage, Reach, Recipient};
 pub use router::Router;
-pub use session::{Caller, Datagrams, Session};
+pub use session::{About, Caller, Datagrams, Session};
 
 use crate::id::{DeviceId, MessageId, PeerId};
-use crate::limits::{FEED_MESSAGES_MAX, PRESENCE_GRACE, PRESENCE_RESTART_GRACE, RECONNECT_JITTER};
+use crate::limits::{
+    FEED_MESSAGES_MAX, PRESENCE_GRACE, PRESENCE_RESTART_GRACE, RECONNECT_JITTER, SYSTEM_PEER,
+};
 use crate::metrics::Metrics;
 use crate::reason::Reason;
 use crate::signature::{Keys, Signatures};
@@ -49,13 +57,17 @@ use frames::{How, encode_item};
 use open_groups::OpenGroups;
 use outbox::Acked;
 use presence::Presence;
-use session::{Asks, Fed};
+use session::{Asks, Done, Fed, Who};
 
 /// What can be set about the hub.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The app that is served; empty for whichever a client names.
     pub app_id: String,
+    /// The peer that the app's back end speaks as when it names none; nobody opens it.
+    pub system: PeerId,
+    /// Whether a client may bind an alias to its device.
+    pub client_aliases: bool,
     /// Shards of the router, a power of two.
     pub shards: usize,
     /// Whether signatures are asked for.
@@ -74,6 +86,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             app_id: String::new(),
+            system: PeerId::new(SYSTEM_PEER).expect("a short word without a colon is an id"),
+            client_aliases: true,
             shards: 16,
             signatures: Signatures::Off,
             keys: None,
@@ -154,6 +168,9 @@ impl Hub {
         if self.is_draining.load(Ordering::Relaxed) {
             return Err(Reason::Restarting);
         }
+        if open.peer == self.options.system {
+            return Err(Reason::Reserved);
+        }
         if !self.options.app_id.is_empty() && open.app.as_str() != self.options.app_id {
             return Err(Reason::WrongApp);
         }
@@ -161,7 +178,9 @@ impl Hub {
         let is_ours = open.epoch == self.store.epoch();
         let head = MessageId(self.head.load(Ordering::Acquire));
         let cursor = if is_ours && open.cursor <= head { open.cursor } else { MessageId::NONE };
-        let session = Session::new(open.peer.clone(), device.clone(), open.instance, datagrams);
+        let about = About { flag: open.flag, client: open.client.clone(), address };
+        let (peer, instance) = (open.peer.clone(), open.instance);
+        let session = Session::new(peer, device.clone(), instance, about, datagrams);
         let session = Arc::new(session);
         self.check_open(&session, &open.watch, open.signature.as_ref()).await?;
         let opening = Opening {
@@ -185,7 +204,7 @@ impl Hub {
         let Prepared { session, opening, watch } = prepared;
         let were_online = self.were_online(&watch).await?;
         let asks = Asks::Open { watch, were_online };
-        let caller = Caller { session: session.clone(), request: 0, asks };
+        let caller = Caller::session(&session, 0, asks);
         self.submit(Some(caller), Request::Open(opening)).await?;
         session.opened().await;
         self.metrics.sessions.inc();
@@ -243,9 +262,8 @@ impl Hub {
             },
             ClientFrame::Close(close) => {
                 session.reserve_answer().await;
-                let (session, request) = (session.clone(), close.request);
-                let caller = Caller { session: session.clone(), request, asks: Asks::Close };
-                self.note_end(Some(caller), &session, true).await;
+                let caller = Caller::session(session, close.request, Asks::Close);
+                self.note_end(Some(caller), session, true).await;
                 return Ok(Flow::Close);
             }
             ClientFrame::Open(_) => return Err(Reason::AlreadyOpen),
@@ -289,9 +307,33 @@ impl Hub {
             ClientFrame::Kick(kick) => self.kick(session, kick).await,
             ClientFrame::Members(members) => self.members(session, members).await,
             ClientFrame::Edit(edit) => self.edit(session, edit).await,
+            ClientFrame::BindAlias(ask) => self.bind_alias(session, ask).await,
+            ClientFrame::UnbindAlias(ask) => self.unbind_alias(session, ask).await,
+            ClientFrame::Upstream(message) => self.upstream(session, message).await,
             // The others are no requests, and have been dealt with.
             _ => Err(Reason::UnknownKind),
         }
+    }
+
+    /// Hands a request to the store, and waits for what becomes of it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Whoever stops to wait does not know whether it has happened.
+    async fn ask(&self, request: Request) -> Result<Done, Reason> {
+        let done = self.begin(request).await?;
+        // It is dropped only when the store fails.
+        done.await.unwrap_or(Err(Reason::Restarting))
+    }
+
+    /// Hands a request to the store; what becomes of it comes later.
+    async fn begin(
+        &self,
+        request: Request,
+    ) -> Result<oneshot::Receiver<Result<Done, Reason>>, Reason> {
+        let (done_tx, done) = oneshot::channel();
+        self.submit(Some(Caller(Who::Waits(done_tx))), request).await?;
+        Ok(done)
     }
 
     async fn submit(&self, caller: Option<Caller>, request: Request) -> Result<(), Reason> {

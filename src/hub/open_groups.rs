@@ -37,6 +37,13 @@ impl OpenGroups {
         });
     }
 
+    /// The group is no more: nobody is in it.
+    pub(super) fn close(&self, group: GroupId) {
+        if let Some((_, sessions)) = self.0.remove(&group) {
+            sessions.values().for_each(|session| session.exit(group));
+        }
+    }
+
     /// How many are in a group.
     pub(super) fn count(&self, group: GroupId) -> usize {
         self.0.view(&group, |_, sessions| sessions.len()).unwrap_or(0)

@@ -1,9 +1,11 @@
 //! What watchers are promised: every change once, and none that was no change.
 
+use std::net::SocketAddr;
+
 use super::*;
 use crate::hub::Next;
-use crate::hub::session::Datagrams;
-use crate::id::{DeviceId, MessageId, SessionId};
+use crate::hub::session::{About, Datagrams};
+use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::store::{Loss, Opened};
 use crate::wire::{Decoder, Pong, ServerFrame};
@@ -39,10 +41,15 @@ fn peers(ids: &[&str]) -> Vec<PeerId> {
     ids.iter().map(|id| peer(id)).collect()
 }
 
+fn about() -> About {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    About { flag: DeviceFlag::App, client: "test".into(), address }
+}
+
 /// A session that is open and has nothing to catch up with.
 fn session(id: &str) -> Arc<Session> {
     let device = DeviceId::random();
-    let session = Session::new(peer(id), device.clone(), 1, Box::new(NoDatagrams));
+    let session = Session::new(peer(id), device.clone(), 1, about(), Box::new(NoDatagrams));
     let opened = Opened {
         session: SessionId(1),
         device,

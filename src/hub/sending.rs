@@ -49,7 +49,7 @@ impl Hub {
             client_msg_no: send.client_msg_no.as_bytes().clone(),
             body: send.body,
         };
-        let caller = Caller { session: session.clone(), request: send.request, asks: Asks::Send };
+        let caller = Caller::session(session, send.request, Asks::Send);
         self.submit(Some(caller), Request::Message(message)).await
     }
 
@@ -161,7 +161,7 @@ impl Hub {
     }
 
     /// Puts a transient message to all sessions of a peer but one.
-    fn put_transient(
+    pub(super) fn put_transient(
         &self,
         peer: &PeerId,
         but: Option<&Arc<Session>>,

@@ -5,6 +5,7 @@
 //! * A request takes a place in the outbox for its answer before it is read further: who does not
 //!   read answers is not read from.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
@@ -13,10 +14,10 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::hub::outbox::{Outbox, Pushed};
 use crate::hub::presence::Watched;
-use crate::id::{DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::id::{DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId};
 use crate::reason::Reason;
 use crate::store;
-use crate::wire::{Dropped, Error, ServerFrame};
+use crate::wire::{Dropped, Error, ServerFrame, Text};
 
 /// Sends datagrams to the client of one session.
 pub trait Datagrams: Send + Sync {
@@ -24,13 +25,26 @@ pub trait Datagrams: Send + Sync {
     fn send(&self, frame: &[u8]) -> bool;
 }
 
+/// What a client says of itself, and where it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct About {
+    /// What the device is.
+    pub flag: DeviceFlag,
+    /// The client's name and version.
+    pub client: Text,
+    /// Where it connected from first.
+    pub address: SocketAddr,
+}
+
 /// A session.
 pub struct Session {
     peer: PeerId,
     device: DeviceId,
     instance: u64,
+    about: About,
     outbox: Outbox,
-    id: OnceLock<SessionId>,
+    /// Its id, and when it opened, in milliseconds since 1970.
+    id: OnceLock<(SessionId, i64)>,
     opened: Notify,
     datagrams: Box<dyn Datagrams>,
     /// The open group that it is in.
@@ -46,10 +60,48 @@ impl std::fmt::Debug for Session {
 
 /// Whom an outcome of the store is for.
 #[derive(Debug)]
-pub struct Caller {
+pub struct Caller(pub(super) Who);
+
+#[derive(Debug)]
+pub(super) enum Who {
+    /// A session, which is answered.
+    Session(Asking),
+    /// Somebody who goes on only then: the app's back end, or what a session asked for.
+    Waits(oneshot::Sender<Result<Done, Reason>>),
+}
+
+/// A session that has asked for something.
+#[derive(Debug)]
+pub(super) struct Asking {
     pub(super) session: Arc<Session>,
     pub(super) request: u64,
     pub(super) asks: Asks,
+}
+
+/// What those hear who wait.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// It is on stable storage.
+    Noted,
+    /// So is the message, if it had not been before.
+    Stored { id: MessageId, sequence: u32, at_ms: i64, repeated: bool },
+    /// The group is like this now.
+    Group(Arc<store::Group>),
+}
+
+impl Caller {
+    /// A session asks.
+    pub(super) fn session(session: &Arc<Session>, request: u64, asks: Asks) -> Self {
+        Self(Who::Session(Asking { session: session.clone(), request, asks }))
+    }
+
+    /// The session that is to be answered, if it is one.
+    pub(super) fn asking(&self) -> Option<&Asking> {
+        match &self.0 {
+            Who::Session(asking) => Some(asking),
+            Who::Waits(_) => None,
+        }
+    }
 }
 
 /// What a caller has asked for, and so how it is answered.
@@ -68,10 +120,10 @@ pub(super) enum Asks {
     Recall,
     /// To change a group.
     Group(GroupAct),
-    /// To create an open group; somebody waits for it, to enter it.
-    Create(oneshot::Sender<Result<Arc<store::Group>, Reason>>),
-    /// To use a nonce; somebody waits to hear whether it may.
-    Nonce(oneshot::Sender<Result<(), Reason>>),
+    /// To bind an alias to its device, or to take it away.
+    Alias { bound: bool },
+    /// To store a message to the app's back end.
+    Upstream,
 }
 
 /// What is done with a group.
@@ -95,12 +147,13 @@ impl Session {
         peer: PeerId,
         device: DeviceId,
         instance: u64,
+        about: About,
         datagrams: Box<dyn Datagrams>,
     ) -> Self {
         let outbox = Outbox::default();
         let (id, opened) = (OnceLock::new(), Notify::new());
         let (open_group, watched) = (Mutex::new(None), Mutex::default());
-        Self { peer, device, instance, outbox, id, opened, datagrams, open_group, watched }
+        Self { peer, device, instance, about, outbox, id, opened, datagrams, open_group, watched }
     }
 
     /// Whose it is.
@@ -118,6 +171,11 @@ impl Session {
         self.instance
     }
 
+    /// What its client says of itself.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
     /// What it has to be told.
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
@@ -125,7 +183,12 @@ impl Session {
 
     /// Its id, once it is open.
     pub fn id(&self) -> Option<SessionId> {
-        self.id.get().copied()
+        self.id.get().map(|(id, _)| *id)
+    }
+
+    /// When it opened, in milliseconds since 1970; 0 before.
+    pub fn opened_ms(&self) -> i64 {
+        self.id.get().map_or(0, |(_, at_ms)| *at_ms)
     }
 
     /// The peers that it watches.
@@ -143,6 +206,11 @@ impl Session {
         std::mem::replace(&mut *self.open_group.lock(), group)
     }
 
+    /// It is not in this open group any more.
+    pub(super) fn exit(&self, group: GroupId) {
+        self.open_group.lock().take_if(|in_group| *in_group == group);
+    }
+
     /// Waits until it is open.
     pub(super) async fn opened(&self) {
         while self.id().is_none() {
@@ -158,14 +226,20 @@ impl Session {
             (id, frame.freeze())
         });
         self.outbox.open(opened.cursor, dropped);
-        if self.id.set(opened.session).is_ok() {
+        if self.id.set((opened.session, opened.at_ms)).is_ok() {
             self.opened.notify_one();
         }
     }
 
     /// Ends it with a reason, which the client is told.
     pub fn end(&self, reason: Reason) {
-        self.tell(false, &error(0, reason).into());
+        self.end_with(reason, reason.text().into());
+    }
+
+    /// Ends it with a reason and a text of its own, at most
+    /// [`REASON_TEXT_BYTES_MAX`](crate::limits::REASON_TEXT_BYTES_MAX) bytes.
+    pub fn end_with(&self, reason: Reason, text: Text) {
+        self.tell(false, &Error { request: 0, reason: reason as u16, text }.into());
         self.outbox.end(reason);
     }
 

@@ -7,10 +7,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use crate::hub::Hub;
-use crate::hub::session::{Asks, Caller, Session};
+use crate::hub::session::Session;
 use crate::id::{GroupId, PeerId};
 use crate::reason::Reason;
 use crate::signature::{Claim, GroupAct, Keys, Signatures};
@@ -66,12 +64,8 @@ impl Hub {
             signature: signature.signature.as_str(),
         };
         let expires_ms = check(keys, claim, self.store.clock().now_ms())?;
-        let (noted_tx, noted) = oneshot::channel();
-        let asks = Asks::Nonce(noted_tx);
-        let caller = Caller { session: session.clone(), request: 0, asks };
         let (peer, nonce) = (session.peer().clone(), signature.nonce.as_bytes().clone());
-        self.submit(Some(caller), Request::Nonce { peer, nonce, expires_ms }).await?;
-        // It is dropped only when the store fails.
-        noted.await.unwrap_or(Err(Reason::Restarting))
+        self.ask(Request::Nonce { peer, nonce, expires_ms }).await?;
+        Ok(())
     }
 }
