@@ -187,7 +187,8 @@ async fn serve(common: &Common, folder: &Path) -> Result<(Child, SocketAddr, Fin
     let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log"));
     let log = log.map_err(|error| format!("cannot write the server's log: {error}"))?;
     let mut command = Command::new(program);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.join("data"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data"]);
+    command.arg(folder.join("data"));
     command.arg("--metrics-file").arg(folder.join("metrics.txt"));
     command.args(common.server_arguments()).stdin(Stdio::null()).stderr(log);
     let started = start(command, "the server").await;

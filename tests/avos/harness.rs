@@ -105,7 +105,7 @@ impl Server {
         let log = self.folder.path().join("server.log");
         let log = FileOptions::new().create(true).append(true).open(log).unwrap();
         let mut command = tidings(&self.folder, &["serve", "--data", "data"]);
-        command.args(["--listen", &self.address]).args(&self.settings);
+        command.args(["--listen", &self.address, "--http-listen", "off"]).args(&self.settings);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         self.child = Some(child);

@@ -23,6 +23,8 @@ pub(crate) fn tidings(home: &TempDir, args: &[&str]) -> Command {
         }
     }
     command.args(args).current_dir(home.path()).stdin(Stdio::null());
+    // Servers of tests that run at the same time must not meet on one port.
+    command.env("TIDINGS_HTTP_LISTEN", "off");
     command.env("HOME", home.path()).env("XDG_DATA_HOME", home.path().join("user"));
     command.env("TMPDIR", home.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -47,7 +47,7 @@ impl Place {
             }
         }
         let restart_grace = format!("{RESTART_GRACE:?}");
-        command.args(["serve", "--listen", &self.address, "--app-id", APP]);
+        command.args(["serve", "--listen", &self.address, "--app-id", APP, "--http-listen", "off"]);
         command.args(["--signatures", "optional", "--signing-key", SIGNING_KEY]);
         command.args(["--presence-grace", "300ms", "--presence-restart-grace", &restart_grace]);
         command.current_dir(&self.folder);

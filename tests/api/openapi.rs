@@ -1,0 +1,1 @@
+//! Problems, the document and its page.
