@@ -1,16 +1,17 @@
-//! What the golden files of presence, groups, receipts and history say.
+//! What the golden files of presence, groups, receipts, history and the back end say.
 //!
 //! The bytes of these files were written from the specification alone, not by this crate.
 
 use bytes::Bytes;
 
 use tidings::group::{GroupChange, Rules, Who};
-use tidings::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId};
+use tidings::id::{Alias, ConversationId, DeviceFlag, DeviceId, GroupId, MessageId};
 use tidings::wire::{
-    Conversation, ConversationPage, Conversations, Deliver, Delivered, Device, DeviceList, Devices,
-    Edit, Edited, GroupEvent, History, HistoryPage, Invite, Invited, Join, Joined, Kick, Kicked,
-    Leave, Left, MemberPage, Members, Past, Presence, Read, ReadNoted, ReadUpTo, Recall,
-    RecallDone, Recalled, Signature, Status, Statuses, Unwatch, Unwatched, Watch, Watched,
+    AliasBound, AliasUnbound, BindAlias, Conversation, ConversationPage, Conversations, Deliver,
+    Delivered, Device, DeviceList, Devices, Edit, Edited, GroupEvent, History, HistoryPage, Invite,
+    Invited, Join, Joined, Kick, Kicked, Leave, Left, MemberPage, Members, Past, Presence, Read,
+    ReadNoted, ReadUpTo, Recall, RecallDone, Recalled, Signature, Status, Statuses, UnbindAlias,
+    Unwatch, Unwatched, Upstream, UpstreamDone, UpstreamStored, Watch, Watched,
 };
 
 use crate::{Frame, client, deliver, peer, server};
@@ -221,7 +222,43 @@ fn told() -> Vec<(&'static str, Frame)> {
     ]
 }
 
+pub(crate) fn alias() -> Alias {
+    Alias::new("客户: 4711").unwrap()
+}
+
+pub(crate) fn upstream() -> Upstream {
+    let body = Bytes::from_static(br#"{"order":4711}"#);
+    Upstream { request: 202, number: 101, answered: 98, body }
+}
+
+/// What devices and the back end say to each other.
+fn of_back_end() -> Vec<(&'static str, Frame)> {
+    let (alias, at_ms) = (alias(), AT_MS);
+    let unbind = UnbindAlias { request: 32, alias: alias.clone(), all: false };
+    let upstream_id = MessageId(0x0123_4567_89ab_cdee);
+    let done = UpstreamDone { waited: true, id: ID, upstream: upstream_id, accepted: true, at_ms };
+    let deleted = GroupEvent {
+        waited: false,
+        change: GroupChange::Deleted,
+        by: None,
+        peers: vec![],
+        ..group_event()
+    };
+    vec![
+        ("bind-alias", client(BindAlias { request: 31, alias })),
+        ("unbind-alias", client(unbind.clone())),
+        ("unbind-alias-all", client(UnbindAlias { all: true, ..unbind })),
+        ("upstream", client(upstream())),
+        ("alias-bound", server(AliasBound { request: 31 })),
+        ("alias-unbound", server(AliasUnbound { request: 32 })),
+        ("upstream-stored", server(UpstreamStored { request: 202, id: ID, at_ms })),
+        ("upstream-done", server(done)),
+        ("upstream-done-refused", server(UpstreamDone { waited: false, accepted: false, ..done })),
+        ("group-event-deleted", server(deleted)),
+    ]
+}
+
 /// What each golden file says.
 pub(crate) fn frames() -> Vec<(&'static str, Frame)> {
-    [asked(), answered(), told()].concat()
+    [asked(), answered(), told(), of_back_end()].concat()
 }

@@ -2,19 +2,21 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use tidings::id::{DeviceId, MessageId};
+use tidings::id::{Alias, DeviceId, MessageId};
 use tidings::limits::{
-    APP_ID_BYTES_MAX, BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, CLIENT_NAME_BYTES_MAX,
-    CONVERSATIONS_PAGE_MAX, DEVICE_ID_BYTES_MAX, DEVICES_PER_PEER_MAX, FRAME_BYTES_MAX,
-    GROUP_METADATA_BYTES_MAX, HISTORY_PAGE_MAX, INVITED_MAX, MEMBERS_PAGE_MAX, NONCE_BYTES_MAX,
-    PEER_ID_BYTES_MAX, REASON_TEXT_BYTES_MAX, RECIPIENTS_MAX, SIGNATURE_BYTES_MAX, WATCHED_MAX,
+    ALIAS_BYTES_MAX, APP_ID_BYTES_MAX, BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX,
+    CLIENT_NAME_BYTES_MAX, CONVERSATIONS_PAGE_MAX, DEVICE_ID_BYTES_MAX, DEVICES_PER_PEER_MAX,
+    FRAME_BYTES_MAX, GROUP_METADATA_BYTES_MAX, HISTORY_PAGE_MAX, INVITED_MAX, MEMBERS_PAGE_MAX,
+    NONCE_BYTES_MAX, PEER_ID_BYTES_MAX, REASON_TEXT_BYTES_MAX, RECIPIENTS_MAX, SIGNATURE_BYTES_MAX,
+    WATCHED_MAX,
 };
 use tidings::reason::Reason;
 use tidings::wire::{
-    ClientFrame, Conversation, ConversationPage, DecodeError, Decoder, Deliver, DeviceList, Edit,
-    Error, GoAway, GroupEvent, HistoryPage, Invite, Join, Joined, Kick, MemberPage, Members, Open,
-    Opened, Past, Presence, RawFrame, ReadUpTo, Send, ServerFrame, Signature, Status, Statuses,
-    Target, Text, Unwatch, VARINT_MAX, Watch, Watched, datagram_stream, kind,
+    BindAlias, ClientFrame, Conversation, ConversationPage, DecodeError, Decoder, Deliver,
+    DeviceList, Edit, Error, GoAway, GroupEvent, HistoryPage, Invite, Join, Joined, Kick,
+    MemberPage, Members, Open, Opened, Past, Presence, RawFrame, ReadUpTo, Send, ServerFrame,
+    Signature, Status, Statuses, Target, Text, UnbindAlias, Unwatch, Upstream, UpstreamDone,
+    UpstreamStored, VARINT_MAX, Watch, Watched, datagram_stream, kind,
 };
 
 use crate::{Frame, client, deliver, first_frame, golden, open, opened, peer, send, server};
@@ -63,6 +65,9 @@ fn a_body_one_byte_too_long_is_refused() {
     let body = |len| Bytes::from(vec![7; len]);
     check(BODY_BYTES_MAX, Reason::BodyTooLong, |len| {
         client(Send { body: body(len), ..send(Target::Peers(vec![peer("bob")])) })
+    });
+    check(BODY_BYTES_MAX, Reason::BodyTooLong, |len| {
+        client(Upstream { body: body(len), ..golden::upstream() })
     });
     check(BODY_BYTES_MAX, Reason::BadFrame, |len| {
         server(Deliver { body: body(len), ..deliver(pair(), vec![]) })
@@ -228,6 +233,23 @@ fn an_id_one_byte_too_long_is_refused() {
     check(client(watch), "bob", PEER_ID_BYTES_MAX);
     let invite = Invite { request: 1, group, peers, signature: None };
     check(client(invite), "bob", PEER_ID_BYTES_MAX);
+    let alias = || Alias::new("vip").unwrap();
+    check(client(BindAlias { request: 1, alias: alias() }), "vip", ALIAS_BYTES_MAX);
+    let unbind = UnbindAlias { request: 1, alias: alias(), all: true };
+    check(client(unbind), "vip", ALIAS_BYTES_MAX);
+}
+
+#[test]
+fn an_alias_may_have_a_colon_and_must_have_characters_that_do_nothing() {
+    let bind = |alias: &[u8]| {
+        let frame = client(BindAlias { request: 1, alias: Alias::new("vip").unwrap() });
+        ClientFrame::decode(with_text(&frame, "vip", alias))
+    };
+    for alias in [&b""[..], b"a\nb", b"a\xff"] {
+        assert_eq!(reason_of(bind(alias)), Some(Reason::BadId), "{alias:?}");
+    }
+    let alias = Alias::new("a:b").unwrap();
+    assert_eq!(bind(b"a:b"), Ok(BindAlias { request: 1, alias }.into()));
 }
 
 #[test]
@@ -287,10 +309,10 @@ fn a_frame_without_a_kind_is_refused() {
 #[test]
 fn an_unknown_kind_of_frame_is_answered_with_unknown_kind() {
     let raw = |kind| RawFrame { kind, fields: Bytes::from_static(&[7]) };
-    for number in [0x00, 0x07, 0x17, 0x26, 0x30, 0x31, 0x32, 0x7f, kind::SENT, kind::ERROR] {
+    for number in [0x00, 0x07, 0x17, 0x26, 0x33, 0x7f, kind::SENT, kind::ERROR] {
         assert_eq!(reason_of(ClientFrame::decode(raw(number))), Some(Reason::UnknownKind));
     }
-    for number in [0x91, 0xb0, 0xc8, 0xfe, kind::OPEN, kind::SEND] {
+    for number in [0x91, 0xb3, 0xc9, 0xfe, kind::OPEN, kind::SEND] {
         assert_eq!(reason_of(ServerFrame::decode(raw(number))), Some(Reason::UnknownKind));
     }
 }
@@ -352,6 +374,20 @@ fn a_negative_message_id_or_a_sequence_above_its_range_is_a_bad_frame() {
     let fields = [&sequence_of_33_bits[..], &[0; 8]].concat().into();
     let decoded = ServerFrame::decode(RawFrame { kind: kind::SENT, fields });
     assert_eq!(reason_of(decoded), Some(Reason::BadFrame));
+    // The byte at `at` begins an id.
+    let negative = |frame: ServerFrame, at: usize| {
+        let RawFrame { kind, fields } = first_frame(Frame::Server(frame).encode());
+        let mut fields = BytesMut::from(&fields[..]);
+        fields[at] |= 0x80;
+        reason_of(ServerFrame::decode(RawFrame { kind, fields: fields.freeze() }))
+    };
+    let (id, at_ms) = (MessageId(7), 1);
+    let stored = UpstreamStored { request: 1, id, at_ms };
+    assert_eq!(negative(stored.into(), 1), Some(Reason::BadFrame));
+    let done = UpstreamDone { waited: true, id, upstream: id, accepted: true, at_ms };
+    for at in [1, 1 + 8] {
+        assert_eq!(negative(done.into(), at), Some(Reason::BadFrame));
+    }
 }
 
 #[test]

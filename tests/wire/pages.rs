@@ -4,18 +4,18 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use tidings::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId};
+use tidings::id::{Alias, ConversationId, DeviceId, GroupId, MessageId, PeerId};
 use tidings::limits::{
-    APP_ID_BYTES_MAX, BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, CLIENT_NAME_BYTES_MAX,
-    CONVERSATIONS_PAGE_MAX, DEVICE_ID_BYTES_MAX, DEVICES_PER_PEER_MAX, FRAME_BYTES_MAX,
-    GROUP_METADATA_BYTES_MAX, HISTORY_PAGE_BYTES_MAX, HISTORY_PAGE_MAX, INVITED_MAX,
-    MEMBERS_PAGE_MAX, NONCE_BYTES_MAX, PEER_ID_BYTES_MAX, RECIPIENTS_MAX, SIGNATURE_BYTES_MAX,
-    WATCHED_MAX,
+    ALIAS_BYTES_MAX, APP_ID_BYTES_MAX, BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX,
+    CLIENT_NAME_BYTES_MAX, CONVERSATIONS_PAGE_MAX, DEVICE_ID_BYTES_MAX, DEVICES_PER_PEER_MAX,
+    FRAME_BYTES_MAX, GROUP_METADATA_BYTES_MAX, HISTORY_PAGE_BYTES_MAX, HISTORY_PAGE_MAX,
+    INVITED_MAX, MEMBERS_PAGE_MAX, NONCE_BYTES_MAX, PEER_ID_BYTES_MAX, RECIPIENTS_MAX,
+    SIGNATURE_BYTES_MAX, WATCHED_MAX,
 };
 use tidings::wire::{
-    Conversation, ConversationPage, Deliver, Device, DeviceList, GroupEvent, HistoryPage, Invite,
-    Join, MemberPage, Open, Opened, Past, Presence, Send, Signature, Statuses, Target, Text,
-    VARINT_MAX, Watch, Watched,
+    BindAlias, Conversation, ConversationPage, Deliver, Device, DeviceList, GroupEvent,
+    HistoryPage, Invite, Join, MemberPage, Open, Opened, Past, Presence, Send, Signature, Statuses,
+    Target, Text, UnbindAlias, Upstream, VARINT_MAX, Watch, Watched,
 };
 
 use crate::strategies::any_past;
@@ -103,6 +103,11 @@ fn the_longest_requests_fit_a_frame() {
         body: longest_body(),
         ..send(Target::Peers(longest_peers(RECIPIENTS_MAX)))
     }));
+    let alias = Alias::new(&"a".repeat(ALIAS_BYTES_MAX)).unwrap();
+    fits(&client(BindAlias { request, alias: alias.clone() }));
+    fits(&client(UnbindAlias { request, alias, all: true }));
+    let (number, answered, body) = (VARINT_MAX, VARINT_MAX, longest_body());
+    fits(&client(Upstream { request, number, answered, body }));
 }
 
 #[test]

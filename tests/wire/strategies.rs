@@ -6,19 +6,22 @@ use proptest::option;
 use proptest::prelude::*;
 
 use tidings::group::{GroupChange, Rules, Who};
-use tidings::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use tidings::id::{
+    Alias, ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId,
+};
 use tidings::limits::{
     APP_ID_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, CLIENT_NAME_BYTES_MAX, DEVICES_PER_PEER_MAX,
     NONCE_BYTES_MAX, REASON_TEXT_BYTES_MAX, RECIPIENTS_MAX, SIGNATURE_BYTES_MAX,
 };
 use tidings::reason::Reason;
 use tidings::wire::{
-    Ack, ClientFrame, Close, Closed, Conversation, ConversationPage, Conversations, Deliver,
-    Delivered, Device, DeviceList, Devices, Dropped, Edit, Edited, Error, GoAway, GroupEvent,
-    History, HistoryPage, Invite, Invited, Join, Joined, Kick, Kicked, Leave, Left, MemberPage,
-    Members, Open, Opened, Past, Ping, Pong, Presence, Read, ReadNoted, ReadUpTo, Recall,
-    RecallDone, Recalled, Send, Sent, Signature, Status, Statuses, Target, Text, Unwatch,
-    Unwatched, Watch, Watched,
+    Ack, AliasBound, AliasUnbound, BindAlias, ClientFrame, Close, Closed, Conversation,
+    ConversationPage, Conversations, Deliver, Delivered, Device, DeviceList, Devices, Dropped,
+    Edit, Edited, Error, GoAway, GroupEvent, History, HistoryPage, Invite, Invited, Join, Joined,
+    Kick, Kicked, Leave, Left, MemberPage, Members, Open, Opened, Past, Ping, Pong, Presence, Read,
+    ReadNoted, ReadUpTo, Recall, RecallDone, Recalled, Send, Sent, Signature, Status, Statuses,
+    Target, Text, UnbindAlias, Unwatch, Unwatched, Upstream, UpstreamDone, UpstreamStored, Watch,
+    Watched,
 };
 
 use crate::{Frame, client, peer, server};
@@ -403,6 +406,42 @@ fn any_group_answer() -> impl Strategy<Value = Frame> {
     ]
 }
 
+fn any_alias() -> impl Strategy<Value = Alias> {
+    "[a-zA-Z0-9:_é漢 -]{1,50}".prop_map(|text| Alias::new(&text).unwrap())
+}
+
+/// What devices and the back end say to each other.
+fn any_of_back_end() -> impl Strategy<Value = Frame> {
+    let flags = any::<(bool, bool)>();
+    prop_oneof![
+        (any_varint(), any_alias())
+            .prop_map(|(request, alias)| client(BindAlias { request, alias })),
+        (any_varint(), any_alias(), any::<bool>())
+            .prop_map(|(request, alias, all)| client(UnbindAlias { request, alias, all })),
+        (any_varint(), any_varint(), any_varint(), any_body()).prop_map(
+            |(request, number, answered, body)| client(Upstream {
+                request,
+                number,
+                answered,
+                body
+            })
+        ),
+        any_varint().prop_map(|request| server(AliasBound { request })),
+        any_varint().prop_map(|request| server(AliasUnbound { request })),
+        (any_varint(), any_id(), any::<u64>())
+            .prop_map(|(request, id, at_ms)| server(UpstreamStored { request, id, at_ms })),
+        (flags, any_id(), any_id(), any::<u64>()).prop_map(
+            |((waited, accepted), id, upstream, at_ms)| server(UpstreamDone {
+                waited,
+                id,
+                upstream,
+                accepted,
+                at_ms
+            })
+        ),
+    ]
+}
+
 /// Every kind of frame.
 pub(crate) fn any_frame() -> impl Strategy<Value = Frame> {
     prop_oneof![
@@ -412,5 +451,6 @@ pub(crate) fn any_frame() -> impl Strategy<Value = Frame> {
         6 => any_history(),
         6 => any_group_request(),
         7 => any_group_answer(),
+        7 => any_of_back_end(),
     ]
 }
