@@ -276,6 +276,16 @@ pub const HTTP_BATCH_MAX: usize = 1_000;
 /// Bytes of the body of a batch: each message 5 KiB, a third more in base64, and 1.3 KB of ids
 /// and names beside it. A batch of long texts that JSON has to escape is sent in parts.
 pub const HTTP_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Peers that one request asks about.
+pub const HTTP_PEERS_MAX: usize = 1_000;
+/// Items on one page of a list, unless asked otherwise.
+pub const HTTP_PAGE: usize = 100;
+/// Items on one page of a list.
+pub const HTTP_PAGE_MAX: usize = 1_000;
+/// Bytes of the messages on one page of history, which 200 of the longest fill.
+pub const HTTP_HISTORY_BYTES_MAX: usize = 1024 * 1024;
+/// Exports of history at once: each reads as fast as the other end takes it, and holds a page.
+pub const HTTP_EXPORTS_MAX: usize = 4;
 /// How long a client may take to send a request's headers; an idle connection ends after it.
 pub const HTTP_HEADERS_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a request may take, from its headers to those of the answer.

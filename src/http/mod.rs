@@ -19,12 +19,16 @@ mod keys;
 mod listener;
 mod observe;
 mod operations;
+mod page;
+mod peers;
 mod problem;
 mod routes;
 mod scope;
 mod secret;
 mod steady;
+mod text;
 mod tls;
+mod unread;
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -54,7 +58,8 @@ use problem::{Kind, Problem};
 use routes::Routes;
 
 /// The parts of the API, each of which adds its routes.
-const PARTS: &[fn(Routes) -> Routes] = &[document::add, key_routes::add, operations::add];
+const PARTS: &[fn(Routes) -> Routes] =
+    &[document::add, key_routes::add, operations::add, peers::add, unread::add];
 
 /// What can be set about the API.
 #[derive(Clone, Debug, Eq, PartialEq)]

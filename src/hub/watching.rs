@@ -47,6 +47,16 @@ impl Hub {
         Ok(())
     }
 
+    /// Those of `peers` that are online as watchers are told it, each once, by their ids.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Restarting`] while the store stops.
+    pub async fn online(&self, peers: &[PeerId]) -> Result<Vec<PeerId>, Reason> {
+        let were_online = self.were_online(peers).await?;
+        Ok(self.presence.status(peers, &were_online))
+    }
+
     /// Those of `peers` that were online when the server stopped and have not come back since;
     /// nobody when that does not matter any more.
     pub(super) async fn were_online(&self, peers: &[PeerId]) -> Result<Vec<PeerId>, Reason> {

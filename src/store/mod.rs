@@ -77,7 +77,7 @@ use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::id::{Alias, ConversationId, DeviceId, GroupId, MessageId, PeerId};
 use crate::limits::{
-    AWAY_AFTER, CONVERSATIONS_PAGE_MAX, DEVICES_PER_ALIAS_MAX, DEVICES_PER_PEER_MAX,
+    AWAY_AFTER, CONVERSATIONS_PER_PEER_MAX, DEVICES_PER_ALIAS_MAX, DEVICES_PER_PEER_MAX,
     DISPATCH_QUEUE_COMMITS_MAX, GROUP_MEMBERS_MAX, GROUPS_PAGE_MAX, HISTORY_AGE, HISTORY_PAGE_MAX,
     HISTORY_READS_MAX, INBOX_READS_MAX, LOG_BYTES_MAX, RECALL_WITHIN, SEGMENT_BYTES_MAX, STALL_MAX,
     UPSTREAM_PAGE_MAX, WINDOW_AGE, WINDOW_MESSAGES,
@@ -329,7 +329,7 @@ impl<T: Send + 'static> Store<T> {
         before: Option<MessageId>,
         max: usize,
     ) -> Result<(Vec<(ConversationId, Part)>, bool), ReadError> {
-        let (peer, max) = (peer.clone(), max.min(CONVERSATIONS_PAGE_MAX));
+        let (peer, max) = (peer.clone(), max.min(CONVERSATIONS_PER_PEER_MAX));
         let before = before.unwrap_or(MessageId(i64::MAX));
         let ask = |answer| Question::Conversations { peer, before, max, answer };
         Ok(self.queue.ask(ask).await?)
