@@ -134,6 +134,9 @@ impl Metrics {
             ended: Counters::default(),
             resident_bytes: Gauge::default(),
         };
+        for why in [Drop::Window, Drop::Age, Drop::Full] {
+            metrics.drop(why, 0);
+        }
         metrics.register_store();
         metrics.register_sessions();
         metrics.register_http();

@@ -13,7 +13,7 @@ use axum::middleware::from_fn_with_state;
 use serde_json::json;
 use utoipa::PartialSchema;
 use utoipa::openapi::extensions::ExtensionsBuilder;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, PathItem, Paths};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, Response,
@@ -73,7 +73,7 @@ impl Routes {
 
     /// Adds what everybody may have, without a key.
     pub(super) fn serve_all(self, (schemas, mut paths, methods): Handlers) -> Self {
-        for operation in paths.paths.values_mut().flat_map(operations) {
+        for operation in named_operations(&mut paths) {
             operation.security = Some(Vec::new());
             add_problem(operation, "default", "Something went wrong");
         }
@@ -82,7 +82,7 @@ impl Routes {
 
     fn gated(self, scope: Scope, needs_hub: bool, handlers: Handlers) -> Self {
         let (schemas, mut paths, methods) = handlers;
-        for operation in paths.paths.values_mut().flat_map(operations) {
+        for operation in named_operations(&mut paths) {
             let requirement = SecurityRequirement::new("key", [scope.name()]);
             operation.security = Some(vec![requirement]);
             let shown = ExtensionsBuilder::new().add("x-scope", scope.name()).build();
@@ -108,9 +108,22 @@ pub(super) fn with_body_of(bytes_max: usize, (schemas, paths, methods): Handlers
     (schemas, paths, methods.layer(DefaultBodyLimit::max(bytes_max)))
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    let PathItem { get, put, post, delete, patch, head, options, trace, query, .. } = item;
-    [get, put, post, delete, patch, head, options, trace, query].into_iter().flatten()
+/// The operations of these paths, each with an id of its own: handlers of two files may share a
+/// name.
+fn named_operations(paths: &mut Paths) -> impl Iterator<Item = &mut Operation> {
+    paths.paths.iter_mut().flat_map(|(path, item)| {
+        let PathItem { get, put, post, delete, patch, .. } = item;
+        let methods =
+            [("get", get), ("put", put), ("post", post), ("delete", delete), ("patch", patch)];
+        methods.into_iter().filter_map(move |(method, operation)| {
+            let operation = operation.as_mut()?;
+            let words = path.split(|c: char| !c.is_ascii_alphanumeric());
+            let words = words.filter(|word| !word.is_empty() && *word != "v1");
+            let name: Vec<&str> = std::iter::once(method).chain(words).collect();
+            operation.operation_id = Some(name.join("_"));
+            Some(operation)
+        })
+    })
 }
 
 /// A route that describes the answer itself is not overruled.
