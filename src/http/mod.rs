@@ -14,9 +14,12 @@ mod document;
 mod extract;
 mod failures;
 mod gate;
+mod groups;
 mod key_routes;
 mod keys;
 mod listener;
+mod members;
+mod metadata;
 mod observe;
 mod operations;
 mod page;
@@ -29,6 +32,7 @@ mod steady;
 mod text;
 mod tls;
 mod unread;
+mod version;
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -58,8 +62,15 @@ use problem::{Kind, Problem};
 use routes::Routes;
 
 /// The parts of the API, each of which adds its routes.
-const PARTS: &[fn(Routes) -> Routes] =
-    &[document::add, key_routes::add, operations::add, peers::add, unread::add];
+const PARTS: &[fn(Routes) -> Routes] = &[
+    document::add,
+    groups::add,
+    key_routes::add,
+    members::add,
+    operations::add,
+    peers::add,
+    unread::add,
+];
 
 /// What can be set about the API.
 #[derive(Clone, Debug, Eq, PartialEq)]
