@@ -7,12 +7,13 @@
 //! * What the server tells goes to the standard output; how the session does, to the standard
 //!   error.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use clap::Args;
 
 use tidings::client::{Event, Incoming, Message, Opening, Pause, RequestError, Session};
-use tidings::id::{ConversationId, PeerId};
+use tidings::id::{Alias, ConversationId, PeerId};
 
 use super::connected::ServerArgs;
 use super::places::Places;
@@ -22,6 +23,8 @@ use super::{Exit, Failure, Outcome};
 
 /// Conversations asked for at once.
 const PAGE: usize = 40;
+/// How long after it could not be bound an alias is tried again.
+const BIND_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Args, Debug)]
 pub(super) struct ListenArgs {
@@ -33,6 +36,9 @@ pub(super) struct ListenArgs {
     /// Print the peer's groups, and what happens in them.
     #[arg(long)]
     groups: bool,
+    /// Bind this alias to the device, so that the app's back end can push to it by that name.
+    #[arg(long, value_name = "NAME")]
+    alias: Option<Alias>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -50,6 +56,8 @@ impl ListenArgs {
         // Beside the events: an answer stands behind those that nobody has taken.
         let mut listing = std::pin::pin!(list_groups(&session));
         let mut listed = !self.groups;
+        let mut binding = std::pin::pin!(bind(&session, self.alias.as_ref()));
+        let mut bound = self.alias.is_none();
         loop {
             let waiting = incoming.try_next();
             if waiting.is_none() {
@@ -71,6 +79,11 @@ impl ListenArgs {
                     printer.print_groups(groups)?;
                     continue;
                 }
+                told = &mut binding, if !bound => {
+                    bound = true;
+                    aside(&told?);
+                    continue;
+                }
             };
             match event {
                 Some(Event::Ended(refusal)) => return Err(words::refused(&refusal).into()),
@@ -85,6 +98,21 @@ async fn end(session: &Session, incoming: Incoming) -> Outcome {
     drop(incoming);
     session.end().await;
     Ok(Exit::Done)
+}
+
+/// Binds an alias to the device, if there is one, and says so. What may pass is tried again.
+async fn bind(session: &Session, alias: Option<&Alias>) -> Result<String, Failure> {
+    let Some(alias) = alias else { return Ok(String::new()) };
+    loop {
+        match session.bind_alias(alias).await {
+            Ok(()) => return Ok(words::bound(alias)),
+            Err(error) if error.is_retryable() => tokio::time::sleep(BIND_AGAIN_AFTER).await,
+            Err(error) => {
+                let problem = words::request_failed(&error);
+                return Err(format!("--alias {alias}: {problem}").into());
+            }
+        }
+    }
 }
 
 /// The groups that the peer is a member of, each with how many of its messages are not read.
@@ -140,6 +168,7 @@ impl Printer {
             Event::Recalled(recalled) => line(&words::recalled(&self.places, recalled)),
             Event::Online(peers) => line(&words::presence(peers, true)),
             Event::Offline(peers) => line(&words::presence(peers, false)),
+            Event::UpstreamDone(done) => line(&words::upstream_done(done)),
             Event::Paused(pause) => {
                 eprintln!("{}", paused(pause));
                 Ok(())
@@ -159,6 +188,7 @@ impl Printer {
     fn print_opening(&self, opening: &Opening) -> std::io::Result<()> {
         let (peer, device) = (self.places.own(), self.session.device());
         eprintln!("{peer} listens on device {device}; {}", words::waiting(opening.waiting));
+        aside(words::PUSH);
         if !self.watches {
             return Ok(());
         }
@@ -185,6 +215,20 @@ pub(super) fn paused(pause: &Pause) -> String {
     match pause {
         Pause::SentAway(_) => "the server is going down; trying again".into(),
         _ => "the connection is lost; trying again".into(),
+    }
+}
+
+/// Whether the user wants a terminal to have colours.
+pub(super) fn colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A line beside what the server tells; dim where somebody may look at it.
+fn aside(text: &str) {
+    if std::io::stderr().is_terminal() && colours() {
+        eprintln!("\u{1b}[2m{text}\u{1b}[0m");
+    } else {
+        eprintln!("{text}");
     }
 }
 

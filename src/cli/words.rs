@@ -2,12 +2,12 @@
 //!
 //! # Invariants
 //!
-//! * No text of somebody else can do anything to a terminal: bodies and metadata go through
-//!   [`printable`], and ids hold no control characters.
+//! * No text of somebody else can do anything to a terminal: bodies, metadata and the words of
+//!   the back end go through [`printable`], and ids hold no control characters.
 
 use tidings::client::{Event, GroupChange, GroupNotice, Mark, Recalled, RequestError, SendError};
-use tidings::client::{OpenError, Refusal, Who};
-use tidings::id::PeerId;
+use tidings::client::{OpenError, Refusal, TooLong, UpstreamDone, UpstreamSent, Who};
+use tidings::id::{Alias, PeerId};
 use tidings::reason::Reason;
 
 use super::places::Places;
@@ -71,6 +71,7 @@ pub(super) fn group_event(own: &PeerId, event: &Event) -> Option<String> {
             (GroupChange::Kicked, _) => {
                 format!("{} removed you from group {}", by(notice), notice.group)
             }
+            (GroupChange::Deleted, _) => format!("{} deleted group {}", by(notice), notice.group),
             (_, Some(_)) => format!("you have left group {}", notice.group),
             (_, None) => format!("you are not in group {} any more", notice.group),
         },
@@ -157,7 +158,7 @@ pub(super) fn send_failed(error: &SendError) -> String {
         SendError::Paused => {
             "there is no connection at the moment: say it again when it is back".into()
         }
-        SendError::TooLong { bytes, bytes_max, .. } => {
+        SendError::TooLong(TooLong { bytes, bytes_max, .. }) => {
             format!("{bytes} bytes are too long for a message: say it in parts of {bytes_max}")
         }
         other => other.to_string(),
@@ -172,11 +173,44 @@ pub(super) fn open_failed(error: &OpenError) -> String {
     }
 }
 
-/// What the server refused, and what to do about it.
+/// What the server refused, and what to do about it; in the words of the back end if it was the
+/// back end.
 pub(super) fn refused(refusal: &Refusal) -> String {
-    match refusal.reason().and_then(advice) {
-        Some(advice) => advice.into(),
-        None => refusal.to_string(),
+    let reason = refusal.reason();
+    let own_words = match (reason, refusal.text.as_str()) {
+        (Some(reason @ (Reason::Kicked | Reason::Blocked)), text) if text != reason.text() => {
+            printable(text.as_bytes())
+        }
+        _ => String::new(),
+    };
+    match reason.and_then(advice) {
+        Some(advice) if own_words.is_empty() => advice.into(),
+        Some(advice) => format!("{advice}: {own_words}"),
+        None => printable(refusal.to_string().as_bytes()),
+    }
+}
+
+/// How the back end reaches the device that was just named.
+pub(super) const PUSH: &str =
+    "push to it by this id, or by --alias NAME: \"The first push\" in the README";
+
+/// That a device has an alias.
+pub(super) fn bound(alias: &Alias) -> String {
+    format!("this device has the alias {alias}")
+}
+
+/// That a message to the back end is stored.
+pub(super) fn upstream_sent(sent: &UpstreamSent) -> String {
+    format!("message {} to the app: sent", sent.id)
+}
+
+/// What has become of a message to the back end.
+pub(super) fn upstream_done(done: &UpstreamDone) -> String {
+    let upstream = done.upstream;
+    if done.accepted {
+        format!("the app has accepted message {upstream}")
+    } else {
+        format!("the app has not accepted message {upstream}")
     }
 }
 
@@ -211,6 +245,10 @@ fn advice(reason: Reason) -> Option<&'static str> {
         Reason::Replaced => "this peer has opened the same device in another place",
         Reason::Kicked => "the app has closed the session",
         Reason::Blocked => "the app has blocked this peer",
+        Reason::Reserved => "this peer is the app itself: choose another name",
+        Reason::AliasFull => "this alias has as many devices as it may have: choose another one",
+        Reason::NoSuchAlias => "this device does not have that alias",
+        Reason::TooManyUpstream => "too many messages wait for the app: try again in a while",
         _ => return None,
     })
 }
@@ -248,7 +286,7 @@ mod tests {
 
     #[test]
     fn every_change_of_a_group_has_its_words() {
-        use GroupChange::{Edited, Invited, Joined, Kicked, Left};
+        use GroupChange::{Deleted, Edited, Invited, Joined, Kicked, Left};
         let group = "abababababababababababab";
         let check = |event: Event, words: &str| {
             assert_eq!(group_event(&peer("ann"), &event), Some(words.replace('G', group)));
@@ -265,6 +303,7 @@ mod tests {
             Event::Left(notice(Kicked, Some("bob"), &["ann"])),
             "bob has removed you from group G",
         );
+        check(Event::Left(notice(Deleted, None, &[])), "the app has deleted group G");
         let joined = |change, by, peers| Event::MembersJoined(notice(change, by, peers));
         check(joined(Joined, Some("bob"), &["bob"]), "bob has joined group G");
         check(joined(Joined, None, &["bob", "cat"]), "bob and cat have joined group G");
@@ -309,5 +348,22 @@ mod tests {
         for reason in Reason::ALL {
             assert!(!request_failed(&refusal(*reason)).is_empty());
         }
+    }
+
+    #[test]
+    fn the_back_end_says_in_its_own_words_why_it_ends_a_session() {
+        let words = |reason: Reason, text: &str| {
+            refused(&Refusal { number: reason as u16, text: text.into() })
+        };
+        let closed = "the app has closed the session";
+        assert_eq!(words(Reason::Kicked, ""), closed);
+        assert_eq!(words(Reason::Kicked, Reason::Kicked.text()), closed);
+        assert_eq!(words(Reason::Kicked, "bye\u{1b}[2J"), format!("{closed}: bye\\u{{1b}}[2J"));
+        assert_eq!(words(Reason::Blocked, "spam"), "the app has blocked this peer: spam");
+        assert_eq!(
+            words(Reason::NotMember, "x"),
+            "you are not a member of this group: /join it first"
+        );
+        assert_eq!(words(Reason::TooOld, "\n").lines().count(), 1);
     }
 }

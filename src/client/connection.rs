@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::pace::Backoff;
 use crate::client::state::Shared;
-use crate::client::{ConnectError, ConnectOptions};
+use crate::client::{ConnectError, ConnectOptions, TooLong};
 use crate::limits::{
     APP_ID_BYTES_MAX, CLIENT_CONNECTION_WINDOW, CLIENT_DATAGRAM_BYTES_MAX, CLIENT_END_TIMEOUT,
     CLIENT_INITIAL_RTT, CLIENT_NAME_BYTES_MAX, CLIENT_QUIC_ACK_DELAY, CLIENT_QUIC_ACK_PACKETS,
@@ -130,8 +130,8 @@ impl Link {
         if rustls::pki_types::ServerName::try_from(server_name.as_str()).is_err() {
             return Err(ConnectError::BadAddress(server_name));
         }
-        check_name("client's name", &options.client, CLIENT_NAME_BYTES_MAX)?;
-        check_name("app id", &options.app, APP_ID_BYTES_MAX)?;
+        TooLong::check("client's name", options.client.len(), CLIENT_NAME_BYTES_MAX)?;
+        TooLong::check("app id", options.app.len(), APP_ID_BYTES_MAX)?;
         let config = client_config(&options)?;
         Ok(Self::with(options, server_name, config, Arc::default()))
     }
@@ -317,12 +317,6 @@ impl Link {
     }
 }
 
-fn check_name(what: &'static str, name: &str, bytes_max: usize) -> Result<(), ConnectError> {
-    let bytes = name.len();
-    let fits = bytes <= bytes_max;
-    if fits { Ok(()) } else { Err(ConnectError::NameTooLong { what, bytes, bytes_max }) }
-}
-
 fn any_address(ipv6: bool) -> SocketAddr {
     if ipv6 { (Ipv6Addr::UNSPECIFIED, 0).into() } else { (Ipv4Addr::UNSPECIFIED, 0).into() }
 }
@@ -404,6 +398,7 @@ mod tests {
     #[test]
     fn a_name_too_long_is_refused() {
         let options = ConnectOptions::new("host:1").client("c".repeat(65));
-        assert!(matches!(Link::new(options), Err(ConnectError::NameTooLong { bytes: 65, .. })));
+        let Err(ConnectError::NameTooLong(error)) = Link::new(options) else { panic!("fits") };
+        assert_eq!(error, TooLong { what: "client's name", bytes: 65, bytes_max: 64 });
     }
 }

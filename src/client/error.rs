@@ -17,7 +17,9 @@ use crate::wire;
 pub struct Refusal {
     /// The reason's number, which may be newer than this library.
     pub number: u16,
-    /// More about it, for people; often empty.
+    /// More about it, for people: in a [`Reason::Kicked`] or [`Reason::Blocked`] the words of the
+    /// app's back end, if it gave any; otherwise often empty, or what the reason says anyway. It
+    /// has 200 bytes at the most, which may be anything that is UTF-8: control characters too.
     pub text: wire::Text,
 }
 
@@ -30,13 +32,12 @@ impl Refusal {
     /// Whether the same request may be granted later.
     pub fn is_retryable(&self) -> bool {
         use Reason::{Busy, Internal, OpenTimeout, Restarting, StorageFull, TooSlow};
-        use Reason::{TooManyConnections, TooManyNonces, TooManySessions};
+        use Reason::{TooManyConnections, TooManyNonces, TooManySessions, TooManyUpstream};
         match self.reason() {
             None => true,
             Some(Restarting | TooSlow | Busy | StorageFull | Internal | OpenTimeout) => true,
-            Some(reason) => {
-                matches!(reason, TooManySessions | TooManyConnections | TooManyNonces)
-            }
+            Some(TooManySessions | TooManyConnections | TooManyNonces | TooManyUpstream) => true,
+            Some(_) => false,
         }
     }
 
@@ -50,7 +51,7 @@ impl Refusal {
     /// Whether opening the session again makes no sense.
     pub(super) fn is_final(&self) -> bool {
         use Reason::{BadId, BadSignature, BadVersion, Blocked, Kicked, NonceUsed, Normal};
-        use Reason::{Replaced, SignatureMissing, StaleSignature, Unsupported, WrongApp};
+        use Reason::{Replaced, Reserved, SignatureMissing, StaleSignature, Unsupported, WrongApp};
         self.reason().is_some_and(|reason| {
             matches!(
                 reason,
@@ -61,6 +62,7 @@ impl Refusal {
                     | BadVersion
                     | WrongApp
                     | BadId
+                    | Reserved
                     | SignatureMissing
                     | BadSignature
                     | StaleSignature
@@ -79,18 +81,40 @@ impl From<wire::Error> for Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.reason() {
+        let reason = self.reason();
+        match reason {
             Some(reason) => fmt::Display::fmt(&reason, f)?,
             None => write!(f, "reason {}", self.number)?,
         }
         match self.text.as_str() {
             "" => Ok(()),
+            // The server had no other words for it.
+            text if reason.is_some_and(|reason| reason.text() == text) => Ok(()),
             text => write!(f, ": {text}"),
         }
     }
 }
 
 impl std::error::Error for Refusal {}
+
+/// A field is longer than it may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the {what} of {bytes} bytes exceeds {bytes_max}")]
+pub struct TooLong {
+    /// Which field.
+    pub what: &'static str,
+    /// Its length in bytes.
+    pub bytes: usize,
+    /// Bytes it may have.
+    pub bytes_max: usize,
+}
+
+impl TooLong {
+    /// Refuses a field that is too long.
+    pub(super) fn check(what: &'static str, bytes: usize, bytes_max: usize) -> Result<(), Self> {
+        if bytes > bytes_max { Err(Self { what, bytes, bytes_max }) } else { Ok(()) }
+    }
+}
 
 /// Why there is no connection to the server.
 #[derive(Debug, thiserror::Error)]
@@ -100,15 +124,8 @@ pub enum ConnectError {
     #[error("not an address of the form host:port: {0:?}")]
     BadAddress(String),
     /// The client's name or the app's id is too long.
-    #[error("the {what} of {bytes} bytes exceeds {bytes_max}")]
-    NameTooLong {
-        /// Which name.
-        what: &'static str,
-        /// Its length in bytes.
-        bytes: usize,
-        /// Bytes it may have.
-        bytes_max: usize,
-    },
+    #[error("{0}")]
+    NameTooLong(#[from] TooLong),
     /// The certificates to be trusted cannot be read, or there are none.
     #[error("no certificates to trust: {0}")]
     BadTrust(String),
@@ -217,15 +234,8 @@ pub enum SendError {
         count_max: usize,
     },
     /// The body, or the app's own number of the message, is too long.
-    #[error("the {what} of {bytes} bytes exceeds {bytes_max}")]
-    TooLong {
-        /// Which field.
-        what: &'static str,
-        /// Its length in bytes.
-        bytes: usize,
-        /// Bytes it may have.
-        bytes_max: usize,
-    },
+    #[error("{0}")]
+    TooLong(#[from] TooLong),
 }
 
 impl SendError {
@@ -273,15 +283,8 @@ pub enum RequestError {
         count_max: usize,
     },
     /// A field is too long; nothing was sent.
-    #[error("the {what} of {bytes} bytes exceeds {bytes_max}")]
-    TooLong {
-        /// Which field.
-        what: &'static str,
-        /// Its length in bytes.
-        bytes: usize,
-        /// Bytes it may have.
-        bytes_max: usize,
-    },
+    #[error("{0}")]
+    TooLong(#[from] TooLong),
     /// The server answered something else than was asked.
     #[error("the server answered something else than was asked")]
     Unexpected,
@@ -293,7 +296,7 @@ impl RequestError {
         match self {
             Self::Refused(refusal) => refusal.is_retryable(),
             Self::Unsigned(_) | Self::TimedOut | Self::Paused | Self::Full => true,
-            Self::Ended | Self::TooMany { .. } | Self::TooLong { .. } | Self::Unexpected => false,
+            Self::Ended | Self::TooMany { .. } | Self::TooLong(_) | Self::Unexpected => false,
         }
     }
 }

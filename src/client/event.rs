@@ -125,6 +125,29 @@ impl Recalled {
     }
 }
 
+/// What has become of a [message to the back end](super::Session::send_upstream).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UpstreamDone {
+    /// The message: what [`UpstreamSent::id`](super::UpstreamSent::id) told.
+    pub upstream: MessageId,
+    /// The back end has accepted it. Otherwise it has refused it, or has not taken it within
+    /// 24 hours.
+    pub accepted: bool,
+    /// When, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// It waited for this session to open or to catch up.
+    pub waited: bool,
+    /// The place of this notice in the log, acknowledged like a message.
+    pub cursor: Cursor,
+}
+
+impl UpstreamDone {
+    pub(super) fn new(frame: wire::UpstreamDone, epoch: u64) -> Self {
+        let wire::UpstreamDone { waited, id, upstream, accepted, at_ms } = frame;
+        Self { upstream, accepted, at_ms, waited, cursor: Cursor { epoch, id } }
+    }
+}
+
 /// Something has happened in a group.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupNotice {
@@ -134,7 +157,8 @@ pub struct GroupNotice {
     pub change: GroupChange,
     /// Who did it; nobody for the app's back end.
     pub by: Option<PeerId>,
-    /// To whom: those who joined, left, were invited or kicked. Empty when the group was edited.
+    /// To whom: those who joined, left, were invited or kicked. When the group was edited or
+    /// deleted, it says nothing.
     pub peers: Vec<PeerId>,
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
@@ -177,13 +201,11 @@ impl GroupNotice {
         match self.change {
             GroupChange::Joined if about_own => Event::Joined(self),
             GroupChange::Invited if about_own => Event::Invited(self),
-            GroupChange::Left | GroupChange::Kicked | GroupChange::Deleted if about_own => {
-                Event::Left(self)
-            }
+            GroupChange::Left | GroupChange::Kicked if about_own => Event::Left(self),
+            // Nobody hears of it who was no member.
+            GroupChange::Deleted => Event::Left(self),
             GroupChange::Joined | GroupChange::Invited => Event::MembersJoined(self),
-            GroupChange::Left | GroupChange::Kicked | GroupChange::Deleted => {
-                Event::MembersLeft(self)
-            }
+            GroupChange::Left | GroupChange::Kicked => Event::MembersLeft(self),
             GroupChange::Edited => Event::GroupEdited(self),
         }
     }
@@ -278,9 +300,10 @@ pub enum Event {
     Joined(GroupNotice),
     /// The peer was made a member of a group by somebody.
     Invited(GroupNotice),
-    /// The peer is not in a group any more: it left, here or on another device, it was kicked
-    /// ([`change`](GroupNotice::change) is [`GroupChange::Kicked`] then), or its session could not
-    /// get back into an open group when it resumed.
+    /// The peer is not in a group any more. [`change`](GroupNotice::change) says why:
+    /// [`GroupChange::Left`] when it left, here or on another device, or when its session could
+    /// not get back into an open group as it resumed; [`GroupChange::Kicked`] when it was removed;
+    /// [`GroupChange::Deleted`] when the back end deleted the group, which nobody is in any more.
     Left(GroupNotice),
     /// Others became members of one of the peer's groups.
     MembersJoined(GroupNotice),
@@ -288,6 +311,8 @@ pub enum Event {
     MembersLeft(GroupNotice),
     /// The metadata or the rules of one of the peer's groups are others.
     GroupEdited(GroupNotice),
+    /// What has become of a message to the app's back end. All devices of the peer hear it.
+    UpstreamDone(UpstreamDone),
     /// Messages that this device had not had were given up: the server keeps a bounded window
     /// for a peer that is away. They are not lost from history.
     Dropped {
@@ -297,7 +322,10 @@ pub enum Event {
         cursor: Cursor,
     },
     /// The server ended the session for good: among the reasons are [`Reason::Replaced`], when the
-    /// same peer and device was opened again, and [`Reason::Kicked`]. The last event.
+    /// same peer and device was opened again, and [`Reason::Kicked`] and [`Reason::Blocked`], when
+    /// the app's back end wanted it; the refusal's [`text`](Refusal::text) has its own words, if
+    /// it gave any. The session is not opened again by itself; after a kick the app may. The last
+    /// event.
     Ended(Refusal),
 }
 
@@ -309,6 +337,7 @@ impl Event {
         let cursor = match self {
             Self::Message(message) => message.cursor(),
             Self::Recalled(recalled) => recalled.cursor,
+            Self::UpstreamDone(done) => done.cursor,
             Self::Dropped { cursor, .. } => *cursor,
             Self::Joined(notice)
             | Self::Invited(notice)
@@ -345,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_change_of_a_group_is_told_as_what_it_is_to_the_peer() {
-        use GroupChange::{Edited, Invited, Joined, Kicked, Left};
+        use GroupChange::{Deleted, Edited, Invited, Joined, Kicked, Left};
         assert!(matches!(event(Joined, "ann", &["ann"]), Event::Joined(_)));
         assert!(matches!(event(Joined, "bob", &["bob"]), Event::MembersJoined(_)));
         assert!(matches!(event(Invited, "bob", &["cat", "ann"]), Event::Invited(_)));
@@ -354,6 +383,8 @@ mod tests {
         assert!(matches!(event(Left, "bob", &["bob"]), Event::MembersLeft(_)));
         assert!(matches!(event(Kicked, "bob", &["ann"]), Event::Left(_)));
         assert!(matches!(event(Kicked, "ann", &["bob"]), Event::MembersLeft(_)));
+        assert!(matches!(event(Deleted, "bob", &[]), Event::Left(_)));
+        assert!(matches!(event(Deleted, "bob", &["bob", "ann"]), Event::Left(_)));
         let edited = event(Edited, "bob", &[]);
         assert!(matches!(edited, Event::GroupEdited(_)));
         assert_eq!(edited.cursor(), Some(Cursor { epoch: 7, id: MessageId(5) }));

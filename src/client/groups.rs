@@ -12,7 +12,7 @@ use crate::client::history::varint;
 use crate::client::presence::check_count;
 use crate::client::requests::Effect;
 use crate::client::signer::Signing;
-use crate::client::{RequestError, Session, SignAction, SignError};
+use crate::client::{RequestError, Session, SignAction, SignError, TooLong};
 use crate::group::Rules;
 use crate::id::{GroupId, MessageId, PeerId};
 use crate::limits::{GROUP_METADATA_BYTES_MAX, INVITED_MAX};
@@ -325,10 +325,6 @@ impl Session {
     }
 }
 
-fn check_metadata(metadata: &Bytes) -> Result<(), RequestError> {
-    let (bytes, bytes_max) = (metadata.len(), GROUP_METADATA_BYTES_MAX);
-    if bytes > bytes_max {
-        return Err(RequestError::TooLong { what: "metadata", bytes, bytes_max });
-    }
-    Ok(())
+fn check_metadata(metadata: &Bytes) -> Result<(), TooLong> {
+    TooLong::check("metadata", metadata.len(), GROUP_METADATA_BYTES_MAX)
 }

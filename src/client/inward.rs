@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use crate::client::queue::is_send_result;
 use crate::client::requests::answered_request;
-use crate::client::state::{Closing, Shared, State};
+use crate::client::state::{Closing, Shared, State, Stored};
 use crate::client::window::number_of;
 use crate::client::{
-    Cursor, Event, GroupNotice, Mark, Message, Recalled, Refusal, RequestError, SendError, Sent,
+    Cursor, Event, GroupNotice, Mark, Message, Recalled, Refusal, RequestError, SendError,
+    UpstreamDone,
 };
 use crate::id::MessageId;
 use crate::limits::{
@@ -111,8 +112,12 @@ impl Shared {
         match frame {
             ServerFrame::Deliver(frame) => return self.take_message(frame),
             ServerFrame::Sent(frame) => {
-                let sent = Sent { id: frame.id, sequence: frame.sequence, at_ms: frame.at_ms };
-                return self.take_answer(frame.request, Ok(sent));
+                let wire::Sent { request, id, sequence, at_ms } = frame;
+                return self.take_answer(request, Ok(Stored { id, sequence, at_ms }));
+            }
+            ServerFrame::UpstreamStored(frame) => {
+                let wire::UpstreamStored { request, id, at_ms } = frame;
+                return self.take_answer(request, Ok(Stored { id, sequence: 0, at_ms }));
             }
             ServerFrame::Dropped(frame) => return self.take_dropped(frame),
             ServerFrame::Recalled(frame) => {
@@ -123,6 +128,11 @@ impl Shared {
             ServerFrame::GroupEvent(frame) => {
                 return self.take_notice(frame.id, |state, epoch| {
                     GroupNotice::new(frame, epoch).into_event(&state.peer)
+                });
+            }
+            ServerFrame::UpstreamDone(frame) => {
+                return self.take_notice(frame.id, |_, epoch| {
+                    Event::UpstreamDone(UpstreamDone::new(frame, epoch))
                 });
             }
             ServerFrame::Delivered(frame) => {
@@ -211,7 +221,7 @@ impl Shared {
         repeat
     }
 
-    fn take_answer(&self, request: u64, result: Result<Sent, SendError>) -> Taken {
+    fn take_answer(&self, request: u64, result: Result<Stored, SendError>) -> Taken {
         let Some(number) = number_of(request) else { return Taken::Done };
         let mut state = self.lock();
         let Some(pending) = state.window.answer(number) else { return Taken::Done };

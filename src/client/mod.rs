@@ -60,7 +60,17 @@
 //! before each opening, watch, join, invitation and kick. Programs that have the app's key use a
 //! [`KeySigner`].
 //!
+//! # The app's back end
+//!
+//! The back end pushes to a device by its id ([`Session::device`], the CID), or by an alias that
+//! either side binds to it ([`Session::bind_alias`]). [`Session::send_upstream`] is the way back: a
+//! message to the back end itself, as durable as a send; [`Event::UpstreamDone`] tells what has
+//! become of it.
+//!
 //! # How it ends
+//!
+//! The server may end a session for good: [`Event::Ended`] says why, with the back end's own words
+//! after a kick or a block. The library does not open it again then.
 //!
 //! [`Session::close`] logs the device out: it gets nothing more. [`Session::end`], and dropping
 //! the last handle of a session, end it without that, and what comes meanwhile waits for the
@@ -73,6 +83,7 @@
 //! There is no task for the connection: a session that needs one makes it, and the others of the
 //! client wait for that.
 
+mod app;
 mod body;
 mod connection;
 mod content;
@@ -102,13 +113,34 @@ mod window;
 #[macro_use]
 mod tests;
 #[cfg(test)]
-mod protocol_tests;
+mod app_tests;
+#[cfg(test)]
+mod connection_tests;
+#[cfg(test)]
+mod ending_tests;
+#[cfg(test)]
+mod group_tests;
+#[cfg(test)]
+mod receiving_tests;
+#[cfg(test)]
+mod request_tests;
+#[cfg(test)]
+mod sending_tests;
+#[cfg(test)]
+mod signing_tests;
+#[cfg(test)]
+mod state_tests;
+#[cfg(test)]
+mod watching_tests;
 
+pub use app::UpstreamSent;
 pub use body::{Body, ContentError};
 pub use content::{Attachment, Content, Size};
 pub use device_file::{DeviceFile, DeviceState};
-pub use error::{ConnectError, OpenError, Refusal, RequestError, SendError};
-pub use event::{Cursor, Event, GroupNotice, Mark, Message, Opening, Pause, Recalled};
+pub use error::{ConnectError, OpenError, Refusal, RequestError, SendError, TooLong};
+pub use event::{
+    Cursor, Event, GroupNotice, Mark, Message, Opening, Pause, Recalled, UpstreamDone,
+};
 pub use groups::{Group, GroupEdit, MemberPage, NewGroup};
 pub use history::{ConversationPage, HistoryPage};
 pub use incoming::Incoming;

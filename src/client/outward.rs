@@ -12,9 +12,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::client::state::{Answer, Closing, Pending, Shared, State};
+use crate::client::state::{Answer, Closing, Pending, Shared, State, Stored};
 use crate::client::window::{GivenUp, request_of};
-use crate::client::{Cursor, Event, Outgoing, RequestError, SendError, Sent};
+use crate::client::{Cursor, Event, Outgoing, RequestError, SendError, TooLong};
 use crate::limits::{
     CLIENT_CONTROL_BYTES_MAX, CLIENT_EARLY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX,
     CLIENT_WATCH_INTERVAL,
@@ -40,13 +40,38 @@ impl Shared {
         started: Instant,
         answer: Answer,
     ) -> Result<(), SendError> {
+        self.push(started, answer, |state| {
+            state.check(&message)?;
+            Ok(send_frame(message).into())
+        })
+    }
+
+    /// Queues a message to the back end, as [`Self::push_send`] queues one to others.
+    pub(super) fn push_upstream(
+        &self,
+        body: Bytes,
+        started: Instant,
+        answer: Answer,
+    ) -> Result<(), SendError> {
+        self.push(started, answer, |state| {
+            state.check_body(&body)?;
+            Ok(wire::Upstream { request: 0, number: 0, answered: 0, body }.into())
+        })
+    }
+
+    fn push(
+        &self,
+        started: Instant,
+        answer: Answer,
+        frame: impl FnOnce(&State) -> Result<ClientFrame, SendError>,
+    ) -> Result<(), SendError> {
         let mut state = self.lock();
         if state.is_over() {
             return Err(SendError::Ended);
         }
-        state.check(&message)?;
+        let frame = frame(&state)?;
         let first = state.window.is_empty();
-        state.window.push(Pending { frame: send_frame(message).into(), answer }, started);
+        state.window.push(Pending { frame, answer }, started);
         let stalled = state.stalled;
         drop(state);
         self.writer.notify_one();
@@ -189,22 +214,23 @@ impl Shared {
         &self,
         state: &mut State,
         pending: &Pending,
-        result: &Result<Sent, SendError>,
+        result: &Result<Stored, SendError>,
     ) -> bool {
+        // A message to the back end has no number of the app's to tell it by.
         let ClientFrame::Send(frame) = &pending.frame else { return false };
         if !state.send_events || state.incoming_gone {
             return false;
         }
         let client_msg_no = frame.client_msg_no.clone();
         state.queue_own(match result {
-            Ok(sent) => Event::Sent { client_msg_no, sent: *sent },
+            Ok(stored) => Event::Sent { client_msg_no, sent: (*stored).into() },
             Err(error) => Event::Failed { client_msg_no, error: error.clone() },
         });
         true
     }
 
     /// Answers a send; `told` if an event holds its permit.
-    pub(super) fn settle(&self, pending: Pending, told: bool, result: Result<Sent, SendError>) {
+    pub(super) fn settle(&self, pending: Pending, told: bool, result: Result<Stored, SendError>) {
         if !told {
             self.permits.add_permits(1);
         }
@@ -229,10 +255,16 @@ impl State {
     fn put_send(&mut self, now: Instant, out: &mut BytesMut) -> bool {
         let Some(next) = self.window.next(now) else { return false };
         self.counts.resends += u64::from(next.again);
-        if let ClientFrame::Send(frame) = &mut next.item.frame {
-            frame.request = request_of(next.number);
-            frame.number = next.number;
-            frame.answered = next.answered;
+        let (request, number, answered) = (request_of(next.number), next.number, next.answered);
+        match &mut next.item.frame {
+            ClientFrame::Send(send) => {
+                (send.request, send.number, send.answered) = (request, number, answered);
+            }
+            ClientFrame::Upstream(message) => {
+                (message.request, message.number, message.answered) = (request, number, answered);
+            }
+            // Nothing else stands in this row.
+            _ => {}
         }
         next.item.frame.encode(out);
         true
@@ -249,8 +281,12 @@ impl State {
             }
         }
         let number = message.client_msg_no.as_bytes().len();
-        check_length("body", message.body.len(), self.body_bytes_max)?;
-        check_length("client_msg_no", number, CLIENT_MSG_NO_BYTES_MAX)
+        self.check_body(&message.body)?;
+        Ok(TooLong::check("client_msg_no", number, CLIENT_MSG_NO_BYTES_MAX)?)
+    }
+
+    fn check_body(&self, body: &Bytes) -> Result<(), TooLong> {
+        TooLong::check("body", body.len(), self.body_bytes_max)
     }
 
     pub(super) fn had(&mut self, cursor: Cursor) -> bool {
@@ -270,8 +306,4 @@ fn send_frame(message: Outgoing) -> wire::Send {
         target: message.target,
         body: message.body,
     }
-}
-
-fn check_length(what: &'static str, bytes: usize, bytes_max: usize) -> Result<(), SendError> {
-    if bytes > bytes_max { Err(SendError::TooLong { what, bytes, bytes_max }) } else { Ok(()) }
 }

@@ -235,6 +235,8 @@ pub(super) fn answered_request(frame: &ServerFrame) -> Option<u64> {
         ServerFrame::Kicked(frame) => frame.request,
         ServerFrame::MemberPage(frame) => frame.request,
         ServerFrame::Edited(frame) => frame.request,
+        ServerFrame::AliasBound(frame) => frame.request,
+        ServerFrame::AliasUnbound(frame) => frame.request,
         _ => return None,
     })
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::client::requests::Effect;
-use crate::client::state::{EndGuard, Shared};
+use crate::client::state::{Answer, EndGuard, Shared, Stored};
 use crate::client::{Cursor, DeviceState, Outgoing, RequestError, SendError};
 use crate::id::{DeviceId, MessageId, PeerId};
 use crate::wire::{self, ServerFrame};
@@ -57,7 +57,7 @@ pub struct Session {
 #[derive(Debug)]
 #[must_use = "the message is durable only when this says so"]
 pub struct Sending {
-    answer: oneshot::Receiver<Result<Sent, SendError>>,
+    answer: oneshot::Receiver<Result<Stored, SendError>>,
 }
 
 impl Session {
@@ -114,6 +114,18 @@ impl Session {
     ///
     /// If the future is dropped, the message is not sent.
     pub async fn start_send(&self, message: Outgoing) -> Result<Sending, SendError> {
+        self.in_turn(|started, answer| self.shared.push_send(message, started, answer)).await
+    }
+
+    /// Pushes a send when its turn has come.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, nothing is pushed.
+    pub(super) async fn in_turn(
+        &self,
+        push: impl FnOnce(Instant, Answer) -> Result<(), SendError>,
+    ) -> Result<Sending, SendError> {
         let started = Instant::now();
         let permit = match self.shared.permits.try_acquire() {
             Ok(permit) => permit,
@@ -123,7 +135,7 @@ impl Session {
             }
         };
         let (sender, answer) = oneshot::channel();
-        self.shared.push_send(message, started, sender)?;
+        push(started, sender)?;
         // It comes back with the answer.
         permit.forget();
         Ok(Sending { answer })
@@ -200,7 +212,9 @@ impl Session {
         self.shared.peer()
     }
 
-    /// The device's id, a random one if none was given: keep it and open with it again.
+    /// The device's id, also called its CID; a random one if none was given: keep it and open
+    /// with it again. It is what the app's back end pushes to when it means this device alone,
+    /// so the app tells it to the back end, or binds an [alias](Self::bind_alias).
     pub fn device(&self) -> &DeviceId {
         &self.device
     }
@@ -227,12 +241,23 @@ impl Session {
     }
 }
 
+impl Sending {
+    fn poll_stored(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stored, SendError>> {
+        // The driver settles every send, so a lost sender means that its runtime is gone.
+        let answer = Pin::new(&mut self.answer).poll(cx);
+        answer.map(|answer| answer.unwrap_or(Err(SendError::MaybeStored)))
+    }
+
+    /// What [`Session::in_turn`] pushed is stored, whatever it was.
+    pub(super) async fn stored(mut self) -> Result<Stored, SendError> {
+        std::future::poll_fn(|cx| self.poll_stored(cx)).await
+    }
+}
+
 impl Future for Sending {
     type Output = Result<Sent, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // The driver settles every send, so a lost sender means that its runtime is gone.
-        let answer = Pin::new(&mut self.answer).poll(cx);
-        answer.map(|answer| answer.unwrap_or(Err(SendError::MaybeStored)))
+        self.poll_stored(cx).map_ok(Sent::from)
     }
 }

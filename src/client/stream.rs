@@ -6,7 +6,7 @@
 //! * A future that writes is dropped only together with its stream.
 
 use bytes::{Bytes, BytesMut};
-use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt};
+use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::time::Instant;
 
 use crate::client::connection::Live;
@@ -109,6 +109,16 @@ impl From<ReadError> for Failure {
     }
 }
 
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::ConnectionLost(error) => error.into(),
+            WriteError::Stopped(code) => Self::closed_with(code),
+            _ => Self::Lost,
+        }
+    }
+}
+
 impl From<DecodeError> for Failure {
     fn from(error: DecodeError) -> Self {
         Self::Malformed(error)
@@ -154,7 +164,11 @@ async fn read_opened(
                 let until = Instant::now() + away_for(&frame);
                 return Err(Failure::SentAway(frame.reason, until));
             }
-            Some(answer @ (ServerFrame::Sent(_) | ServerFrame::Error(_))) => {
+            Some(
+                answer @ (ServerFrame::Sent(_)
+                | ServerFrame::UpstreamStored(_)
+                | ServerFrame::Error(_)),
+            ) => {
                 if let Taken::Queued | Taken::QueuedFull = shared.take(answer) {
                     shared.wake_app();
                 }
@@ -271,10 +285,10 @@ async fn write(shared: &Shared, send: &mut SendStream) -> Failure {
     loop {
         match shared.compose(&mut buffer) {
             Work::Write => {
-                if send.write_chunk(buffer.split().freeze()).await.is_err() {
-                    // The reader may still find out why.
+                if let Err(error) = send.write_chunk(buffer.split().freeze()).await {
+                    // The reader may still find out why, and in which words.
                     tokio::time::sleep(CLIENT_WATCH_INTERVAL).await;
-                    return Failure::Lost;
+                    return error.into();
                 }
             }
             Work::Wait(None) => shared.writer.notified().await,

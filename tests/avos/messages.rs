@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use tidings::client::{Attachment, Body, Content, Event, OpenOptions, Outgoing, SendError, Size};
+use tidings::client::{
+    Attachment, Body, Content, Event, OpenOptions, Outgoing, SendError, Size, TooLong,
+};
 use tidings::id::{ConversationId, MessageId};
 use tidings::limits::{BODY_BYTES_MAX, RECIPIENTS_MAX};
 
@@ -51,9 +53,9 @@ async fn text_up_to_5_kb_and_one_byte_over_is_refused() {
     }
     let over = Bytes::from([&any[..], b"!"].concat());
     let refused = ann.send(Outgoing::to(peer("bob"), over.clone())).await;
-    assert!(matches!(refused, Err(SendError::TooLong { bytes: 5121, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(SendError::TooLong(TooLong { bytes: 5121, .. }))), "{refused:?}");
     let refused = ann.send_transient(Outgoing::to(peer("bob"), over));
-    assert!(matches!(refused, Err(SendError::TooLong { bytes: 5121, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(SendError::TooLong(TooLong { bytes: 5121, .. }))), "{refused:?}");
     assert_eq!(bob.news().await, []);
 }
 

@@ -7,7 +7,7 @@
 
 use std::fmt::Write;
 
-use tidings::id::{GroupId, PeerId};
+use tidings::id::{Alias, GroupId, PeerId};
 
 /// Messages that `/history` shows unless it is told how many.
 const HISTORY_DEFAULT: usize = 20;
@@ -20,7 +20,9 @@ pub(super) enum Command {
     Say(String),
     With(Vec<PeerId>),
     Group(GroupId),
-    Create { open: bool },
+    Create {
+        open: bool,
+    },
     Join(GroupId),
     Leave,
     Invite(Vec<PeerId>),
@@ -32,6 +34,10 @@ pub(super) enum Command {
     History(usize),
     Conversations,
     Devices,
+    Alias(Alias),
+    /// `None`: the one that was bound last.
+    Unalias(Option<Alias>),
+    Upstream(String),
     Recall,
     Read,
     Help,
@@ -54,7 +60,10 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("/who", "[PEER...]", "show who is online: of these peers, or of those you watch"),
     ("/history", "[N]", "show the last N messages (20) of where you talk"),
     ("/conversations", "", "show where you have talked, and what you have not read"),
-    ("/devices", "", "show your devices"),
+    ("/devices", "", "show your devices; this one is marked"),
+    ("/alias", "NAME", "bind a name to this device, by which the app can push to it"),
+    ("/unalias", "[NAME]", "take that name away again, or the one given here last"),
+    ("/upstream", "TEXT", "send a message to the app itself"),
     ("/recall", "", "take back the last message you sent; again: the one before"),
     ("/read", "", "say that you have read everything where you talk"),
     ("/help", "", "show this"),
@@ -97,7 +106,14 @@ impl Command {
         let Some((name, usage, _)) = COMMANDS.iter().find(|(known, ..)| *known == name) else {
             return Err(format!("there is no command {name}: /help lists them"));
         };
-        let command = Self::of(name, &words);
+        let behind = line.strip_prefix(name).unwrap_or_default().trim_start();
+        let command = match *name {
+            "/alias" => alias(behind).map(Self::Alias),
+            "/unalias" if behind.is_empty() => Ok(Self::Unalias(None)),
+            "/unalias" => alias(behind).map(|alias| Self::Unalias(Some(alias))),
+            "/upstream" => text(behind).map(Self::Upstream),
+            _ => Self::of(name, &words),
+        };
         command
             .map(Some)
             .map_err(|problem| format!("{problem}: {}", format!("{name} {usage}").trim()))
@@ -151,6 +167,18 @@ fn peers(words: &[&str]) -> Result<Vec<PeerId>, String> {
     let peer =
         |word: &&str| PeerId::new(word).map_err(|error| format!("{word:?} is no peer ({error})"));
     words.iter().map(peer).collect()
+}
+
+/// All that stands behind the command: an alias may have spaces.
+fn alias(behind: &str) -> Result<Alias, String> {
+    if behind.is_empty() {
+        return Err("it needs a name".into());
+    }
+    Alias::new(behind).map_err(|error| format!("{behind:?} is no alias ({error})"))
+}
+
+fn text(behind: &str) -> Result<String, String> {
+    if behind.is_empty() { Err("it needs a text".into()) } else { Ok(behind.to_owned()) }
 }
 
 fn group(words: &[&str]) -> Result<GroupId, String> {
@@ -219,6 +247,15 @@ mod tests {
         check("/history 5", Command::History(5));
         check("/who", Command::Who(vec![]));
         check("/logout", Command::Logout);
+        check("/alias  customer: 4711 ", Command::Alias("customer: 4711".parse().unwrap()));
+        check("/unalias", Command::Unalias(None));
+        check("/upstream two  words", Command::Upstream("two  words".into()));
+        check("/upstream /upstream x", Command::Upstream("/upstream x".into()));
+        refuse("/alias", "it needs a name: /alias NAME");
+        refuse("/upstream ", "it needs a text: /upstream TEXT");
+        let long = "a".repeat(161);
+        let problem = format!("{long:?} is no alias (an id of 161 bytes exceeds 160): /alias NAME");
+        refuse(&format!("/alias {long}"), &problem);
         refuse("/shout", "there is no command /shout: /help lists them");
         refuse("/kick", "it needs a peer: /kick PEER...");
         refuse("/watch a:b", "\"a:b\" is no peer (an id must not contain ':'): /watch PEER...");
@@ -241,6 +278,7 @@ mod tests {
                 "ID" => GROUP,
                 "[N]" => "7",
                 "[open]" => "open",
+                "NAME" | "[NAME]" | "TEXT" => "customer 4711",
                 _ => "",
             };
             let command = Command::parse(&format!("{name} {with}")).unwrap().unwrap();

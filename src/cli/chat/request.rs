@@ -8,8 +8,9 @@ use std::pin::Pin;
 
 use tidings::client::{
     Conversation, Device, Group, MemberPage, NewGroup, Outgoing, Past, RequestError, Sent, Session,
+    UpstreamSent,
 };
-use tidings::id::{ConversationId, GroupId, PeerId};
+use tidings::id::{Alias, ConversationId, GroupId, PeerId};
 
 use crate::cli::places::Place;
 use crate::cli::words;
@@ -49,6 +50,9 @@ pub(super) enum Answer {
     History(Vec<Past>),
     Conversations(Vec<Conversation>),
     Devices(Vec<Device>),
+    Bound(Alias),
+    Unbound(Alias),
+    Upstream(UpstreamSent),
     Recalled(Sent),
     /// Up to this number; `None`: there is nothing.
     Read(Option<u32>),
@@ -209,6 +213,28 @@ pub(super) fn conversations(session: Session) -> Work {
 
 pub(super) fn devices(session: Session) -> Work {
     ask(async move { Ok(Answer::Devices(session.devices().await?)) })
+}
+
+pub(super) fn bind(session: Session, alias: Alias) -> Work {
+    ask(async move {
+        session.bind_alias(&alias).await?;
+        Ok(Answer::Bound(alias))
+    })
+}
+
+pub(super) fn unbind(session: Session, alias: Alias) -> Work {
+    ask(async move {
+        session.unbind_alias(&alias).await?;
+        Ok(Answer::Unbound(alias))
+    })
+}
+
+/// Says something to the back end.
+pub(super) fn upstream(session: Session, text: String) -> Work {
+    Box::pin(async move {
+        let sent = session.send_upstream(text).await;
+        Ok(Answer::Upstream(sent.map_err(|error| words::send_failed(&error))?))
+    })
 }
 
 pub(super) fn recall(session: Session, sent: Sent) -> Work {

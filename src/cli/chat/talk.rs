@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use tidings::client::{
     Event, Group, GroupChange, GroupNotice, Mark, Message, Opening, Past, Sent, Session,
 };
-use tidings::id::{ConversationId, GroupId, MessageId, PeerId};
+use tidings::id::{Alias, ConversationId, GroupId, MessageId, PeerId};
 
 use super::clock::Clock;
 use super::command::{self, Command};
@@ -74,6 +74,8 @@ pub(super) struct Chat {
     /// What this session did last and may yet hear of.
     doing: Option<Doing>,
     marks: HashMap<(ConversationId, PeerId, Reached), u32>,
+    /// The alias that was bound here.
+    alias: Option<Alias>,
     /// What was shown and is not yet marked as read, by its highest number.
     unread: BTreeMap<ConversationId, u32>,
 }
@@ -90,6 +92,7 @@ impl Chat {
             sent: VecDeque::new(),
             doing: None,
             marks: HashMap::new(),
+            alias: None,
             unread: BTreeMap::new(),
         }
     }
@@ -182,6 +185,13 @@ impl Chat {
             Command::History(count) => request::history(session, self.conversation_here()?, count),
             Command::Conversations => request::conversations(session),
             Command::Devices => request::devices(session),
+            Command::Alias(alias) => request::bind(session, alias),
+            Command::Unalias(alias) => {
+                let alias = alias.or_else(|| self.alias.clone());
+                let unknown = "you have bound no alias in this chat: /unalias NAME";
+                request::unbind(session, alias.ok_or(unknown)?)
+            }
+            Command::Upstream(text) => request::upstream(session, text),
             Command::Recall => {
                 let sent = self.sent.back().copied();
                 request::recall(session, sent.ok_or("you have sent nothing to take back yet")?)
@@ -250,6 +260,18 @@ impl Chat {
                 let own = self.session.device().clone();
                 let lines = show::devices(&devices, &own, self.clock);
                 self.lines(&lines)
+            }
+            Answer::Bound(alias) => {
+                let text = words::bound(&alias);
+                self.alias = Some(alias);
+                self.aside(&text)
+            }
+            Answer::Unbound(alias) => {
+                self.alias.take_if(|bound| *bound == alias);
+                self.aside(&format!("this device has the alias {alias} no longer"))
+            }
+            Answer::Upstream(sent) => {
+                self.aside(&self.at(sent.at_ms, &words::upstream_sent(&sent)))
             }
             Answer::Recalled(sent) => {
                 self.sent.retain(|kept| kept.id != sent.id);
@@ -346,6 +368,9 @@ impl Chat {
             Event::Recalled(recalled) => {
                 let text = words::recalled(&self.places, recalled);
                 self.aside(&self.at(recalled.at_ms, &text))
+            }
+            Event::UpstreamDone(done) => {
+                self.aside(&self.at(done.at_ms, &words::upstream_done(done)))
             }
             Event::Online(peers) => self.show_presence(peers, true),
             Event::Offline(peers) => self.show_presence(peers, false),

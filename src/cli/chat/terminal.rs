@@ -17,6 +17,8 @@ use rustyline::history::MemHistory;
 use rustyline::{Config, Editor, ExternalPrinter};
 use tokio::sync::mpsc;
 
+use crate::cli::listen::colours;
+
 /// Lines that were typed and not yet looked at. A pipe waits when they are that many.
 const LINES_WAITING: usize = 16;
 
@@ -81,8 +83,7 @@ fn open_editor() -> Option<(Keyboard, Screen)> {
     let (prompts, asked) = blocking::sync_channel(1);
     std::thread::spawn(move || edit(&mut editor, &asked, &tx, &editing));
     let keyboard = Keyboard { lines, prompts: Some(prompts), _restore: Some(restore) };
-    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    Some((keyboard, Screen { printer: Some(Box::new(printer)), colours }))
+    Some((keyboard, Screen { printer: Some(Box::new(printer)), colours: colours() }))
 }
 
 /// Reads lines as they are asked for, until nobody wants them or they end.
