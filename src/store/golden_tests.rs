@@ -7,8 +7,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::archive::ValueError;
+use super::device::{Device, Loss};
 use super::entry::{
-    Entry, GroupAction, Item, Message, News, Notice, Opening, Origin, Recall, content_hash,
+    AliasChange, Entry, GroupAction, Item, Message, NewUpstream, News, Notice, Opening, Origin,
+    Recall, SendNumber, content_hash,
 };
 use super::group::{Change, Group};
 use super::group_image::{pack_group, pack_nonce, pack_recalled, unpack_group, unpack_nonce};
@@ -16,13 +18,15 @@ use super::image::*;
 use super::index::{OpenIndex, Place, Subject, find};
 use super::part::{OtherMark, Part, Reach};
 use super::part_image::{pack_part, pack_receipts, unpack_part, unpack_receipts};
-use super::peer::{Device, Loss, Peer, RowRef, Waiting};
+use super::peer::{Peer, RowRef, Waiting};
 use super::receipts::{Asked, Receipts};
 use super::record::{Header, Record, RecordWriter};
 use super::segment::Segment;
 use super::sender::{Sender, Stored};
 use crate::group::{GroupChange, Rules, Who};
-use crate::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::id::{
+    Alias, ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId,
+};
 use crate::limits::{
     BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, RECIPIENTS_MAX, RECORD_BYTES_MAX, RECORD_BYTES_TARGET,
 };
@@ -48,26 +52,38 @@ fn message() -> Message {
         conversation: ConversationId::of_peers([&from, &to]),
         from,
         to: vec![to, peer("carol")],
+        devices: Vec::new(),
         receipt: true,
         client_msg_no: "no-7".into(),
         body: "Grüße".into(),
     }
 }
 
-fn origin() -> Origin {
-    Origin { device: device("phone"), instance: 9, number: 77, answered: 70 }
+fn number() -> SendNumber {
+    SendNumber { device: device("phone"), instance: 9, number: 77, answered: 70 }
+}
+
+/// A message of the back end for one device.
+fn pushed(key: Option<[u8; 16]>, system: bool) -> Entry {
+    let message = Message { devices: vec![device("phone")], ..message() };
+    Entry::Message { message: message.into(), origin: Origin::Backend { key, system }, hash: 5 }
 }
 
 /// One entry of each kind.
 fn entries() -> Vec<Entry> {
     vec![
-        Entry::Message { message: message().into(), origin: origin(), hash: 0x1234_5678 },
+        Entry::Message {
+            message: message().into(),
+            origin: Origin::Client(number()),
+            hash: 0x1234_5678,
+        },
         Entry::Opened(Opening {
             peer: peer("bob"),
             device: device("laptop"),
             flag: DeviceFlag::Pc,
             instance: 3,
             client: "tidings/0.1".to_owned(),
+            address: "192.0.2.7:4000".to_owned(),
             cursor: MessageId(5),
         }),
         Entry::Ended {
@@ -96,6 +112,21 @@ fn entries() -> Vec<Entry> {
         Entry::GroupChanged { group: GROUP, by: None, change: edit(), sequence: 0 },
         Entry::GroupChanged { group: GROUP, by: Some(peer("bob")), change: left(), sequence: 7 },
         Entry::Nonce { peer: peer("bob"), nonce: "85561".into(), expires_ms: AT_MS + 1 },
+        pushed(None, true),
+        pushed(Some([3; 16]), false),
+        Entry::GroupChanged { group: GROUP, by: None, change: deleted(), sequence: 7 },
+        Entry::Alias(AliasChange::Bind { alias: alias(), device: device("phone") }),
+        Entry::Alias(AliasChange::Unbind { alias: alias(), device: Some(device("phone")) }),
+        Entry::Alias(AliasChange::Unbind { alias: alias(), device: None }),
+        Entry::Blocked { peer: peer("bob"), blocked: true },
+        Entry::Blocked { peer: peer("bob"), blocked: false },
+        Entry::Upstream(NewUpstream {
+            from: peer("bob"),
+            number: number(),
+            body: "help".into(),
+        }),
+        Entry::UpstreamDone { upstream: ID, peer: peer("bob"), accepted: true },
+        Entry::UpstreamDone { upstream: ID, peer: peer("bob"), accepted: false },
     ]
 }
 
@@ -121,6 +152,15 @@ fn edit() -> Change {
 fn left() -> Change {
     let peers = vec![peer("bob")];
     Change { change: GroupChange::Left, peers, rules: None, metadata: None }
+}
+
+fn deleted() -> Change {
+    let peers = vec![peer("alice"), peer("bob")];
+    Change { change: GroupChange::Deleted, peers, rules: None, metadata: None }
+}
+
+fn alias() -> Alias {
+    Alias::new("Anna's phone").unwrap()
 }
 
 /// A group that one has left.
@@ -351,7 +391,8 @@ fn the_largest_message_added_to_a_nearly_full_record_fits_the_bound_of_a_value()
         body: vec![b'b'; BODY_BYTES_MAX].into(),
         ..message()
     };
-    let entry = Entry::Message { message: Arc::new(largest), origin: origin(), hash: 0 };
+    let (message, origin) = (Arc::new(largest), Origin::Client(number()));
+    let entry = Entry::Message { message, origin, hash: 0 };
     let mut writer = RecordWriter::default();
     let mut next = ID;
     while writer.bytes() < RECORD_BYTES_TARGET {

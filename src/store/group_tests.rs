@@ -49,7 +49,7 @@ fn members_come_and_go_and_no_change_twice() {
 fn only_those_whom_the_rules_name_may_invite_kick_and_edit() {
     let kick = || GroupAction::Kick(peers(&["bob"]));
     let invite = || GroupAction::Invite(peers(&["dan"]));
-    let edit = || GroupAction::Edit { rules: None, metadata: Some(Bytes::from("{}")) };
+    let edit = || GroupAction::Edit { rules: None, metadata: Some(Bytes::from("{}")), version: None };
     let group = create(Rules::default(), &["ann", "bob"]);
     for (by, action, refused) in [
         ("bob", kick(), Some(Reason::NotAllowed)),
@@ -120,7 +120,7 @@ fn an_open_group_has_no_members() {
     for action in [GroupAction::Join, GroupAction::Leave, GroupAction::Kick(peers(&["bob"]))] {
         assert_eq!(ask(&mut group, "ann", action, 11), Err(Reason::NotInOpenGroup));
     }
-    let edit = GroupAction::Edit { rules: None, metadata: Some(Bytes::from("{}")) };
+    let edit = GroupAction::Edit { rules: None, metadata: Some(Bytes::from("{}")), version: None };
     assert_eq!(ask(&mut group, "bob", edit.clone(), 11), Err(Reason::NotAllowed));
     assert_eq!(ask(&mut group, "ann", edit.clone(), 12), Ok(true));
     assert_eq!(ask(&mut group, "ann", edit, 13), Ok(false), "it is so already");

@@ -10,7 +10,9 @@ use super::*;
 use crate::group::Rules as GroupRules;
 use crate::id::{ConversationId, DeviceFlag, DeviceId, GroupId, SessionId};
 use crate::metrics::Metrics;
-use crate::store::entry::{Entry, GroupAction, Message, Opening, Origin, Placed, Recall};
+use crate::store::entry::{
+    Entry, GroupAction, Message, Opening, Origin, Placed, Recall, SendNumber,
+};
 use crate::store::peer::Rules;
 use crate::store::state::State;
 
@@ -155,12 +157,14 @@ impl Run {
             conversation,
             from,
             to,
+            devices: Vec::new(),
             receipt,
             client_msg_no: Default::default(),
             body: format!("body {}", self.next).into(),
         };
         let number = self.next as u64;
-        let origin = Origin { device: device(0), instance: 1, number, answered: 0 };
+        let send = SendNumber { device: device(0), instance: 1, number, answered: 0 };
+        let origin = Origin::Client(send);
         self.put(Entry::Message { message: message.into(), origin, hash: 0 });
     }
 
@@ -178,7 +182,10 @@ impl Run {
             1 => GroupAction::Leave,
             2 => GroupAction::Invite(vec![peer(whom), peer(0)]),
             3 => GroupAction::Kick(vec![peer(whom)]),
-            _ => GroupAction::Edit { rules: None, metadata: Some(self.next.to_string().into()) },
+            _ => {
+                let metadata = Some(self.next.to_string().into());
+                GroupAction::Edit { rules: None, metadata, version: None }
+            }
         };
         let applied = self.ledger.checkpoint.applied;
         let Ok(Some(change)) = found.judge(Some(&by), action, 3, applied) else { return };
@@ -227,8 +234,8 @@ impl Run {
             Step::Open(who, on, has_cursor) => {
                 let cursor = if has_cursor { self.head() } else { MessageId::NONE };
                 let (peer, device) = (peer(who), device(on));
-                let (flag, client) = (DeviceFlag::App, String::new());
-                let opening = Opening { peer, device, flag, instance: 1, client, cursor };
+                let (flag, client, address) = (DeviceFlag::App, String::new(), String::new());
+                let opening = Opening { peer, device, flag, instance: 1, client, address, cursor };
                 self.has_had(who, cursor, Entry::Opened(opening));
             }
             Step::End(who, on, closed) => {

@@ -6,7 +6,7 @@ use tidings::group::GroupChange;
 use tidings::id::{MessageId, PeerId};
 use tidings::limits::{GROUP_STINTS_MAX, WINDOW_AGE};
 use tidings::reason::Reason;
-use tidings::store::{GroupAction, Item, News, Outcome};
+use tidings::store::{GroupAction, Item, News, Outcome, Told};
 
 use super::harness::{DAY_MS, MINUTE_MS, OF_GROUP, Running, ids, peer, refusal};
 
@@ -28,7 +28,7 @@ fn changes(running: &Running, who: &str) -> Vec<(GroupChange, Vec<PeerId>)> {
     let change = |item| match item {
         Item::Notice(notice) => match &notice.news {
             News::Group(change, peers) => Some((*change, peers.clone())),
-            News::Recalled(..) => None,
+            News::Recalled(..) | News::Upstream(..) => None,
         },
         Item::Message(_) => None,
     };
@@ -96,7 +96,7 @@ fn the_kicked_and_the_others_hear_of_it_and_a_change_that_changes_nothing_is_not
     let mut running = three();
     let kicked = running.group("bob", GroupAction::Kick(vec![peer("carol")]));
     assert_eq!(refusal(&kicked), Some(Reason::NotAllowed));
-    let Outcome::Grouped { notice: Some((notice, to)), .. } =
+    let Outcome::Grouped { told: Some(Told { notice, to }), .. } =
         running.group("alice", GroupAction::Kick(vec![peer("carol"), peer("dan")]))
     else {
         panic!("not kicked")
@@ -104,7 +104,7 @@ fn the_kicked_and_the_others_hear_of_it_and_a_change_that_changes_nothing_is_not
     assert_eq!(notice.news, News::Group(GroupChange::Kicked, vec![peer("carol")]));
     assert_eq!(*to, ["alice", "bob", "carol"].map(peer));
     let again = running.group("alice", GroupAction::Kick(vec![peer("carol")]));
-    assert!(matches!(again, Outcome::Grouped { notice: None, .. }), "{again:?}");
+    assert!(matches!(again, Outcome::Grouped { told: None, .. }), "{again:?}");
     assert_eq!(running.members(), ["alice", "bob"]);
 }
 

@@ -15,7 +15,7 @@ use tidings::metrics::Metrics;
 use tidings::reason::Reason;
 use tidings::store::{
     GroupAction, HistoryOf, Item, Loss, Message, NewMessage, Opened, Opening, Options, Origin,
-    Outcome, Part, Past, Request, Store,
+    Outcome, Part, Past, Request, SendNumber, Store,
 };
 use tokio::runtime::Runtime;
 
@@ -72,14 +72,20 @@ pub(crate) fn conversation(one: &str, other: &str) -> ConversationId {
 pub(crate) fn new_message(from: &str, to: &str, number: u64, body: &[u8]) -> NewMessage {
     NewMessage {
         from: peer(from),
-        origin: Origin { device: device("d"), instance: 1, number, answered: 0 },
+        origin: Origin::Client(send_number(number)),
         conversation: conversation(from, to),
         to: vec![peer(to)],
+        devices: Vec::new(),
         receipt: false,
         ttl_ms: 0,
         client_msg_no: Bytes::new(),
         body: Bytes::copy_from_slice(body),
     }
+}
+
+/// A send of the device `d`.
+pub(crate) fn send_number(number: u64) -> SendNumber {
+    SendNumber { device: device("d"), instance: 1, number, answered: 0 }
 }
 
 impl Running {
@@ -259,6 +265,7 @@ impl Running {
             flag: DeviceFlag::App,
             instance: 1,
             client: "test".to_owned(),
+            address: "192.0.2.7:4000".to_owned(),
             cursor,
         };
         match self.outcome(Request::Open(opening)) {
@@ -269,7 +276,7 @@ impl Running {
 
     pub(crate) fn end(&mut self, who: &str, on: &str, session: SessionId, closed: bool) {
         let end = Request::End { peer: peer(who), device: device(on), session, closed };
-        assert!(matches!(self.outcome(end), Outcome::Ended { .. }));
+        assert!(matches!(self.outcome(end), Outcome::Closed { .. }));
     }
 
     /// Acknowledges, and waits until that is durable.
@@ -288,7 +295,7 @@ impl Running {
     pub(crate) fn inbox(&self, who: &str) -> (Vec<Item>, Loss) {
         let (mut all, mut loss, mut after) = (Vec::new(), Loss::default(), MessageId::NONE);
         loop {
-            let page = self.block_on(self.store.waiting(&peer(who), after, 7)).unwrap();
+            let page = self.block_on(self.store.waiting(&peer(who), None, after, 7)).unwrap();
             all.extend(page.items);
             loss = Loss { count: loss.count + page.loss.count, id: loss.id.max(page.loss.id) };
             after = page.last;
@@ -338,7 +345,7 @@ impl Running {
         let (rules, metadata) = (Rules::default(), Bytes::new());
         let action = GroupAction::Create { open: false, rules, metadata, members };
         let created = self.group(names[0], action);
-        assert!(matches!(created, Outcome::Grouped { notice: Some(_), .. }), "{created:?}");
+        assert!(matches!(created, Outcome::Grouped { told: Some(_), .. }), "{created:?}");
     }
 
     pub(crate) fn members(&self) -> Vec<String> {
@@ -445,13 +452,15 @@ pub(crate) fn refusal(outcome: &Outcome<u64>) -> Option<Reason> {
 fn caller_of(outcome: &Outcome<u64>) -> Option<u64> {
     match outcome {
         Outcome::Stored { caller, .. }
-        | Outcome::Ended { caller, .. }
         | Outcome::Marked { caller, .. }
         | Outcome::Grouped { caller, .. }
-        | Outcome::Recalled { caller, .. } => *caller,
+        | Outcome::Told { caller, .. }
+        | Outcome::Blocked { caller, .. }
+        | Outcome::UpstreamStored { caller, .. } => *caller,
         Outcome::Repeated { caller, .. }
         | Outcome::Refused { caller, .. }
         | Outcome::Opened { caller, .. }
+        | Outcome::Closed { caller }
         | Outcome::Noted { caller } => Some(*caller),
         Outcome::Overflowed { .. } => None,
     }

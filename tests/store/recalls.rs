@@ -14,7 +14,7 @@ fn a_recalled_message_waits_no_more_and_history_has_it_without_a_body() {
     let tail = running.send("alice", "bob", "not settled");
     for id in [sent[0].id, tail.id] {
         let recalled = running.recall("alice", id);
-        assert!(matches!(recalled, Outcome::Recalled { notice: Some(_), .. }), "{recalled:?}");
+        assert!(matches!(recalled, Outcome::Told { told: Some(_), .. }), "{recalled:?}");
     }
     for round in 0..4 {
         let (items, loss) = running.inbox("bob");
@@ -39,7 +39,7 @@ fn a_recalled_message_waits_no_more_and_history_has_it_without_a_body() {
         }
     }
     let again = running.recall("alice", tail.id);
-    assert!(matches!(again, Outcome::Recalled { notice: None, .. }), "{again:?}");
+    assert!(matches!(again, Outcome::Told { told: None, .. }), "{again:?}");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn only_the_sender_recalls_and_only_in_time() {
     assert_eq!(refusal(&running.recall("alice", sent.id)), Some(Reason::TooLate));
     let message = running.block_on(running.store.message(sent.id)).unwrap().unwrap();
     let by_server = tidings::store::Request::Recall { message, by: None };
-    assert!(matches!(running.outcome(by_server), Outcome::Recalled { notice: Some(_), .. }));
+    assert!(matches!(running.outcome(by_server), Outcome::Told { told: Some(_), .. }));
     assert!(running.waiting("bob").is_empty());
 }
 
