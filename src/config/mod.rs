@@ -370,7 +370,7 @@ mod tests {
             "signatures" => "off",
             "signing_key" | "signing_key_previous" => "never shown",
             "signing_key_previous_until" => "2030-06-01T12:00:00.250Z",
-            "watch_before_send" => "false",
+            "watch_before_send" | "client_aliases" => "false",
             "devices_per_peer_max" => "2",
             _ => "64",
         };
@@ -483,6 +483,23 @@ mod tests {
                  2026-01-31T00:00:00Z"
             );
             assert_eq!(mistakes[0], bad);
+        }
+    }
+
+    #[test]
+    fn what_the_back_end_may_be_called_and_bind_can_be_set() {
+        let text = "system_peer = 'office'\nclient_aliases = false\ndevices_per_alias_max = 1000\n";
+        let config = loaded(text).unwrap();
+        assert_eq!(config.hub.system.as_str(), "office");
+        assert!(!config.hub.client_aliases);
+        assert_eq!(config.store.devices_per_alias_max, 1000);
+        for (line, problem) in [
+            ("system_peer = 'a:b'", "an id must not contain ':'"),
+            ("client_aliases = 1", "\"1\" is neither true nor false"),
+            ("devices_per_alias_max = 1001", "1001 is not within 1 to 1000"),
+        ] {
+            let (name, _) = line.split_once(" =").unwrap();
+            assert_eq!(loaded(line).unwrap_err(), [format!("1: {name}: {problem}")]);
         }
     }
 

@@ -15,11 +15,12 @@ use crate::config::values::{
     Shown, app_id, certificate_files, duration_within, file, http_certificate_files, http_listen,
     longer_than_zero, number, path, size_within, yes_or_no,
 };
+use crate::id::IdError;
 use crate::limits::{
-    CONNECTIONS_SETTING_MAX, DEVICES_PER_PEER_MAX, DRAIN_TIMEOUT_MAX, GROUP_MEMBERS_SETTING_MAX,
-    HANDSHAKES_SETTING_MAX, INBOX_MESSAGES_MAX, PRESENCE_GRACE_SETTING_MAX,
-    RECALL_WITHIN_SETTING_MAX, SEGMENT_BYTES_SETTING_MAX, SEGMENT_BYTES_SETTING_MIN, SHARDS_MAX,
-    WINDOW_AGE_SETTING_MAX,
+    CONNECTIONS_SETTING_MAX, DEVICES_PER_ALIAS_SETTING_MAX, DEVICES_PER_PEER_MAX,
+    DRAIN_TIMEOUT_MAX, GROUP_MEMBERS_SETTING_MAX, HANDSHAKES_SETTING_MAX, INBOX_MESSAGES_MAX,
+    PRESENCE_GRACE_SETTING_MAX, RECALL_WITHIN_SETTING_MAX, SEGMENT_BYTES_SETTING_MAX,
+    SEGMENT_BYTES_SETTING_MIN, SHARDS_MAX, WINDOW_AGE_SETTING_MAX,
 };
 
 /// One thing that can be set.
@@ -274,7 +275,39 @@ pub static SETTINGS: &[Setting] = &[
         shown: |config| Shown::Number(config.store.devices_max as u64),
     },
     Setting {
+        name: "devices_per_alias_max",
+        value: "NUMBER",
+        help: "Devices that may have the same alias.",
+        apply: |config, text| {
+            let allowed = 1..=DEVICES_PER_ALIAS_SETTING_MAX;
+            config.store.devices_per_alias_max = number(text, allowed)?;
+            Ok(())
+        },
+        shown: |config| Shown::Number(config.store.devices_per_alias_max as u64),
+    },
+    Setting {
+        name: "client_aliases",
+        value: "BOOL",
+        help: "Whether a client may bind an alias to its device, or only the back end.",
+        apply: |config, text| {
+            config.hub.client_aliases = yes_or_no(text)?;
+            Ok(())
+        },
+        shown: |config| Shown::Flag(config.hub.client_aliases),
+    },
+    Setting {
+        name: "system_peer",
+        value: "PEER",
+        help: "Who the back end's messages are from when it names nobody; no client can open it.",
+        apply: |config, text| {
+            config.hub.system = text.parse().map_err(|error: IdError| error.to_string())?;
+            Ok(())
+        },
+        shown: |config| Shown::Text(config.hub.system.as_str().to_owned()),
+    },
+    Setting {
         name: "log_bytes_max",
+
         value: "SIZE",
         help: "Bytes that the log may take; history gives way first, then sends are refused.",
         apply: |config, text| {
