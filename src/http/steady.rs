@@ -142,9 +142,9 @@ mod tests {
         let mut server = Steady::new(server);
         server.write_all(&[0; 8]).await.unwrap();
         let slow = async {
-            tokio::time::sleep(HTTP_WRITE_TIMEOUT * 2 / 3).await;
+            sleep(HTTP_WRITE_TIMEOUT * 2 / 3).await;
             client.read_exact(&mut [0; 4]).await.unwrap();
-            tokio::time::sleep(HTTP_WRITE_TIMEOUT * 2 / 3).await;
+            sleep(HTTP_WRITE_TIMEOUT * 2 / 3).await;
             client.read_exact(&mut [0; 4]).await.unwrap();
         };
         let (written, ()) = tokio::join!(server.write_all(&[0; 8]), slow);
