@@ -333,6 +333,9 @@ fn the_help_lists_every_command_and_keeps_the_key_to_itself() {
         "/history [N]",
         "/conversations",
         "/devices",
+        "/alias NAME",
+        "/unalias [NAME]",
+        "/upstream TEXT",
         "/recall",
         "/read",
         "/help",
@@ -343,7 +346,7 @@ fn the_help_lists_every_command_and_keeps_the_key_to_itself() {
     }
     for (command, flags) in [
         ("chat", &["--with", "--group", "--watch", "--app", "--signing-key"][..]),
-        ("listen", &["--watch", "--groups", "--signing-key"]),
+        ("listen", &["--watch", "--groups", "--alias", "--signing-key"]),
         ("send", &["--to", "--group", "--receipt", "--signing-key"]),
     ] {
         let text = help(&[command, "--help"]);

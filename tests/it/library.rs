@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::harness::{Running, library, soon, until};
 use tidings::client::{
     Client, ConnectError, ConnectOptions, Event, Fingerprint, Incoming, Message, OpenError,
-    OpenOptions, Outgoing, SendError, Session, Trust,
+    OpenOptions, Outgoing, Refusal, SendError, Session, Trust,
 };
 use tidings::limits::SESSIONS_PER_CONNECTION_MAX;
 use tidings::net::CertificateFiles;
@@ -207,4 +207,24 @@ async fn a_client_goes_on_over_a_new_socket() {
     assert_eq!(next_message(&mut to_bob).await.id, sent.id);
     assert_eq!(bob.counts().resumes, 0, "the connection survives");
     assert!(soon("a ping", bob.ping()).await.unwrap() < Duration::from_secs(10));
+}
+
+async fn ended(incoming: &mut Incoming) -> Refusal {
+    match soon("the end", incoming.next()).await {
+        Some(Event::Ended(refusal)) => refusal,
+        event => panic!("{event:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_the_back_end_ends_hears_its_words_and_may_come_back() {
+    let server = Running::start().await;
+    let (client, hub) = (server.client().await, server.server().hub());
+    let (bob, mut to_bob) = open(&client, "bob").await;
+    assert_eq!(hub.end_sessions(&bob.peer(), Some(bob.device()), "see the office"), 1);
+    let refusal = ended(&mut to_bob).await;
+    assert_eq!(refusal.reason(), Some(Reason::Kicked));
+    assert_eq!(refusal.text.as_str(), "see the office");
+    assert!(soon("nothing more", to_bob.next()).await.is_none());
+    open(&client, "bob").await;
 }
