@@ -26,6 +26,20 @@ const OPERATIONS: &[(&str, &str, Option<&str>)] = &[
     ("POST", "/v1/keys", Some("master")),
     ("DELETE", "/v1/keys/{name}", Some("master")),
     ("POST", "/v1/keys/{name}/rotate", Some("master")),
+    ("POST", "/v1/peers/status", Some("read")),
+    ("GET", "/v1/peers/{peer}", Some("read")),
+    ("GET", "/v1/peers/{peer}/unread", Some("read")),
+    ("POST", "/v1/peers/{peer}/kick", Some("admin")),
+    ("PUT", "/v1/peers/{peer}/block", Some("admin")),
+    ("DELETE", "/v1/peers/{peer}/block", Some("admin")),
+    ("POST", "/v1/groups", Some("admin")),
+    ("GET", "/v1/groups", Some("read")),
+    ("GET", "/v1/groups/{group}", Some("read")),
+    ("PATCH", "/v1/groups/{group}", Some("admin")),
+    ("DELETE", "/v1/groups/{group}", Some("admin")),
+    ("GET", "/v1/groups/{group}/members", Some("read")),
+    ("POST", "/v1/groups/{group}/members", Some("admin")),
+    ("POST", "/v1/groups/{group}/members/remove", Some("admin")),
 ];
 
 /// The operations of the document that the server tells, with their scopes.
