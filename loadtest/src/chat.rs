@@ -21,9 +21,9 @@ pub(crate) async fn run(stage: &Stage<'_>, chat: &Chat) -> Result<Outcome, Strin
     let work = Work::Chat { window: usize::from(chat.window) };
     let opening = stage.open(0..chat.sessions, work).await?;
     let fleet = &stage.fleet;
-    let from_ns = plan(fleet, &chat.timing);
+    let from_ns = plan(fleet, &chat.talk.timing);
     fleet.run.enter(Phase::Send);
-    let spent = measure(stage, from_ns, &chat.timing).await?;
+    let spent = measure(stage, from_ns, &chat.talk.timing).await?;
     fleet.settle(stage.progress).await;
     Ok(Outcome { spent, opening: Some(opening), ..Outcome::default() })
 }

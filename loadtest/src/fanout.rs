@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use crate::chat;
 use crate::fleet::{Fleet, Life};
-use crate::options::Fanout;
+use crate::options::{Fanout, With};
 use crate::peer::Work;
 use crate::rate;
 use crate::report::{Beside, Millis};
@@ -21,9 +21,9 @@ use crate::scenario::{Outcome, Stage, rounded};
 /// # Errors
 ///
 /// Why it could not be run to its end.
-pub(crate) async fn run(stage: &Stage<'_>, fanout: &Fanout) -> Result<Outcome, String> {
+pub(crate) async fn run(stage: &Stage<'_>, fanout: &With<Fanout>) -> Result<Outcome, String> {
     let Some(per_second) = fanout.beside_rate else { return fan_out(stage, fanout, None).await };
-    let run = Run::new(fanout.beside_sessions, fanout.body.payload, false);
+    let run = Run::new(fanout.beside_sessions, fanout.talk.body.payload, false);
     let beside = Fleet::new(run, stage.server, usize::from(fanout.common.sockets))?;
     let played = fan_out(stage, fanout, Some((&beside, per_second))).await;
     let run = beside.run.clone();
@@ -35,7 +35,7 @@ pub(crate) async fn run(stage: &Stage<'_>, fanout: &Fanout) -> Result<Outcome, S
 
 async fn fan_out(
     stage: &Stage<'_>,
-    fanout: &Fanout,
+    fanout: &With<Fanout>,
     beside: Option<(&Fleet, u32)>,
 ) -> Result<Outcome, String> {
     let (fleet, progress) = (&stage.fleet, stage.progress);
@@ -57,14 +57,14 @@ async fn fan_out(
     if let Some((beside, per_second)) = beside {
         let talkers = 0..beside.run.talkers;
         beside.open(talkers, |_| Work::Rate, Life::Held, progress).await?;
-        chat::plan(beside, &fanout.timing);
+        chat::plan(beside, &fanout.talk.timing);
         beside.run.enter(Phase::Send);
         rate::start(&beside.run, per_second)?;
     }
-    let from_ns = chat::plan(fleet, &fanout.timing);
+    let from_ns = chat::plan(fleet, &fanout.talk.timing);
     fleet.run.enter(Phase::Send);
     rate::start(&fleet.run, fanout.rate)?;
-    let spent = chat::measure(stage, from_ns, &fanout.timing).await?;
+    let spent = chat::measure(stage, from_ns, &fanout.talk.timing).await?;
     if let Some((beside, _)) = beside {
         beside.settle(progress).await;
     }

@@ -7,90 +7,15 @@
 //! * Reading never panics.
 
 use bytes::{BufMut, BytesMut};
-use tidings::id::PeerId;
 use tidings::wire::kind;
 
-/// Bytes of the [`Stamp`] at the front of every body.
-pub(crate) const STAMP_BYTES: usize = 20;
-/// Bytes of a peer's name.
-pub(crate) const NAME_BYTES: usize = 16;
+use crate::names::NAME_BYTES;
+use crate::stamp::{STAMP_BYTES, Stamp};
+
 /// Bytes of a group's id.
 pub(crate) const GROUP_BYTES: usize = 12;
-/// Peers that can be named.
-pub(crate) const PEERS_MAX: u32 = 10_000_000;
 
-const NAME_DIGITS: usize = 7;
 const FLAG_TRANSIENT: u8 = 1;
-
-/// The names of the peers of one run: a tag of the run and the peer's index.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Names {
-    prefix: [u8; NAME_BYTES - NAME_DIGITS],
-}
-
-impl Names {
-    /// Names that no other run uses.
-    pub(crate) fn random() -> Self {
-        let mut prefix = [0; NAME_BYTES - NAME_DIGITS];
-        let text = format!("lt{:06x}-", fastrand::u32(..0x100_0000));
-        prefix.copy_from_slice(text.as_bytes());
-        Self { prefix }
-    }
-
-    /// The name of the peer with this index, below [`PEERS_MAX`].
-    pub(crate) fn name(&self, index: u32) -> [u8; NAME_BYTES] {
-        let mut name = [b'0'; NAME_BYTES];
-        name[..self.prefix.len()].copy_from_slice(&self.prefix);
-        let mut rest = index;
-        for digit in name[self.prefix.len()..].iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        name
-    }
-
-    /// The id of the peer with this index.
-    pub(crate) fn peer(&self, index: u32) -> PeerId {
-        let name = self.name(index);
-        let name = std::str::from_utf8(&name).expect("a name is ASCII");
-        PeerId::new(name).expect("a name is a valid id")
-    }
-
-    /// The index of the peer with this name, if it is of this run.
-    pub(crate) fn index(&self, name: &[u8]) -> Option<u32> {
-        index_in(name).filter(|_| name.starts_with(&self.prefix))
-    }
-}
-
-/// The index in a peer's name.
-pub(crate) fn index_in(name: &[u8]) -> Option<u32> {
-    if name.len() != NAME_BYTES {
-        return None;
-    }
-    name[NAME_BYTES - NAME_DIGITS..].iter().try_fold(0, |index, digit| {
-        digit.is_ascii_digit().then(|| index * 10 + u32::from(digit - b'0'))
-    })
-}
-
-/// What every message carries, so that its delivery proves something.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Stamp {
-    /// Index of the sender.
-    pub(crate) sender: u32,
-    /// The sender's number for it.
-    pub(crate) number: u64,
-    /// When it should have been sent, in nanoseconds of the generator's clock.
-    pub(crate) intended_ns: u64,
-}
-
-impl Stamp {
-    /// The stamp at the front of a body.
-    pub(crate) fn of(body: &[u8]) -> Option<Self> {
-        let mut fields = Fields(body);
-        let sender = u32::from_be_bytes(fields.take(4)?.try_into().ok()?);
-        Some(Self { sender, number: fields.u64()?, intended_ns: fields.u64()? })
-    }
-}
 
 /// Whom a Send is for.
 #[derive(Clone, Copy, Debug)]
@@ -292,10 +217,11 @@ impl<'a> Fields<'a> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tidings::id::{ConversationId, GroupId, MessageId};
+    use tidings::id::{ConversationId, GroupId, MessageId, PeerId};
     use tidings::wire::{ClientFrame, Decoder, Deliver, Send, Sent, ServerFrame, Target, Text};
 
     use super::*;
+    use crate::names::{Names, index_in};
 
     fn peer(name: &[u8]) -> PeerId {
         PeerId::new(std::str::from_utf8(name).unwrap()).unwrap()
@@ -308,7 +234,7 @@ mod tests {
     }
 
     fn sent_frame(number: u64, payload: usize) -> (BytesMut, ClientFrame) {
-        let names = Names { prefix: *b"lt0a0b0c-" };
+        let names = Names::tagged(0x0a_0b0c);
         let stamp = Stamp { sender: 3, number, intended_ns: 0x0102_0304_0506_0708 };
         let mut fast = BytesMut::new();
         let to = To::Peer(names.name(1_234_567));

@@ -1,8 +1,9 @@
 //! The load generator of Tidings: an honest client over real QUIC that proves what it measures.
 //!
 //! ```text
-//! options > scenario > { chat, rate, offline, idle, fanout, presence, roam }
+//! options > scenario > { chat, rate, offline, idle, fanout, presence, roam, push }
 //!                    > fleet > session > peer > frames
+//!                    > history, push > http
 //!                    > server, measure (process, metrics) > report
 //! ```
 //!
@@ -14,15 +15,19 @@
 
 mod acks;
 mod chat;
+mod counters;
 mod fanout;
 mod fleet;
 mod flight;
 mod frames;
 mod group;
+mod history;
+mod http;
 mod idle;
 mod link;
 mod measure;
 mod metrics;
+mod names;
 mod offline;
 mod options;
 mod peer;
@@ -30,6 +35,7 @@ mod presence;
 mod process;
 mod progress;
 mod proof;
+mod push;
 mod rate;
 mod record;
 mod relay;
@@ -40,6 +46,7 @@ mod run;
 mod scenario;
 mod server;
 mod session;
+mod stamp;
 mod tls;
 
 use std::process::ExitCode;

@@ -7,12 +7,14 @@
 mod loads;
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::loads::{Chat, Fanout, Idle, Offline, Presence, Rate, Roam};
-use crate::frames::STAMP_BYTES;
+pub(crate) use self::loads::{Chat, Fanout, History, Idle, Offline, Presence, Push, Rate, Roam};
+use crate::http::Api;
+use crate::stamp::{STAMP_BYTES, STAMP_TEXT_BYTES};
 use crate::tls::Fingerprint;
 
 /// The load generator of Tidings: an honest client over real QUIC.
@@ -46,13 +48,13 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Scenario {
     /// Closed loop: each session keeps a window of sends to random peers in flight
-    Chat(Chat),
+    Chat(With<Chat>),
     /// Open loop: so many messages a second in all, latency counted from the intended send time
-    Rate(Rate),
+    Rate(With<Rate>),
     /// Stores messages for absent peers, then lets them all open and drain
-    Offline(Offline),
+    Offline(With<Offline>),
     /// Opens sessions, one connection each, and holds them
-    Idle(Idle),
+    Idle(With<Idle>),
     /// Open loop in one group: every message must reach every other member
     ///
     /// Members are invited by the first of them. Then random members send so many messages a
@@ -65,7 +67,7 @@ pub(crate) enum Scenario {
     /// latency and their proof are reported beside the group's, under `beside` in the JSON.
     ///
     /// Example: loadtest fanout --group 1000 --rate 20 --beside-rate 200
-    Fanout(Fanout),
+    Fanout(With<Fanout>),
     /// Peers log out and open again, and every watcher must hear of each change once
     ///
     /// Of the sessions, the watchers come first. All of them watch the same peers: as many of the
@@ -77,7 +79,7 @@ pub(crate) enum Scenario {
     /// time to an answer counts from when the change was due, so it includes the connecting.
     ///
     /// Example: loadtest presence --sessions 2000 --watchers 20 --churn 50
-    Presence(Presence),
+    Presence(With<Presence>),
     /// The load of `rate`, while every session changes its UDP socket again and again
     ///
     /// Each session has a socket of its own, and gets another one, with another address, every so
@@ -90,7 +92,28 @@ pub(crate) enum Scenario {
     /// the Ping has reached the session. What the load's own spacing leaves empty is not in it.
     ///
     /// Example: loadtest roam --sessions 200 --every 5 --rate 500 --seconds 60
-    Roam(Roam),
+    Roam(With<Roam>),
+    /// Open loop over the HTTP API: so many pushes a second, each to the alias of one device
+    ///
+    /// Every device is a peer of its own with a session that listens, and gets an alias over HTTP.
+    /// Then a few kept connections POST messages to random aliases at fixed times; all pushes to
+    /// one device go over the same connection, so they have an order. The proof: every push
+    /// answered with 201 reaches the device named by its alias once and in order, and no other.
+    /// Latency counts from the intended request to the delivery, `acked` from there to the answer.
+    /// At the end the server's figures must be exactly what was counted here.
+    ///
+    /// Example: loadtest push --rate 2000 --devices 1000
+    Push(With<Push>),
+    /// Fills a server with messages, starts it again, and asks for pages of its history over HTTP
+    ///
+    /// A tenth of the messages goes to groups. The server is ended in order and started again;
+    /// then pages of 50 are asked for by conversation, by group, by sender and of the whole app,
+    /// half of them from the newest message on and half from a random place in the past, one
+    /// after another and then four at a time. The proof: every page has exactly the messages that
+    /// it must have, in order, without a gap.
+    ///
+    /// Example: loadtest history --messages 5000000 --conversations 100000
+    History(With<History>),
 }
 
 /// A load on the relay.
@@ -104,11 +127,11 @@ pub(crate) struct Floor {
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum FloorScenario {
     /// Closed loop: each session keeps a window of sends to random peers in flight
-    Chat(Chat),
+    Chat(With<Chat>),
     /// Open loop: so many messages a second in all, latency counted from the intended send time
-    Rate(Rate),
+    Rate(With<Rate>),
     /// Opens sessions, one connection each, and holds them
-    Idle(Idle),
+    Idle(With<Idle>),
 }
 
 impl From<FloorScenario> for Scenario {
@@ -140,6 +163,15 @@ pub(crate) struct Body {
     pub(crate) payload: usize,
 }
 
+/// What is sent, and when it is measured.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Talk {
+    #[command(flatten)]
+    pub(crate) body: Body,
+    #[command(flatten)]
+    pub(crate) timing: Timing,
+}
+
 /// When it is measured.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Timing {
@@ -149,6 +181,23 @@ pub(crate) struct Timing {
     /// How long to run before measuring, in seconds
     #[arg(long, default_value_t = 3)]
     pub(crate) warmup: u32,
+}
+
+/// A load with the flags that every scenario has.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct With<L: Args> {
+    #[command(flatten)]
+    load: L,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl<L: Args> Deref for With<L> {
+    type Target = L;
+
+    fn deref(&self) -> &L {
+        &self.load
+    }
 }
 
 /// Flags of every scenario.
@@ -166,6 +215,18 @@ pub(crate) struct Common {
     /// Where the server at HOST:PORT writes its figures
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     pub(crate) metrics_file: Option<PathBuf>,
+    /// HTTP API of the server at HOST:PORT, without TLS
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Server")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Key for it with every scope
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "TIDINGS_API_KEY",
+        hide_env_values = true,
+        help_heading = "Server"
+    )]
+    pub(crate) http_key: Option<String>,
     /// The server to start [default: `tidings` beside this program]
     #[arg(long, value_name = "PATH", help_heading = "Server")]
     pub(crate) tidings: Option<PathBuf>,
@@ -202,6 +263,16 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// The HTTP API of the server that runs already, if it was named.
+    ///
+    /// # Errors
+    ///
+    /// When the key can be none.
+    pub(crate) fn api(&self) -> Result<Option<Api>, String> {
+        let named = self.http.zip(self.http_key.as_deref());
+        named.map(|(address, key)| Api::new(address, key)).transpose()
+    }
+
     /// What `tidings serve` is given beside the generator's own arguments.
     pub(crate) fn server_arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();
@@ -250,6 +321,8 @@ impl Scenario {
             Self::Fanout(fanout) => &fanout.common,
             Self::Presence(presence) => &presence.common,
             Self::Roam(roam) => &roam.common,
+            Self::Push(push) => &push.common,
+            Self::History(history) => &history.common,
         }
     }
 
@@ -264,6 +337,8 @@ impl Scenario {
             Self::Presence(presence) => presence.sessions,
             // One more watches them.
             Self::Roam(roam) => roam.sessions + 1,
+            Self::Push(push) => push.devices,
+            Self::History(_) => 0,
         }
     }
 
@@ -277,14 +352,24 @@ impl Scenario {
             let name = self.name();
             return Err(format!("a relay only carries messages to peers: `{name}` has no floor"));
         }
-        let Self::Presence(presence) = self else { return Ok(()) };
-        if presence.watchers >= presence.sessions {
-            return Err("of the sessions, one at least must be watched: lower --watchers".into());
+        match self {
+            Self::Presence(presence) if presence.watchers >= presence.sessions => {
+                Err("of the sessions, one at least must be watched: lower --watchers".into())
+            }
+            Self::Presence(presence) if presence.churn > presence.watched() => {
+                Err("a peer would change more than once a second: lower --churn".into())
+            }
+            Self::Push(push) if push.talk.body.payload < STAMP_TEXT_BYTES => {
+                Err(format!("the body of a push has {STAMP_TEXT_BYTES} bytes at least"))
+            }
+            Self::Push(push) if push.connections > push.devices => {
+                Err("a connection would have no device: lower --connections".into())
+            }
+            Self::History(history) if history.common.server != ServerChoice::Spawn => {
+                Err("`history` starts its server again, so it must be spawned".into())
+            }
+            _ => Ok(()),
         }
-        if presence.churn > presence.watched() {
-            return Err("a peer would change more than once a second: lower --churn".into());
-        }
-        Ok(())
     }
 
     /// UDP sockets that carry them.
@@ -298,11 +383,13 @@ impl Scenario {
     /// Bytes of a message body.
     pub(crate) fn payload(&self) -> usize {
         match self {
-            Self::Chat(chat) => chat.body.payload,
-            Self::Rate(rate) => rate.body.payload,
+            Self::Chat(chat) => chat.talk.body.payload,
+            Self::Rate(rate) => rate.talk.body.payload,
             Self::Offline(offline) => offline.body.payload,
-            Self::Fanout(fanout) => fanout.body.payload,
-            Self::Roam(roam) => roam.body.payload,
+            Self::Fanout(fanout) => fanout.talk.body.payload,
+            Self::Roam(roam) => roam.talk.body.payload,
+            Self::Push(push) => push.talk.body.payload,
+            Self::History(_) => crate::history::BODY_BYTES,
             Self::Idle(_) | Self::Presence(_) => 0,
         }
     }
@@ -322,6 +409,8 @@ impl Scenario {
             Self::Fanout(_) => "fanout",
             Self::Presence(_) => "presence",
             Self::Roam(_) => "roam",
+            Self::Push(_) => "push",
+            Self::History(_) => "history",
         }
     }
 }
@@ -359,6 +448,11 @@ mod tests {
         assert!(check("loadtest presence --sessions 40 --watchers 10 --churn 31").is_err());
         assert!(check("loadtest presence --sessions 40 --watchers 40").is_err());
         assert!(check("loadtest presence --sessions 9000 --churn 1001").is_err(), "1,000 watched");
+        assert_eq!(check("loadtest push --devices 20 --payload 40"), Ok(()));
+        assert!(check("loadtest push --devices 20 --payload 39").is_err());
+        assert!(check("loadtest push --devices 15").is_err(), "16 connections");
+        assert_eq!(check("loadtest history"), Ok(()));
+        assert!(check("loadtest history --server 127.0.0.1:1").is_err());
         assert_eq!(check("loadtest rate --with-floor"), Ok(()));
         assert!(check("loadtest roam --with-floor").is_err());
     }

@@ -8,12 +8,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crate::chat;
 use crate::fleet::Life;
 use crate::options::Presence;
 use crate::peer::Work;
+use crate::rate;
 use crate::run::{Phase, Run};
 use crate::scenario::{Outcome, Stage};
 
@@ -49,33 +49,16 @@ pub(crate) async fn run(stage: &Stage<'_>, presence: &Presence) -> Result<Outcom
     Ok(Outcome { spent, opening, ..Outcome::default() })
 }
 
-fn start(run: &Arc<Run>, per_second: u32) -> Result<(), String> {
-    let run = run.clone();
-    std::thread::Builder::new()
-        .name("churner".into())
-        .spawn(move || churn(&run, u64::from(per_second)))
-        .map(drop)
-        .map_err(|error| format!("cannot start the churner: {error}"))
-}
-
 /// Tells watched peers in turn when they change, as long as the run sends.
 ///
 /// In turn, so that a peer rests as long as it can between its changes.
-fn churn(run: &Arc<Run>, per_second: u64) {
-    let started_ns = run.now_ns();
+fn start(run: &Arc<Run>, per_second: u32) -> Result<(), String> {
     let mut order: Vec<u32> = run.roster.watched().collect();
     fastrand::shuffle(&mut order);
-    for (number, peer) in (0u64..).zip(order.iter().cycle()) {
-        let (seconds, rest) = (number / per_second, number % per_second);
-        let due_ns = started_ns + seconds * 1_000_000_000 + rest * 1_000_000_000 / per_second;
-        let ahead_ns = due_ns.saturating_sub(run.now_ns());
-        std::thread::sleep(Duration::from_nanos(ahead_ns));
-        if run.phase() != Phase::Send {
-            return;
+    let mut in_turn = order.into_iter().cycle();
+    rate::pace(run, per_second, move |run, due_ns| {
+        if let Some(peer) = in_turn.next() {
+            run.mail[peer as usize].ask(due_ns);
         }
-        let mail = &run.mail[*peer as usize];
-        run.asked.fetch_add(1, Ordering::Relaxed);
-        mail.slot.lock().due.push_back(due_ns);
-        mail.wake();
-    }
+    })
 }

@@ -49,7 +49,8 @@ impl Times {
         (!self.0.is_empty()).then_some(us as f64 / 1e3)
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds the times of another histogram.
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.0.add(&other.0).expect("all histograms have the same bounds");
     }
 }

@@ -28,6 +28,7 @@ use tidings::wire::{ClientFrame, Decoder, Opened, Pong, RawFrame, ServerFrame, k
 
 use crate::frames::{self, SendView};
 use crate::link;
+use crate::names::index_in;
 
 /// Chunks read from a stream under one lock.
 const CHUNKS: usize = 16;
@@ -259,7 +260,7 @@ impl Peer {
         match (frame.kind, &self.opened) {
             (kind::SEND, Some((index, name))) => {
                 let send = SendView::read(&frame.fields)?;
-                let to = frames::index_in(send.to).filter(|to| *to < peers)?;
+                let to = index_in(send.to).filter(|to| *to < peers)?;
                 *last_id += 1;
                 let sequence = *last_id & u64::from(u32::MAX);
                 frames::put_sent(&mut frames.bytes, send.request, *last_id, sequence, at_ms);
@@ -282,7 +283,7 @@ impl Peer {
         match (frame, &self.opened) {
             (ClientFrame::Open(open), None) => {
                 let name = Bytes::copy_from_slice(open.peer.as_str().as_bytes());
-                let index = frames::index_in(&name).filter(|index| *index < peers)?;
+                let index = index_in(&name).filter(|index| *index < peers)?;
                 self.opened = Some((index, name));
                 let device = open.device.unwrap_or_else(DeviceId::random);
                 Some(opened(i64::from(index) + 1, device, at_ms).into())

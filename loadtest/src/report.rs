@@ -13,6 +13,8 @@ use std::fmt::Write;
 use serde::Serialize;
 
 pub(crate) use self::rounds::Rounds;
+use crate::counters::{self, Compared};
+use crate::history::Found;
 use crate::record::Times;
 
 /// Times in milliseconds.
@@ -162,6 +164,12 @@ pub(crate) struct Report {
     /// What the load beside this one proves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) beside: Option<Beside>,
+    /// What the server has counted, beside what was counted here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) counters: Option<Vec<Compared>>,
+    /// What was found in the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) history: Option<Found>,
     /// Sends that the server refused.
     pub(crate) refused: u64,
     /// Messages at the wrong peer, or not from who they say.
@@ -194,8 +202,10 @@ impl Report {
             + self.silent_rebinds
             + self.unanswered.unwrap_or(0)
             + self.beside.as_ref().map_or(0, Beside::wrong)
-            + self.blob_files.unwrap_or(0);
-        wrong == 0
+            + self.blob_files.unwrap_or(0)
+            + self.history.as_ref().map_or(0, |found| found.wrong_pages);
+        let counted = self.counters.iter().flatten().all(Compared::is_equal);
+        wrong == 0 && counted
     }
 
     /// What a person reads.
@@ -247,6 +257,12 @@ impl Report {
         rows.count("log bytes", self.log_bytes);
         if let Some(filesystem) = &self.filesystem {
             rows.add("file system", filesystem);
+        }
+        if let Some(counters) = &self.counters {
+            rows.add("counters", counters::told(counters));
+        }
+        for (name, value) in self.history.iter().flat_map(Found::rows) {
+            rows.add(&name, value);
         }
         let beside = self.beside.iter().flat_map(|beside| &beside.troubles);
         self.troubles.iter().chain(beside).for_each(|trouble| rows.add("trouble", trouble));
@@ -356,6 +372,9 @@ mod tests {
         {
             assert!(!Report { beside: Some(beside), ..Report::default() }.is_good());
         }
+        let compared = |server| vec![Compared { name: "x", server: Some(server), counted: 1 }];
+        assert!(Report { counters: Some(compared(1)), ..Report::default() }.is_good());
+        assert!(!Report { counters: Some(compared(2)), ..Report::default() }.is_good());
         assert!(Report { dropped: 1, duplicated_on_wire: 1, ..Report::default() }.is_good());
     }
 }

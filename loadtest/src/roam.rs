@@ -31,13 +31,13 @@ pub(crate) async fn run(stage: &Stage<'_>, roam: &Roam) -> Result<Outcome, Strin
     let run = &fleet.run;
     let opening = stage.open(0..roam.sessions, Work::Rate).await?;
     stage.open(roam.sessions..roam.sessions + 1, Work::Watch).await?;
-    let from_ns = chat::plan(fleet, &roam.timing);
+    let from_ns = chat::plan(fleet, &roam.talk.timing);
     run.enter(Phase::Send);
     rate::start(run, roam.rate)?;
     let every = Duration::from_secs(u64::from(roam.every));
     let moving = keep_moving(run.clone(), fleet.endpoints(), stage.server.address, every);
     let moving = tokio::spawn(moving);
-    let measured = chat::measure(stage, from_ns, &roam.timing).await;
+    let measured = chat::measure(stage, from_ns, &roam.talk.timing).await;
     let moved = moving.await.map_err(|error| error.to_string())?;
     let spent = measured?;
     moved?;

@@ -12,16 +12,20 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tidings::limits::SYSTEM_PEER;
 
 use crate::acks::{ACK_DUE, LOOK};
-use crate::frames::Names;
+use crate::frames::DeliverView;
 use crate::group::GroupLedger;
+use crate::names::Names;
 use crate::proof::Ledger;
-use crate::record::Records;
+use crate::record::{Record, Records};
 use crate::roster::Roster;
+use crate::stamp::Stamp;
 
 /// Problems that are kept for the report; the rest is only counted.
 const TROUBLES_MAX: usize = 5;
+
 /// What the sessions do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
 #[repr(u8)]
@@ -68,6 +72,12 @@ impl Mail {
         }
     }
 
+    /// Says that something is due, or was, at a moment.
+    pub(crate) fn ask(&self, due_ns: u64) {
+        self.slot.lock().due.push_back(due_ns);
+        self.wake();
+    }
+
     /// Waits for what is due, for a peer without a session; `None` when the run ends.
     ///
     /// # Cancel safety
@@ -86,6 +96,13 @@ impl Mail {
     }
 }
 
+/// When something happens in a run, and where it is noted.
+pub(crate) struct Moment<'a> {
+    pub(crate) now_ns: u64,
+    pub(crate) run: &'a Run,
+    pub(crate) record: &'a mut Record,
+}
+
 /// What the sessions of one run share.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -97,6 +114,8 @@ pub(crate) struct Run {
     pub(crate) names: Names,
     /// Bytes of a body.
     pub(crate) payload: usize,
+    /// The app's back end sends every message, as text; each to the peer that its stamp names.
+    pub(crate) from_backend: bool,
     /// Peers that send, and are sent to, by themselves: those with indices below it.
     pub(crate) talkers: u32,
     pub(crate) ledger: Ledger,
@@ -134,6 +153,7 @@ impl Run {
             to_ns: AtomicU64::new(u64::MAX),
             names: Names::random(),
             payload,
+            from_backend: false,
             talkers: peers,
             ledger: Ledger::new(peers),
             group: GroupLedger::new(0),
@@ -155,6 +175,11 @@ impl Run {
     /// Nanoseconds since the run began; never 0.
     pub(crate) fn now_ns(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64 + 1
+    }
+
+    /// This moment, noted in `record`.
+    pub(crate) fn moment<'a>(&'a self, now_ns: u64, record: &'a mut Record) -> Moment<'a> {
+        Moment { now_ns, run: self, record }
     }
 
     /// The moment `ns` of the clock.
@@ -182,6 +207,15 @@ impl Run {
     /// Whether a moment is in the measured time.
     pub(crate) fn is_measured(&self, ns: u64) -> bool {
         self.from_ns.load(Ordering::Relaxed) <= ns && ns < self.to_ns.load(Ordering::Relaxed)
+    }
+
+    /// The stamp of a message that came, if it is from who it says and as long as all are.
+    pub(crate) fn stamp(&self, view: &DeliverView<'_>) -> Option<Stamp> {
+        let stamp = match self.from_backend {
+            true => Stamp::of_text(view.body).filter(|_| view.from == SYSTEM_PEER.as_bytes()),
+            false => Stamp::of(view.body).filter(|s| view.from == self.names.name(s.sender)),
+        };
+        stamp.filter(|_| view.body.len() == self.payload)
     }
 
     /// A session ended before it should.

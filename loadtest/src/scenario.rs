@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::counters::Compared;
 use crate::fleet::{Fleet, Life};
 use crate::group::GroupLedger;
 use crate::measure::Spent;
@@ -19,7 +20,7 @@ use crate::report::{Beside, Brief, Millis, Report};
 use crate::roster::Roster;
 use crate::run::Run;
 use crate::server::Server;
-use crate::{chat, fanout, idle, offline, presence, rate, roam};
+use crate::{chat, fanout, history, idle, offline, presence, push, rate, roam};
 
 /// What a scenario plays on.
 pub(crate) struct Stage<'a> {
@@ -60,6 +61,8 @@ pub(crate) struct Outcome {
     pub(crate) beside: Option<Beside>,
     /// Changes of sockets.
     pub(crate) rebinds: Option<u64>,
+    /// What the server has counted beside what was counted here.
+    pub(crate) counters: Option<Vec<Compared>>,
     /// Sessions that a client would have had to open again.
     pub(crate) reopened: Option<u64>,
 }
@@ -81,7 +84,10 @@ pub(crate) async fn run(scenario: &Scenario, on_floor: bool) -> Result<Report, S
         true => Server::relay(scenario.peers(), common.pace_us).await?,
         false => Server::start(common).await?,
     };
-    let result = play(scenario, &server, &progress).await;
+    let result = match scenario {
+        Scenario::History(options) => history::run(options, &mut server, &progress).await,
+        _ => play(scenario, &server, &progress).await,
+    };
     let blob_files = server.blob_files();
     let restarted = match common.kill && result.is_ok() {
         true => server.kill_and_start(common).await.map(Some),
@@ -117,6 +123,7 @@ fn share(scenario: &Scenario) -> Run {
             run.talkers = roam.sessions;
             run.roster = Roster::new(roam.sessions..roam.sessions + 1, 0..roam.sessions);
         }
+        Scenario::Push(_) => run.from_backend = true,
         _ => {}
     }
     run
@@ -134,6 +141,8 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
         Scenario::Fanout(options) => fanout::run(&stage, options).await,
         Scenario::Presence(options) => presence::run(&stage, options).await,
         Scenario::Roam(options) => roam::run(&stage, options).await,
+        Scenario::Push(options) => push::run(&stage, options).await,
+        Scenario::History(_) => Err("`history` has no sessions to play with".into()),
     };
     let rss_after_kib = server.pid.and_then(process::rss_kib);
     let run = stage.fleet.run.clone();
@@ -186,6 +195,7 @@ fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report {
     add_proof(&mut report, scenario, run, &counts);
     add_speed(&mut report, scenario, &counts, &outcome);
     report.beside = outcome.beside;
+    report.counters = outcome.counters;
     if let Some(alive) = outcome.alive {
         // Each session was sent a Ping; who did not answer it is lost.
         report.sent = u64::from(sessions);
@@ -211,7 +221,9 @@ fn add_proof(report: &mut Report, scenario: &Scenario, run: &Run, counts: &Count
         report.offline_notices = Some(counts.offline_notices);
     }
     report.silent_rebinds = run.rebinds.load(Ordering::Relaxed) - counts.rebinds_answered;
-    if matches!(scenario, Scenario::Fanout(_) | Scenario::Presence(_) | Scenario::Roam(_)) {
+    let answers_all = matches!(scenario, Scenario::Fanout(_) | Scenario::Push(_))
+        || matches!(scenario, Scenario::Presence(_) | Scenario::Roam(_));
+    if answers_all {
         let asked = counts.sent.max(run.asked.load(Ordering::Relaxed));
         report.unanswered = Some(asked.saturating_sub(counts.acked));
     }
@@ -244,7 +256,8 @@ fn add_speed(report: &mut Report, scenario: &Scenario, counts: &Counts, outcome:
     }
 }
 
-fn per(cost: Option<u64>, units: f64) -> Option<f64> {
+/// A cost for each of so many units; `None` without any.
+pub(crate) fn per(cost: Option<u64>, units: f64) -> Option<f64> {
     cost.filter(|_| units > 0.0).map(|cost| rounded(cost as f64 / units))
 }
 

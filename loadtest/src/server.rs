@@ -6,20 +6,21 @@
 //! * A spawned server has a fresh data folder on a real file system: on a tmpfs a sync costs
 //!   nothing, and the figures would be lies.
 
+mod starting;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use self::starting::{Started, Wanted, log_tail, serve, start};
+use crate::http::Api;
 use crate::options::{Common, ServerChoice};
 use crate::process;
 use crate::tls::Fingerprint;
 
-/// How long a child may take to be ready.
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a child may take to end once asked to.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -33,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) metrics: Option<PathBuf>,
     /// The type of the file system of its data.
     pub(crate) filesystem: Option<String>,
+    /// Its HTTP API, where there is one.
+    api: Option<Api>,
     folder: Option<Folder>,
     child: Option<Child>,
     is_relay: bool,
@@ -63,17 +66,24 @@ impl Server {
         let mut command = Command::new(own);
         command.args(["relay", "--peers", &peers.to_string(), "--pace-us", &pace_us.to_string()]);
         command.stdin(Stdio::piped());
-        let (child, address, fingerprint) = start(command, "the relay").await?;
-        Ok(Self {
+        let started = start(command, "the relay", Wanted::Quic).await?;
+        Ok(Self { is_relay: true, ..Self::of(started) })
+    }
+
+    /// A child of which nothing else is known.
+    fn of(started: Started) -> Self {
+        let Started { child, address, fingerprint, .. } = started;
+        Self {
             address,
             fingerprint,
             pid: child.id(),
             metrics: None,
             filesystem: None,
+            api: None,
             folder: None,
             child: Some(child),
-            is_relay: true,
-        })
+            is_relay: false,
+        }
     }
 
     /// Starts the server that the options ask for, or finds the one that they name.
@@ -92,6 +102,7 @@ impl Server {
                 pid: common.pid,
                 metrics: common.metrics_file.clone(),
                 filesystem: None,
+                api: common.api()?,
                 folder: None,
                 child: None,
                 is_relay: false,
@@ -106,17 +117,25 @@ impl Server {
         };
         let (folder, filesystem) = fresh_folder(&above, common.keep)?;
         let metrics = folder.path.join("metrics.txt");
-        let (child, address, fingerprint) = serve(common, &folder.path).await?;
+        let mut started = serve(common, &folder.path, Wanted::HttpAndKey).await?;
+        let api = started.http.zip(started.key.take());
+        let api = api.map(|(address, key)| Api::new(address, &key)).transpose()?;
         Ok(Self {
-            address,
-            fingerprint,
-            pid: child.id(),
             metrics: Some(metrics),
             filesystem: Some(filesystem),
+            api,
             folder: Some(folder),
-            child: Some(child),
-            is_relay: false,
+            ..Self::of(started)
         })
+    }
+
+    /// Its HTTP API.
+    ///
+    /// # Errors
+    ///
+    /// When nobody said where it is.
+    pub(crate) fn api(&self) -> Result<&Api, String> {
+        self.api.as_ref().ok_or_else(|| "--server HOST:PORT needs --http and --http-key".into())
     }
 
     /// Kills a spawned server and starts it again; says how long it took to be ready.
@@ -125,16 +144,34 @@ impl Server {
     ///
     /// When the server is not ours, or does not come back.
     pub(crate) async fn kill_and_start(&mut self, common: &Common) -> Result<Duration, String> {
-        let (Some(folder), Some(child)) = (&self.folder, &mut self.child) else {
+        let Some(child) = &mut self.child else {
             return Err("only a server that was spawned can be killed".into());
         };
         child.kill().await.map_err(|error| format!("cannot kill the server: {error}"))?;
-        let started = Instant::now();
-        let (child, address, fingerprint) = serve(common, &folder.path).await?;
-        let took = started.elapsed();
-        self.pid = child.id();
-        self.child = Some(child);
-        (self.address, self.fingerprint) = (address, fingerprint);
+        self.start_again(common).await
+    }
+
+    /// Ends a spawned server in order and starts it again; says how long it took to be ready.
+    ///
+    /// # Errors
+    ///
+    /// When the server is not ours, does not end well, or does not come back.
+    pub(crate) async fn restart(&mut self, common: &Common) -> Result<Duration, String> {
+        self.end().await?;
+        self.start_again(common).await
+    }
+
+    async fn start_again(&mut self, common: &Common) -> Result<Duration, String> {
+        let folder = self.folder.as_ref().ok_or("only a spawned server can be started again")?;
+        let began = Instant::now();
+        let started = serve(common, &folder.path, Wanted::Http).await?;
+        let took = began.elapsed();
+        self.pid = started.child.id();
+        (self.address, self.fingerprint) = (started.address, started.fingerprint);
+        if let (Some(api), Some(address)) = (&mut self.api, started.http) {
+            api.move_to(address);
+        }
+        self.child = Some(started.child);
         Ok(took)
     }
 
@@ -149,6 +186,10 @@ impl Server {
     ///
     /// When it did not end well.
     pub(crate) async fn stop(mut self) -> Result<(), String> {
+        self.end().await
+    }
+
+    async fn end(&mut self) -> Result<(), String> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         if self.is_relay {
             drop(child.stdin.take());
@@ -169,66 +210,6 @@ impl Server {
         let tail = self.folder.as_ref().map(|folder| log_tail(&folder.path)).unwrap_or_default();
         Err(format!("the server ended with {status}{tail}"))
     }
-}
-
-/// Starts the server on the data in `folder`.
-async fn serve(common: &Common, folder: &Path) -> Result<(Child, SocketAddr, Fingerprint), String> {
-    let program = match &common.tidings {
-        Some(program) => program.clone(),
-        None => beside_own("tidings")?,
-    };
-    if !program.is_file() {
-        return Err(format!(
-            "there is no server at {}; build it with `cargo build --release`, or name it with \
-             --tidings PATH",
-            program.display()
-        ));
-    }
-    let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log"));
-    let log = log.map_err(|error| format!("cannot write the server's log: {error}"))?;
-    let mut command = Command::new(program);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data"]);
-    command.arg(folder.join("data"));
-    command.arg("--metrics-file").arg(folder.join("metrics.txt"));
-    command.args(common.server_arguments()).stdin(Stdio::null()).stderr(log);
-    let started = start(command, "the server").await;
-    started.map_err(|why| format!("{why}{}", log_tail(folder)))
-}
-
-/// Starts a child and awaits the line that says where it listens.
-async fn start(
-    mut command: Command,
-    who: &str,
-) -> Result<(Child, SocketAddr, Fingerprint), String> {
-    command.stdout(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| format!("cannot start {who}: {error}"))?;
-    let stdout = child.stdout.take().ok_or("the child has no output")?;
-    let mut lines = BufReader::new(stdout).lines();
-    let ready = async {
-        while let Ok(Some(line)) = lines.next_line().await {
-            if let Some(found) = ready_line(&line) {
-                return Some(found);
-            }
-        }
-        None
-    };
-    match tokio::time::timeout(READY_TIMEOUT, ready).await {
-        Ok(Some((address, fingerprint))) => {
-            // Whatever else it prints must not fill the pipe.
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            Ok((child, address, fingerprint))
-        }
-        Ok(None) => Err(format!("{who} ended before it was ready")),
-        Err(_) => Err(format!("{who} was not ready within {READY_TIMEOUT:?}")),
-    }
-}
-
-/// Reads `ready: listening on ADDRESS, fingerprint HEX`.
-fn ready_line(line: &str) -> Option<(SocketAddr, Fingerprint)> {
-    let (_, rest) = line.split_once("listening on ")?;
-    let (address, rest) = rest.split_once([',', ' '])?;
-    let (_, fingerprint) = rest.split_once("fingerprint ")?;
-    Some((address.parse().ok()?, fingerprint.split_ascii_whitespace().next()?.parse().ok()?))
 }
 
 /// A path beside the running program, which is in the build folder.
@@ -253,12 +234,6 @@ fn fresh_folder(above: &Path, keep: bool) -> Result<(Folder, String), String> {
     Ok((folder, filesystem))
 }
 
-fn log_tail(folder: &Path) -> String {
-    let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
-    let lines: Vec<&str> = log.lines().rev().take(5).collect();
-    lines.iter().rev().map(|line| format!("\n  server: {line}")).collect()
-}
-
 fn count_blobs(folder: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     let folders = entries.flatten().filter(|entry| entry.path().is_dir());
@@ -273,17 +248,6 @@ fn count_blobs(folder: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_line_of_a_ready_server_is_read() {
-        let hex = "ab".repeat(32);
-        let line = format!("ready: listening on 127.0.0.1:7400, fingerprint {hex}");
-        let (address, fingerprint) = ready_line(&line).unwrap();
-        assert_eq!(address, SocketAddr::from(([127, 0, 0, 1], 7400)));
-        assert_eq!(fingerprint.to_string(), hex);
-        assert!(ready_line("starting").is_none());
-        assert!(ready_line("listening on nowhere, fingerprint 12").is_none());
-    }
 
     #[test]
     fn blobs_are_found_in_every_segment() {

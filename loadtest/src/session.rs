@@ -171,9 +171,8 @@ impl Session {
         if !self.writing.is_empty() {
             return Ok(());
         }
-        let mut record = self.run.records.own();
-        self.peer.speak(self.run.now_ns(), &mut self.due, &self.run, &mut record);
-        drop(record);
+        let now_ns = self.run.now_ns();
+        self.peer.speak(&mut self.due, &mut self.run.moment(now_ns, &mut self.run.records.own()));
         self.writing = self.peer.out.split().freeze();
         self.flush(cx)
     }
@@ -203,7 +202,7 @@ impl Session {
             self.decoder.push(chunk);
         }
         while let Some(frame) = self.decoder.next_frame().map_err(|error| error.to_string())? {
-            self.peer.take(frame, now_ns, &self.run, &mut record)?;
+            self.peer.take(frame, &mut self.run.moment(now_ns, &mut record))?;
         }
         Ok(())
     }

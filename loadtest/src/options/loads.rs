@@ -8,8 +8,8 @@ use clap::Args;
 use clap::builder::RangedI64ValueParser;
 use tidings::limits::{GROUP_MEMBERS_SETTING_MAX, WATCHED_MAX};
 
-use super::{Body, Common, Timing};
-use crate::frames::PEERS_MAX;
+use super::{Body, Talk, Timing};
+use crate::names::PEERS_MAX;
 
 /// `chat`.
 #[derive(Clone, Debug, Args)]
@@ -21,11 +21,7 @@ pub(crate) struct Chat {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=128))]
     pub(crate) window: u16,
     #[command(flatten)]
-    pub(crate) body: Body,
-    #[command(flatten)]
-    pub(crate) timing: Timing,
-    #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) talk: Talk,
 }
 
 /// `rate`.
@@ -38,11 +34,7 @@ pub(crate) struct Rate {
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
     #[command(flatten)]
-    pub(crate) body: Body,
-    #[command(flatten)]
-    pub(crate) timing: Timing,
-    #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) talk: Talk,
 }
 
 /// `offline`.
@@ -56,8 +48,6 @@ pub(crate) struct Offline {
     pub(crate) messages: u32,
     #[command(flatten)]
     pub(crate) body: Body,
-    #[command(flatten)]
-    pub(crate) common: Common,
 }
 
 /// `idle`.
@@ -69,8 +59,6 @@ pub(crate) struct Idle {
     /// How long they are held, in seconds
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
-    #[command(flatten)]
-    pub(crate) common: Common,
 }
 
 /// `fanout`.
@@ -89,11 +77,7 @@ pub(crate) struct Fanout {
     #[arg(long, value_name = "SESSIONS", default_value_t = 200, value_parser = peers_from(2))]
     pub(crate) beside_sessions: u32,
     #[command(flatten)]
-    pub(crate) body: Body,
-    #[command(flatten)]
-    pub(crate) timing: Timing,
-    #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) talk: Talk,
 }
 
 /// `presence`.
@@ -110,8 +94,6 @@ pub(crate) struct Presence {
     pub(crate) churn: u32,
     #[command(flatten)]
     pub(crate) timing: Timing,
-    #[command(flatten)]
-    pub(crate) common: Common,
 }
 
 /// `roam`.
@@ -127,11 +109,37 @@ pub(crate) struct Roam {
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
     #[command(flatten)]
-    pub(crate) body: Body,
+    pub(crate) talk: Talk,
+}
+
+/// `push`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Push {
+    /// Devices, one peer and one session on a connection of its own each
+    #[arg(long, default_value_t = 1_000, value_parser = peers_from(1))]
+    pub(crate) devices: u32,
+    /// Pushes a second, all connections together
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// Connections to the HTTP API, kept open; each carries one request at a time
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub(crate) connections: u32,
     #[command(flatten)]
-    pub(crate) timing: Timing,
-    #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) talk: Talk,
+}
+
+/// `history`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct History {
+    /// Messages of 256 bytes that are stored, a tenth of them in groups
+    #[arg(long, default_value_t = 500_000, value_parser = messages())]
+    pub(crate) messages: u32,
+    /// Conversations of two peers
+    #[arg(long, default_value_t = 10_000, value_parser = conversations())]
+    pub(crate) conversations: u32,
+    /// Pages asked for of each kind, one after another, and again with four in flight
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pages: u32,
 }
 
 impl Presence {
@@ -154,4 +162,14 @@ fn members() -> RangedI64ValueParser<u32> {
 /// Peers that one session watches, at least so many.
 fn watched_from(least: i64) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(least..=WATCHED_MAX as i64)
+}
+
+/// Messages that `history` stores; it keeps 24 bytes of each, 2.4 GB at the most.
+fn messages() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(100..=100_000_000)
+}
+
+/// Conversations of `history`, of a tenth as many peers.
+fn conversations() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=i64::from(PEERS_MAX / 2))
 }

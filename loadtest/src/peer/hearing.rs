@@ -11,17 +11,15 @@ use tidings::id::PeerId;
 use tidings::wire::{GroupEvent, Presence, RawFrame, ServerFrame};
 
 use super::{CLOSE, FENCE, FOUND, Fence, Leaving, MOVED, Peer, Work};
-use crate::record::Record;
-use crate::run::Run;
+use crate::run::{Moment, Run};
 
 impl Peer {
     pub(super) fn take_rare(
         &mut self,
         frame: RawFrame,
-        now_ns: u64,
-        run: &Run,
-        record: &mut Record,
+        moment: &mut Moment<'_>,
     ) -> Result<(), String> {
+        let (now_ns, run) = (moment.now_ns, moment.run);
         match ServerFrame::decode(frame).map_err(|error| error.to_string())? {
             ServerFrame::Pong(pong) if pong.request == FENCE => {
                 self.fence = Fence::Passed;
@@ -30,14 +28,14 @@ impl Peer {
                     _ => drop(run.fenced.fetch_add(1, Ordering::Relaxed)),
                 }
             }
-            ServerFrame::Pong(pong) => self.answered_move(pong.request, now_ns, run, record)?,
+            ServerFrame::Pong(pong) => self.answered_move(pong.request, moment)?,
             ServerFrame::Dropped(dropped) => {
                 run.ledger.dropped(self.index, dropped.count);
                 self.waiting.dropped_told += dropped.count;
                 self.acks.add(dropped.id.0 as u64, now_ns);
             }
-            ServerFrame::GroupEvent(event) => self.group_changed(&event, now_ns, run, record),
-            ServerFrame::Presence(presence) => self.hear(&presence, now_ns, run, record),
+            ServerFrame::GroupEvent(event) => self.group_changed(&event, moment),
+            ServerFrame::Presence(presence) => self.hear(&presence, moment),
             ServerFrame::Joined(joined) if joined.request == FOUND => {
                 run.group.created(joined.group);
                 run.group.joined(self.index);
@@ -49,12 +47,12 @@ impl Peer {
                     return Err("a Closed answers no request".into());
                 };
                 self.leaving = Leaving::Done;
-                record.answered_change(due_ns, now_ns, run);
+                moment.record.answered_change(due_ns, now_ns, run);
             }
             ServerFrame::Error(error) if (1..FENCE).contains(&error.request) => {
                 let why = format!("a send was refused: {} (reason {})", error.text, error.reason);
                 self.flight.answered(error.request).ok_or("an Error answers no request")?;
-                record.counts.refused += 1;
+                moment.record.counts.refused += 1;
                 run.trouble(why);
             }
             ServerFrame::Error(error) if error.request != 0 => {
@@ -72,13 +70,8 @@ impl Peer {
     }
 
     /// What the session has had, and what it has said, at a change of its socket has got through.
-    fn answered_move(
-        &mut self,
-        request: u64,
-        now_ns: u64,
-        run: &Run,
-        record: &mut Record,
-    ) -> Result<(), String> {
+    fn answered_move(&mut self, request: u64, moment: &mut Moment<'_>) -> Result<(), String> {
+        let Moment { now_ns, run, record } = moment;
         let is_next = self.moves_answered < self.moves_asked;
         if !is_next || request != MOVED + self.moves_answered {
             return Err("a Pong answers no Ping".into());
@@ -92,9 +85,10 @@ impl Peer {
         Ok(())
     }
 
-    fn group_changed(&mut self, event: &GroupEvent, now_ns: u64, run: &Run, record: &mut Record) {
+    fn group_changed(&mut self, event: &GroupEvent, moment: &mut Moment<'_>) {
+        let Moment { now_ns, run, record } = moment;
         let id = event.id.0 as u64;
-        self.acks.add(id, now_ns);
+        self.acks.add(id, *now_ns);
         let is_ours = run.group.id().is_none_or(|group| group == event.group);
         let is_own = |peer: &PeerId| peer.as_str().as_bytes() == self.name;
         let is_expected = match event.change {
@@ -113,7 +107,8 @@ impl Peer {
     }
 
     /// Hears who has gone on or off line.
-    fn hear(&mut self, presence: &Presence, now_ns: u64, run: &Run, record: &mut Record) {
+    fn hear(&mut self, presence: &Presence, moment: &mut Moment<'_>) {
+        let Moment { now_ns, run, record } = moment;
         let Presence { online, offline } = presence;
         record.counts.offline_notices += offline.len() as u64;
         let online = online.iter().map(|peer| (peer, true));
@@ -127,7 +122,7 @@ impl Peer {
                 continue;
             };
             record.counts.delivered += 1;
-            record.counts.delivered_within += u64::from(run.is_measured(now_ns));
+            record.counts.delivered_within += u64::from(run.is_measured(*now_ns));
             if run.is_measured(asked_ns) {
                 record.counts.delivered_measured += 1;
                 record.latency.add_ns(now_ns.saturating_sub(asked_ns));

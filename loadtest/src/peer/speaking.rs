@@ -14,9 +14,9 @@ use tidings::wire::{ClientFrame, Close, Invite, Join, Ping};
 
 use super::{CLOSE, FOUND, Leaving, MOVED, Peer, Work};
 use crate::flight::Send;
-use crate::frames::{self, Stamp, To};
-use crate::record::Record;
-use crate::run::{Phase, Run};
+use crate::frames::{self, To};
+use crate::run::{Moment, Phase, Run};
+use crate::stamp::Stamp;
 
 impl Peer {
     /// Asks for an answer after each change of the socket.
@@ -64,34 +64,28 @@ impl Peer {
     }
 
     /// Logs out when that is due.
-    pub(super) fn put_close(
-        &mut self,
-        now_ns: u64,
-        due: &mut VecDeque<u64>,
-        run: &Run,
-        record: &mut Record,
-    ) {
+    pub(super) fn put_close(&mut self, due: &mut VecDeque<u64>, moment: &mut Moment<'_>) {
         if !matches!(self.work, Work::Restless { .. }) || self.leaving != Leaving::No {
             return;
         }
         if let Some(due_ns) = due.pop_front() {
             self.leaving = Leaving::Asked(due_ns);
-            record.asked_change(due_ns, run);
-            run.roster.change(self.index, false, now_ns);
+            moment.record.asked_change(due_ns, moment.run);
+            moment.run.roster.change(self.index, false, moment.now_ns);
             ClientFrame::from(Close { request: CLOSE }).encode(&mut self.out);
         }
     }
 
+    /// Sends what may be sent.
     pub(super) fn put_sends(
         &mut self,
-        now_ns: u64,
         phase: Phase,
         due: &mut VecDeque<u64>,
-        run: &Run,
-        record: &mut Record,
+        moment: &mut Moment<'_>,
     ) {
+        let Moment { now_ns, run, record } = moment;
         while self.flight.len() < self.sends_max {
-            let Some(send) = self.next_send(now_ns, phase == Phase::Send, due, run) else {
+            let Some(send) = self.next_send(*now_ns, phase == Phase::Send, due, run) else {
                 return;
             };
             let to = match (send.to, run.group.id()) {

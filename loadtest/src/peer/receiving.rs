@@ -1,0 +1,103 @@
+//! What a peer makes of the messages that come, and of the answers to its own.
+//!
+//! # Invariants
+//!
+//! * A message is acknowledged whatever is wrong with it, as an app would.
+
+use super::{Peer, Work};
+use crate::frames::{DeliverView, SentView};
+use crate::group::Taken;
+use crate::proof::Arrival;
+use crate::run::{Moment, Run};
+use crate::stamp::Stamp;
+
+impl Peer {
+    /// A message has come.
+    pub(super) fn delivered(&mut self, view: &DeliverView<'_>, moment: &mut Moment<'_>) {
+        let Moment { now_ns, run, record } = moment;
+        let now_ns = *now_ns;
+        let counts = &mut record.counts;
+        self.acks.add(view.id, now_ns);
+        if !self.order.is_new(view.id) {
+            counts.duplicated_on_wire += 1;
+            return;
+        }
+        let Some(stamp) = run.stamp(view) else {
+            counts.misdelivered += 1;
+            return;
+        };
+        let Stamp { intended_ns, .. } = stamp;
+        match self.taken(view, &stamp, run) {
+            Taken::InOrder => {}
+            Taken::OutOfOrder => counts.out_of_order += 1,
+            Taken::Repeated => counts.duplicated += 1,
+            Taken::Foreign => {
+                counts.misdelivered += 1;
+                return;
+            }
+        }
+        counts.delivered += 1;
+        counts.delivered_within += u64::from(run.is_measured(now_ns));
+        if run.is_measured(intended_ns) {
+            counts.delivered_measured += 1;
+            record.latency.add_ns(now_ns.saturating_sub(intended_ns));
+        }
+        if let Work::Drain { opened_ns } = self.work {
+            self.waiting.ids.push(view.id);
+            if self.waiting.ids.len() as u64 == self.waiting.messages {
+                record.open_to_last.add_ns(now_ns.saturating_sub(opened_ns));
+            }
+        }
+    }
+
+    /// Hands a message to the app.
+    fn taken(&mut self, view: &DeliverView<'_>, stamp: &Stamp, run: &Run) -> Taken {
+        let Stamp { sender, number, .. } = *stamp;
+        if let Some(group) = view.group {
+            let is_ours = run.group.id().is_some_and(|id| id.0 == group);
+            return match is_ours {
+                true => run.group.delivered(self.index, sender, number, view.sequence),
+                false => Taken::Foreign,
+            };
+        }
+        if view.to != self.name || run.from_backend && sender != self.index {
+            Taken::Foreign
+        } else if !run.ledger.delivered(sender, number, self.index) {
+            Taken::Repeated
+        } else if self.order.arrive(sender, number, view.sequence) == Arrival::OutOfOrder {
+            Taken::OutOfOrder
+        } else {
+            Taken::InOrder
+        }
+    }
+
+    /// A send was answered.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such send.
+    pub(super) fn sent(&mut self, view: &SentView, moment: &mut Moment<'_>) -> Result<(), String> {
+        let Moment { now_ns, run, record } = moment;
+        let now_ns = *now_ns;
+        let send = self.flight.answered(view.request).ok_or("a Sent answers no request")?;
+        let counts = &mut record.counts;
+        if let Some(to) = send.to {
+            counts.due += 1;
+            run.ledger.acked(self.index, view.request, to);
+            if let Some(stored) = &run.stored {
+                stored[to as usize].lock().push(view.id);
+            }
+        } else {
+            counts.due += u64::from(run.group.size() - 1);
+            let agreed = run.group.acked(self.index, view.request, view.sequence);
+            counts.misdelivered += u64::from(!agreed);
+        }
+        counts.acked += 1;
+        counts.acked_within += u64::from(run.is_measured(now_ns));
+        if run.is_measured(send.intended_ns) {
+            counts.acked_measured += 1;
+            record.ack.add_ns(now_ns.saturating_sub(send.intended_ns));
+        }
+        Ok(())
+    }
+}
