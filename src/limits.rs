@@ -273,6 +273,10 @@ pub const HTTP_HEADERS_BYTES_MAX: usize = 32 * 1024;
 pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Messages of one batch.
 pub const HTTP_BATCH_MAX: usize = 1_000;
+/// Aliases that one request binds to devices, or takes away: as many as Getui allows.
+pub const HTTP_BINDINGS_MAX: usize = 1_000;
+/// Bytes by which a back end names a request of its own: it may come again with them.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Bytes of the body of a batch: each message 5 KiB, a third more in base64, and 1.3 KB of ids
 /// and names beside it. A batch of long texts that JSON has to escape is sent in parts.
 pub const HTTP_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -23,6 +23,10 @@ use super::scope::Scope;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin(pub(super) SocketAddr);
 
+/// The name of the key that a request came with; the gate puts it to the request.
+#[derive(Clone, Debug)]
+pub(super) struct KeyName(pub(super) String);
+
 /// What stands before a route.
 #[derive(Clone)]
 pub(super) struct Gate {
@@ -33,7 +37,8 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    fn check(&self, request: &Request) -> Outcome<()> {
+    /// Who asks, if it may.
+    fn check(&self, request: &Request) -> Outcome<KeyName> {
         let key = self.key(request)?;
         if !self.scope.is_in(&key.scopes) {
             let name = self.scope.name();
@@ -45,7 +50,7 @@ impl Gate {
         if self.needs_hub {
             self.api.hub()?;
         }
-        Ok(())
+        Ok(KeyName(key.name))
     }
 
     /// The key of the request; without a valid one, that is counted.
@@ -80,10 +85,11 @@ impl Gate {
 /// Lets a request through, or tells why not.
 pub(super) async fn gate(
     State(gate): State<Gate>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Outcome<Response> {
-    gate.check(&request)?;
+    let name = gate.check(&request)?;
+    request.extensions_mut().insert(name);
     Ok(next.run(request).await)
 }
 

@@ -8,6 +8,7 @@
 //! * Whatever goes wrong is told as problem details, with a type that stays the same.
 //! * Every route but the open ones asks for a key with its scope.
 
+mod aliases;
 mod api;
 mod base64;
 mod document;
@@ -18,13 +19,17 @@ mod groups;
 mod key_routes;
 mod keys;
 mod listener;
+mod many;
 mod members;
+mod messages;
 mod metadata;
 mod observe;
 mod operations;
 mod page;
 mod peers;
+mod posting;
 mod problem;
+mod repeats;
 mod routes;
 mod scope;
 mod secret;
@@ -32,6 +37,8 @@ mod steady;
 mod text;
 mod tls;
 mod unread;
+mod upstream;
+mod values;
 mod version;
 
 use std::any::Any;
@@ -63,13 +70,16 @@ use routes::Routes;
 
 /// The parts of the API, each of which adds its routes.
 const PARTS: &[fn(Routes) -> Routes] = &[
+    aliases::add,
     document::add,
     groups::add,
     key_routes::add,
     members::add,
+    messages::add,
     operations::add,
     peers::add,
     unread::add,
+    upstream::add,
 ];
 
 /// What can be set about the API.

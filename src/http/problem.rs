@@ -139,17 +139,26 @@ impl Problem {
         self
     }
 
-    /// The answer that the caller gets.
-    pub(super) fn answer(&self, request_id: &str) -> Response {
-        let body = ProblemDetails {
+    /// The status that it comes with.
+    pub(super) fn status(&self) -> StatusCode {
+        self.kind.status()
+    }
+
+    /// It as problem details; `instance` is what it happened to.
+    pub(super) fn details<'a>(&'a self, instance: &'a str) -> ProblemDetails<'a> {
+        ProblemDetails {
             kind: self.kind.urn(),
             title: self.kind.title(),
-            status: self.kind.status().as_u16(),
+            status: self.status().as_u16(),
             detail: &self.detail,
-            instance: request_id,
+            instance,
             reason: self.reason.map(|reason| reason as u16),
-        };
-        let mut response = (self.kind.status(), Json(body)).into_response();
+        }
+    }
+
+    /// The answer that the caller gets.
+    pub(super) fn answer(&self, request_id: &str) -> Response {
+        let mut response = (self.status(), Json(self.details(request_id))).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
         if let Some(wait) = self.retry_after {
@@ -253,7 +262,8 @@ pub(super) struct ProblemDetails<'a> {
     status: u16,
     /// What is wrong with this request.
     detail: &'a str,
-    /// The id of the request, which the server's log has too.
+    /// The id of the request, which the server's log has too; in a list of outcomes, a JSON
+    /// pointer to the item of the request.
     instance: &'a str,
     /// The number of the reason, where a client over QUIC would have been told one.
     #[serde(skip_serializing_if = "Option::is_none")]
