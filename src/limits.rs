@@ -205,7 +205,7 @@ pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Bytes the whole log may take, unless set otherwise.
 pub const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 /// The least that `log_bytes_max` can be, in segments: the open one, the one made ready, the one
-/// being indexed, the one the checkpoint needs, and as much again for history to give way.
+/// that closes and its file, the one the checkpoint needs, and three for history to give way.
 pub const LOG_SEGMENTS_MIN: u64 = 8;
 /// How long a message whose recipients have not acknowledged it stays in memory.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(2);
@@ -233,9 +233,15 @@ pub const INBOX_MESSAGES_MAX: usize = 10_000;
 pub const AWAY_AFTER: Duration = Duration::from_secs(60);
 /// How long history is kept.
 pub const HISTORY_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Sessions that look back at once (history, and what they recall), each on a thread that may read
-/// a cold segment of 100 MiB; the others wait, first come first served.
-pub const HISTORY_READS_MAX: usize = 4;
+/// Who looks back at once (history, and what is recalled), each on a thread that holds a record and
+/// a page; the others wait, first come first served.
+pub const HISTORY_READS_MAX: usize = 16;
+/// Bytes of records that are read for one page of history, at which it ends: some 250 records that
+/// are full, and 10 ms.
+pub const HISTORY_READ_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Closed segments that are searched for one page of history: twice as many as a full log has,
+/// unless it was started often. Each takes some 10 us, or three reads of a cold disk.
+pub const HISTORY_SEGMENTS_MAX: usize = 256;
 /// Inboxes that are read from the disk at once, whatever is looked back at.
 pub const INBOX_READS_MAX: usize = 64;
 /// Messages of one page of history.

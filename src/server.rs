@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `tidings-commit`: the commit thread | 1 | after the last request, in [`Server::drain`] |
 //! | `tidings-dispatch`: the dispatcher | 1 | after the last commit |
-//! | `tidings-segment`: makes, indexes and removes segments | 1 | after its last job |
+//! | `tidings-segment`: makes, closes and removes segments | 1 | after its last job |
 //! | accepting connections | 1 | when the endpoint closes |
 //! | a connection | 1 each | when the connection is over |
 //! | a session: reader and writer, joined | 1 each | when its stream is over |

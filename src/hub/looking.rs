@@ -12,7 +12,7 @@ use crate::hub::session::{Asks, Caller, Session};
 use crate::id::{ConversationId, MessageId};
 use crate::limits::{CONVERSATIONS_PAGE_MAX, HISTORY_PAGE_BYTES_MAX, HISTORY_PAGE_MAX};
 use crate::reason::Reason;
-use crate::store::{HistoryOf, Past, ReadError, Request};
+use crate::store::{HistoryOf, Look, Past, ReadError, Request};
 use crate::wire;
 
 impl Hub {
@@ -47,13 +47,24 @@ impl Hub {
     ) -> Result<(), Reason> {
         let max = usize::try_from(ask.max).unwrap_or(usize::MAX).clamp(1, HISTORY_PAGE_MAX);
         let since = self.member_since(session, ask.conversation).await?;
-        let before = (ask.before != MessageId::NONE).then_some(ask.before);
-        let of = HistoryOf::Conversation(ask.conversation);
-        // Pages get shorter by what the peer may not see, but for the last one there is more.
-        let (found, mut more) = self.store.history(of, before, max).await.map_err(unread)?;
+        let mut look = Look {
+            of: HistoryOf::Conversation(ask.conversation),
+            before: (ask.before != MessageId::NONE).then_some(ask.before),
+            since_ms: None,
+            until_ms: None,
+            max,
+            bytes_max: HISTORY_PAGE_BYTES_MAX,
+        };
+        let mut found = self.store.history(look.clone()).await.map_err(unread)?;
+        // A client goes on below the last message that it has, so it has to have one.
+        while found.messages.is_empty() && found.next.is_some() {
+            look.before = found.next;
+            found = self.store.history(look.clone()).await.map_err(unread)?;
+        }
+        let mut more = found.next.is_some();
         let mut bytes = 0;
-        let mut messages = Vec::with_capacity(found.len());
-        for past in found {
+        let mut messages = Vec::with_capacity(found.messages.len());
+        for past in found.messages {
             let is_ours = |past: &Past| match since {
                 Some(since) => past.message.id > since,
                 None => past.message.concerns(session.peer()),

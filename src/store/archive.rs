@@ -52,8 +52,8 @@ pub(super) enum Kind {
     Sequences = 4,
     /// How far the state has come.
     Checkpoint = 5,
-    /// A part of a segment's history index.
-    Index = 6,
+    /// The end of a closed segment's file.
+    Closed = 6,
     /// What is known of a closed segment.
     Segment = 7,
     /// How far the log was on stable storage.

@@ -1,32 +1,27 @@
-//! Which segments there are, and reading them: what the commit thread, the segment thread and the
-//! readers of history share.
+//! Which segments there are: what the commit thread, the segment thread and the readers share.
 //!
 //! # Invariants
 //!
-//! * A segment is open, closing (its index is being written) or closed, and found in exactly one
-//!   of these at any time.
-//! * At most [`COLD_MAX`] closed segments are held open for readers, and those that are being read:
-//!   an open one takes memory in proportion to its size.
+//! * A segment is open, closing (its file is being written) or closed, and found in exactly one of
+//!   these at any time.
+//! * A closed segment takes a few hundred bytes of memory. An open or a closing one is a database
+//!   with its index in memory.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
-use crate::id::{ConversationId, MessageId, PeerId};
-use crate::limits::HISTORY_PAGE_BYTES_MAX;
+use crate::id::MessageId;
 use crate::store::archive::ValueError;
-use crate::store::entry::{Entry, Message, Placed};
+use crate::store::closed::Closed;
+use crate::store::entry::Placed;
+use crate::store::history::Source;
 use crate::store::image::SegmentInfo;
-use crate::store::index::{self, Found, OpenIndex, Place, Subject};
+use crate::store::index::OpenIndex;
 use crate::store::record::Record;
 use crate::store::segment::{DatabaseError, Segment};
-
-/// Closed segments held open for readers; each takes up to 100 MiB.
-const COLD_MAX: usize = 1;
-/// Closed segments that are opened for one page of history; each takes some 100 ms.
-const COLD_PER_PAGE_MAX: usize = 8;
 
 /// A segment with its index in memory.
 #[derive(Debug)]
@@ -39,7 +34,7 @@ pub(super) struct OpenSegment {
 struct Segments {
     open: Arc<OpenSegment>,
     closing: BTreeMap<u32, Arc<OpenSegment>>,
-    closed: BTreeMap<u32, SegmentInfo>,
+    closed: BTreeMap<u32, Arc<Closed>>,
 }
 
 /// All segments of the log.
@@ -47,54 +42,23 @@ struct Segments {
 pub(super) struct Catalog {
     pub(super) folder: PathBuf,
     segments: RwLock<Segments>,
-    cold: Mutex<Vec<Arc<Segment>>>,
-}
-
-/// Whose messages are asked for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum HistoryOf {
-    /// A conversation's.
-    Conversation(ConversationId),
-    /// A sender's.
-    Sender(PeerId),
-}
-
-impl HistoryOf {
-    fn matches(&self, place: &Place) -> bool {
-        match self {
-            Self::Conversation(conversation) => place.conversation == *conversation,
-            Self::Sender(peer) => place.from == *peer,
-        }
-    }
-
-    fn subject(&self) -> Subject {
-        match self {
-            Self::Conversation(conversation) => Subject::conversation(conversation),
-            Self::Sender(peer) => Subject::sender(peer),
-        }
-    }
-}
-
-enum Source {
-    Memory(Arc<OpenSegment>),
-    Disk(u32),
 }
 
 impl Catalog {
     pub(super) fn new(
         folder: PathBuf,
         open: Arc<OpenSegment>,
-        closed: BTreeMap<u32, SegmentInfo>,
+        closed: BTreeMap<u32, Arc<Closed>>,
     ) -> Self {
         let segments = Segments { open, closing: BTreeMap::new(), closed };
-        Self { folder, segments: RwLock::new(segments), cold: Mutex::default() }
+        Self { folder, segments: RwLock::new(segments) }
     }
 
     pub(super) fn open(&self) -> Arc<OpenSegment> {
         self.segments.read().open.clone()
     }
 
-    /// Closes the open segment, which keeps its index in memory until that is written.
+    /// Closes the open segment, which is read as it is until its file is written.
     pub(super) fn replace_open(&self, next: Arc<OpenSegment>) -> Arc<OpenSegment> {
         let mut segments = self.segments.write();
         let closing = std::mem::replace(&mut segments.open, next);
@@ -102,158 +66,75 @@ impl Catalog {
         closing
     }
 
-    /// Adds a segment of an earlier run whose index is still to be written.
+    /// Adds a segment of an earlier run whose file is still to be written.
     pub(super) fn close_later(&self, segment: Arc<OpenSegment>) {
         self.segments.write().closing.insert(segment.segment.number, segment);
     }
 
-    /// A closed segment has its index on disk, or needs none in memory.
-    pub(super) fn close(&self, number: u32, info: SegmentInfo) {
+    /// A segment has its file.
+    pub(super) fn close(&self, closed: Closed) {
         let mut segments = self.segments.write();
-        segments.closing.remove(&number);
-        segments.closed.insert(number, info);
+        segments.closing.remove(&closed.number);
+        segments.closed.insert(closed.number, Arc::new(closed));
     }
 
-    /// The closed segments, oldest first.
-    pub(super) fn closed(&self) -> Vec<(u32, SegmentInfo)> {
-        self.segments.read().closed.iter().map(|(number, info)| (*number, *info)).collect()
+    /// The oldest segment, if it is closed.
+    pub(super) fn oldest(&self) -> Option<(u32, SegmentInfo)> {
+        let segments = self.segments.read();
+        let (number, closed) = segments.closed.first_key_value()?;
+        let closing = segments.closing.first_key_value();
+        let is_oldest = closing.is_none_or(|(closing, _)| closing > number);
+        is_oldest.then(|| (*number, closed.info()))
     }
 
-    /// Takes a closed segment out, so that its folder can be removed.
-    pub(super) fn forget(&self, number: u32) {
-        // Held until it is not listed any more, so that no reader opens it meanwhile.
-        let mut cold = self.cold.lock();
-        self.segments.write().closed.remove(&number);
-        cold.retain(|segment| segment.number != number);
+    /// Takes a closed segment out, so that its file can be removed.
+    pub(super) fn forget(&self, number: u32) -> Option<Arc<Closed>> {
+        self.segments.write().closed.remove(&number)
     }
 
-    /// Bytes of all segments.
+    /// Bytes of all segments. A closing one counts twice: its file is being written beside it.
     pub(super) fn bytes(&self) -> u64 {
         let segments = self.segments.read();
-        let memory = segments.closing.values().chain([&segments.open]);
-        let memory: u64 = memory.map(|open| open.segment.database.bytes()).sum();
-        memory + segments.closed.values().map(|info| info.bytes).sum::<u64>()
+        let bytes = |open: &Arc<OpenSegment>| open.segment.database.bytes();
+        let closing: u64 = segments.closing.values().map(bytes).sum();
+        let closed: u64 = segments.closed.values().map(|closed| closed.bytes()).sum();
+        bytes(&segments.open) + 2 * closing + closed
     }
 
-    /// Up to `max` messages, newest first, with ids below `before`, and whether there may be more.
-    /// `head` is the segment of the newest message, where that is known.
-    ///
-    /// The page is shorter if its messages have [`HISTORY_PAGE_BYTES_MAX`] or lie far apart: what
-    /// one reader reads at once is bounded.
-    ///
-    /// Blocks on the disk.
-    pub(super) fn history(
-        &self,
-        of: &HistoryOf,
-        head: Option<u32>,
-        mut before: MessageId,
-        max: usize,
-    ) -> Result<(Vec<Message>, bool), DatabaseError> {
-        let mut page = Page { messages: Vec::new(), bytes: 0, max };
-        let newest = head.unwrap_or(u32::MAX).min(self.newest_below(before));
-        let mut next = self.source_at_most(newest);
-        let mut opened = 0;
-        while let Some((number, source)) = next {
-            if let Source::Disk(_) = source {
-                // A page that has nothing would be taken for the end: where a segment does not
-                // know the one with the messages before its own, several may have none.
-                if opened >= COLD_PER_PAGE_MAX && !page.messages.is_empty() {
-                    return Ok((page.messages, true));
-                }
-                opened += 1;
-            }
-            let found = self.read_page(&source, of, before, &mut page)?;
-            if page.is_full() {
-                return Ok((page.messages, true));
-            }
-            if let Some(last) = found.ids.last() {
-                before = *last;
-            }
-            let previous = match (of, found.previous) {
-                (HistoryOf::Conversation(_), Some(previous)) => previous,
-                _ => number.saturating_sub(1),
-            };
-            next = self.source_at_most(previous);
-        }
-        Ok((page.messages, false))
-    }
-
-    /// Adds to a page what one segment has; says what was found there.
-    fn read_page(
-        &self,
-        source: &Source,
-        of: &HistoryOf,
-        before: MessageId,
-        page: &mut Page,
-    ) -> Result<Found, DatabaseError> {
-        let wanted = page.max - page.messages.len();
-        match source {
-            Source::Memory(open) => {
-                let found = open.index.find(|place| of.matches(place), before, wanted);
-                page.read(&open.segment, &found.ids, of)?;
-                Ok(found)
-            }
-            Source::Disk(number) => {
-                let Some(segment) = self.cold(*number)? else { return Ok(Found::default()) };
-                let found = index::find(&segment, of.subject(), before, wanted)?;
-                page.read(&segment, &found.ids, of)?;
-                Ok(found)
-            }
-        }
+    /// Whether a segment is still there.
+    pub(super) fn holds(&self, number: u32) -> bool {
+        let segments = self.segments.read();
+        segments.closed.contains_key(&number)
+            || segments.closing.contains_key(&number)
+            || segments.open.segment.number == number
     }
 
     /// The newest segment in which there are ids below `before`, or a later number.
-    fn newest_below(&self, before: MessageId) -> u32 {
+    pub(super) fn newest_below(&self, before: MessageId) -> u32 {
         let segments = self.segments.read();
-        let behind = |info: &SegmentInfo| info.last.0 >= before.0.saturating_sub(1);
-        let holds = segments.closed.iter().find(|(_, info)| behind(info));
+        let behind = |closed: &Closed| closed.last().0 >= before.0.saturating_sub(1);
+        let holds = segments.closed.iter().find(|(_, closed)| behind(closed));
         holds.map_or(u32::MAX, |(number, _)| *number)
     }
 
     /// The newest segment that is not newer than `number`.
-    fn source_at_most(&self, number: u32) -> Option<(u32, Source)> {
+    pub(super) fn at_most(&self, number: u32) -> Option<Source> {
         let segments = self.segments.read();
         if segments.open.segment.number <= number {
-            return Some((segments.open.segment.number, Source::Memory(segments.open.clone())));
+            return Some(Source::Memory(segments.open.clone()));
         }
         let closing = segments.closing.range(..=number).next_back();
         let closed = segments.closed.range(..=number).next_back();
         match (closing, closed) {
-            (Some((number, open)), Some((closed, _))) if number > closed => {
-                Some((*number, Source::Memory(open.clone())))
+            (Some((closing, open)), Some((closed, _))) if closing > closed => {
+                Some(Source::Memory(open.clone()))
             }
-            (_, Some((closed, _))) => Some((*closed, Source::Disk(*closed))),
-            (Some((number, open)), None) => Some((*number, Source::Memory(open.clone()))),
+            (_, Some((_, closed))) => Some(Source::Closed(closed.clone())),
+            (Some((_, open)), None) => Some(Source::Memory(open.clone())),
             (None, None) => None,
         }
     }
 
-    /// A closed segment, opened for reading; `None` if it was removed.
-    fn cold(&self, number: u32) -> Result<Option<Arc<Segment>>, DatabaseError> {
-        let mut cold = self.cold.lock();
-        if let Some(segment) = cold.iter().find(|segment| segment.number == number) {
-            return Ok(Some(segment.clone()));
-        }
-        // Opening one that was removed would make it anew.
-        if !self.segments.read().closed.contains_key(&number) {
-            return Ok(None);
-        }
-        if cold.len() >= COLD_MAX {
-            // One that is being read stays: opening it again would wait for its lock.
-            cold.retain(|segment| Arc::strong_count(segment) > 1);
-        }
-        let segment = Arc::new(Segment::open(&self.folder, number)?);
-        cold.push(segment.clone());
-        Ok(Some(segment))
-    }
-
-    /// Lets go of the closed segments that were opened for reading and are not read now.
-    pub(super) fn cool(&self) {
-        self.cold.lock().retain(|segment| Arc::strong_count(segment) > 1);
-    }
-}
-
-impl Catalog {
     /// The entry with this id, or `None` if the log does not hold it (any more).
     ///
     /// Blocks on the disk.
@@ -262,79 +143,28 @@ impl Catalog {
             let segments = self.segments.read();
             let memory = segments.closing.values().chain([&segments.open]);
             let memory: Vec<_> = memory.rev().cloned().collect();
-            let closed = segments.closed.iter().find(|(_, info)| info.last >= id);
-            (memory, closed.map(|(number, _)| *number))
+            let closed = segments.closed.values().find(|closed| closed.last() >= id);
+            (memory, closed.cloned())
         };
         for open in memory {
-            if let Some(placed) = read_entry(&open.segment, id)? {
+            let Some(bytes) = open.segment.record(id)? else { continue };
+            let read = read_entry(&bytes, id);
+            if let Some(placed) = read.map_err(DatabaseError::value(&open.segment.database.path))? {
                 return Ok(Some(placed));
             }
         }
-        match closed.map(|number| self.cold(number)).transpose()?.flatten() {
-            Some(segment) => read_entry(&segment, id),
-            None => Ok(None),
-        }
-    }
-}
-
-fn read_entry(segment: &Segment, id: MessageId) -> Result<Option<Placed>, DatabaseError> {
-    let Some(bytes) = segment.record(id)? else { return Ok(None) };
-    let record = Record::parse(&bytes).map_err(DatabaseError::value(&segment.database.path))?;
-    if id > record.header.last() {
-        return Ok(None);
-    }
-    record.entry(id).map(Some).map_err(DatabaseError::value(&segment.database.path))
-}
-
-/// A page of history in the making.
-struct Page {
-    messages: Vec<Message>,
-    bytes: usize,
-    max: usize,
-}
-
-impl Page {
-    fn is_full(&self) -> bool {
-        self.messages.len() >= self.max || self.bytes >= HISTORY_PAGE_BYTES_MAX
-    }
-
-    /// Reads messages of one segment, newest first, until the page is full.
-    fn read(
-        &mut self,
-        segment: &Segment,
-        ids: &[MessageId],
-        of: &HistoryOf,
-    ) -> Result<(), DatabaseError> {
-        let mut ids = ids.iter().peekable();
-        while let Some(id) = ids.next_if(|_| !self.is_full()) {
-            let Some(bytes) = segment.record(*id)? else { continue };
-            let damaged = DatabaseError::value(&segment.database.path);
-            let record = Record::parse(&bytes).map_err(&damaged)?;
-            self.add(&record, *id, of).map_err(&damaged)?;
-            // Neighbours often stand in the same record, which has been checked now.
-            let first = record.header.first;
-            while let Some(id) = ids.next_if(|id| **id >= first && !self.is_full()) {
-                self.add(&record, *id, of).map_err(&damaged)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn add(
-        &mut self,
-        record: &Record<'_>,
-        id: MessageId,
-        of: &HistoryOf,
-    ) -> Result<(), ValueError> {
-        let Entry::Message { message, .. } = record.entry(id)?.entry else { return Ok(()) };
-        let is_asked_for = match of {
-            HistoryOf::Conversation(conversation) => message.conversation == *conversation,
-            HistoryOf::Sender(peer) => message.from == *peer,
+        let Some(closed) = closed else { return Ok(None) };
+        let bytes = match closed.open().and_then(|reader| reader.record(id)) {
+            // It expired while it was looked for.
+            Err(_) if !self.holds(closed.number) => return Ok(None),
+            read => read?,
         };
-        if is_asked_for {
-            self.bytes += message.body.len() + message.client_msg_no.len();
-            self.messages.push(Arc::unwrap_or_clone(message));
-        }
-        Ok(())
+        let Some(bytes) = bytes else { return Ok(None) };
+        read_entry(&bytes, id).map_err(DatabaseError::value(&closed.path))
     }
+}
+
+fn read_entry(bytes: &[u8], id: MessageId) -> Result<Option<Placed>, ValueError> {
+    let record = Record::parse(bytes)?;
+    if id > record.header.last() { Ok(None) } else { record.entry(id).map(Some) }
 }

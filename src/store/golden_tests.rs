@@ -15,13 +15,11 @@ use super::entry::{
 use super::group::{Change, Group};
 use super::group_image::{pack_group, pack_nonce, pack_recalled, unpack_group, unpack_nonce};
 use super::image::*;
-use super::index::{OpenIndex, Place, Subject, find};
 use super::part::{OtherMark, Part, Reach};
 use super::part_image::{pack_part, pack_receipts, unpack_part, unpack_receipts};
 use super::peer::{Peer, RowRef, Waiting};
 use super::receipts::{Asked, Receipts};
 use super::record::{Header, Record, RecordWriter};
-use super::segment::Segment;
 use super::sender::{Sender, Stored};
 use crate::group::{GroupChange, Rules, Who};
 use crate::id::{
@@ -273,23 +271,6 @@ fn sequences() -> Vec<(ConversationKey, LastSequence)> {
     vec![first, (group.key(), LastSequence { sequence: 1, segment: 4 })]
 }
 
-fn place(id: i64) -> Place {
-    let Message { conversation, from, .. } = message();
-    Place { conversation, from, id: MessageId(id), previous: 2 }
-}
-
-/// The only run of the index of a segment with two messages.
-fn index_run() -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let segment = Segment::open(folder.path(), 3).unwrap();
-    let index = OpenIndex::default();
-    index.extend([place(10), place(12)]);
-    index.write(&segment).unwrap();
-    let found = find(&segment, Subject::sender(&peer("alice")), ID, 9).unwrap();
-    assert_eq!(found.ids, [MessageId(12), MessageId(10)]);
-    segment.index_below(&[0xff; 25]).unwrap().unwrap().1.to_vec()
-}
-
 fn values() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("record-all-entries", record(&entries())),
@@ -304,7 +285,6 @@ fn values() -> Vec<(&'static str, Vec<u8>)> {
         ("state-checkpoint", pack_checkpoint(&CHECKPOINT)),
         ("state-head", pack_head(ID)),
         ("state-segment", pack_segment(&SEGMENT)),
-        ("index-run", index_run()),
     ]
 }
 
@@ -402,33 +382,6 @@ fn the_largest_message_added_to_a_nearly_full_record_fits_the_bound_of_a_value()
     let bytes = writer.finish(header((next.0 - ID.0) as usize));
     assert!(bytes.len() <= RECORD_BYTES_MAX, "{} bytes", bytes.len());
     assert_eq!(writer.count(), 0, "the writer is empty again");
-}
-
-#[test]
-fn a_subject_of_many_runs_is_found_whole_in_pages_and_below_any_id() {
-    let folder = tempfile::tempdir().unwrap();
-    let segment = Segment::open(folder.path(), 1).unwrap();
-    let index = OpenIndex::default();
-    let other = |id| Place { conversation: ConversationId::Group(GroupId([9; 12])), ..place(id) };
-    index.extend((1..=10_000).map(|id| if id % 3 == 0 { other(id) } else { place(id) }));
-    index.write(&segment).unwrap();
-    let conversation = Subject::conversation(&place(0).conversation);
-    let expected: Vec<i64> = (1..=10_000).rev().filter(|id| id % 3 != 0).collect();
-    for page in [1_000, 4_097, 10_000] {
-        let (mut found, mut before) = (Vec::new(), MessageId(i64::MAX));
-        loop {
-            let more = find(&segment, conversation, before, page).unwrap();
-            let Some(last) = more.ids.last() else { break };
-            assert_eq!(more.previous, Some(2));
-            before = *last;
-            found.extend(more.ids.iter().map(|id| id.0));
-        }
-        assert_eq!(found, expected, "in pages of {page}");
-    }
-    let sender = find(&segment, Subject::sender(&peer("alice")), MessageId(5), 10).unwrap();
-    assert_eq!(sender.ids, [4, 3, 2, 1].map(MessageId));
-    let nobody = find(&segment, Subject::sender(&peer("nobody")), MessageId(5), 10).unwrap();
-    assert_eq!((nobody.ids.len(), nobody.previous), (0, None));
 }
 
 fn read_all(bytes: &[u8]) {

@@ -1,9 +1,9 @@
-//! What the commit thread looks after now and then: segments that closed, were indexed or expired,
+//! What the commit thread looks after now and then: segments that closed, got their file or expired,
 //! and whether the log is full.
 //!
 //! # Invariants
 //!
-//! * A segment's folder goes only after the state no longer names it, on stable storage.
+//! * A segment's file goes only after the state no longer names it, on stable storage.
 //! * Nothing goes that the checkpoint still needs.
 
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ impl Housekeeping {
         }
         self.looked = Some(Instant::now());
         let mut changes = Changes::default();
-        for (number, info) in log.indexed() {
+        for (number, info) in log.closed() {
             changes.segment(number, &info);
         }
         // By this a start knows that the log has lost its end.

@@ -477,7 +477,7 @@ pub(super) struct SegmentInfo {
     pub(super) at_ms: i64,
     /// Bytes on disk.
     pub(super) bytes: u64,
-    /// Its index has been written.
+    /// It is a file with its index, and no database any more.
     pub(super) indexed: bool,
 }
 

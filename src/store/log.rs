@@ -1,5 +1,8 @@
 //! The log: records appended to the open segment, a new segment now and then, old ones removed.
 //!
+//! The open segment is a database. One that is full, a day old or of an earlier run closes: the
+//! segment thread writes it as one file, which takes its place.
+//!
 //! # Durability
 //!
 //! When [`Log::append`] returns, the record is on stable storage.
@@ -14,7 +17,7 @@ use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::entry::{Entry, Message};
 use crate::store::image::SegmentInfo;
 use crate::store::index::{OpenIndex, Place};
-use crate::store::record::{Header, Record, RecordWriter};
+use crate::store::record::{Header, RecordWriter};
 use crate::store::segment::{DatabaseError, Segment};
 use crate::store::worker::Worker;
 
@@ -59,11 +62,6 @@ impl Log {
     ) -> std::io::Result<Self> {
         let worker = Worker::start(catalog.clone())?;
         worker.prepare(catalog.open().segment.number + 1);
-        for (number, info) in catalog.closed() {
-            if !info.indexed {
-                worker.reindex(number, info);
-            }
-        }
         let now_ms = options.clock.now_ms();
         Ok(Self {
             catalog,
@@ -123,7 +121,7 @@ impl Log {
         self.metrics.sync_seconds.observe(start.elapsed().as_secs_f64());
         self.metrics.syncs.inc();
         self.metrics.commits.inc();
-        open.index.extend(places);
+        open.index.extend(at_ms, places);
         self.last = self.appended;
         self.last_at_ms = at_ms;
         Ok(())
@@ -156,20 +154,19 @@ impl Log {
         let number = closing.segment.number;
         let bytes = closing.segment.database.bytes();
         let info = SegmentInfo { last: self.last, at_ms: self.last_at_ms, bytes, indexed: false };
-        self.worker.index(closing, info);
+        self.worker.close(closing);
         self.opened_at_ms = now_ms;
-        self.catalog.cool();
         Ok((number, info))
     }
 
-    /// Has the index of a segment of an earlier run written.
-    pub(super) fn index(&self, segment: Arc<OpenSegment>, info: SegmentInfo) {
-        self.worker.index(segment, info);
+    /// Closes a segment of an earlier run.
+    pub(super) fn close(&self, segment: Arc<OpenSegment>) {
+        self.worker.close(segment);
     }
 
-    /// The segments whose index has been written since the last call.
-    pub(super) fn indexed(&self) -> Vec<(u32, SegmentInfo)> {
-        self.worker.indexed.try_iter().collect()
+    /// The segments that have got their file since the last call.
+    pub(super) fn closed(&self) -> Vec<(u32, SegmentInfo)> {
+        self.worker.closed.try_iter().collect()
     }
 
     /// The oldest closed segment and its last entry, if the age of history, and of what inboxes
@@ -182,7 +179,7 @@ impl Log {
         needed: MessageId,
         inboxes_ms: i64,
     ) -> Option<(u32, MessageId)> {
-        let (number, info) = self.catalog.closed().into_iter().next()?;
+        let (number, info) = self.catalog.oldest()?;
         if info.last > needed {
             return None;
         }
@@ -201,8 +198,9 @@ impl Log {
 
     /// Removes a segment that has expired.
     pub(super) fn remove(&self, number: u32) {
-        self.catalog.forget(number);
-        self.worker.remove(number);
+        if let Some(closed) = self.catalog.forget(number) {
+            self.worker.remove(closed);
+        }
     }
 
     /// Whether the log has outgrown its bound although nothing can be removed.
@@ -212,25 +210,11 @@ impl Log {
         bytes > self.options.log_bytes_max.saturating_sub(self.options.segment_bytes_max / 2)
     }
 
-    /// Bytes at which history gives way: the open segment, its index and the one made ready must
-    /// fit above it.
+    /// Bytes at which history gives way: the open segment and the one made ready must fit above it.
+    /// For the file of one that closes room is kept from the time that it closes.
     fn bytes_allowed(&self) -> u64 {
         self.options.log_bytes_max.saturating_sub(2 * self.options.segment_bytes_max)
     }
-}
-
-/// Where the messages of a segment are; `previous` is told for all of them. What cannot be read is
-/// left out.
-pub(super) fn scan_places(segment: &Segment, previous: u32) -> Vec<Place> {
-    let mut places = Vec::new();
-    for record in segment.records(MessageId::NONE) {
-        let Ok((_, bytes)) = record else { continue };
-        let Ok(record) = Record::parse(&bytes) else { continue };
-        for placed in record.entries().flatten() {
-            places.extend(place(&placed.entry, previous));
-        }
-    }
-    places
 }
 
 /// The place of an entry in the index, if it is a message.

@@ -3,6 +3,9 @@
 //! Sessions hand requests to the commit thread ([`Store::submit`]). It orders them, appends them
 //! as one record, makes that durable, and hands the outcomes to the dispatcher.
 //!
+//! The log is a folder of segments. The open one is a sled database; closed ones are files that
+//! history is read from where they lie, so that it costs the same however much there is.
+//!
 //! # Durability
 //!
 //! An outcome is handed out after its record was appended, flushed and `sync_data` has returned.
@@ -17,7 +20,11 @@
 mod aim;
 mod answer;
 mod archive;
+mod blocks;
 mod catalog;
+mod closed;
+#[cfg(test)]
+mod closed_tests;
 mod commit;
 mod decide;
 mod entry;
@@ -26,6 +33,7 @@ mod golden_tests;
 mod group;
 mod group_image;
 mod groups;
+mod history;
 mod housekeeping;
 mod image;
 mod index;
@@ -43,6 +51,7 @@ mod recalled;
 mod receipts;
 mod record;
 mod recover;
+mod rewrite;
 mod segment;
 mod sender;
 mod sequences;
@@ -60,12 +69,13 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 pub use archive::ValueError;
-pub use catalog::HistoryOf;
 pub use entry::{
     AliasChange, GroupAction, IdempotencyKey, Item, Mark, Message, NewUpstream, News, Notice,
     Opening, Origin, Past, SendNumber, Upstream,
 };
 pub use group::Group;
+pub use history::{Look, Page};
+pub use index::HistoryOf;
 pub use outcome::{Commit, KnownDevice, Opened, Outcome, Route, Told, Waiting};
 pub use part::Part;
 pub use peer::Loss;
@@ -267,35 +277,28 @@ impl<T: Send + 'static> Store<T> {
         Ok(Waiting { items, loss, last, is_all, head })
     }
 
-    /// Up to `max` messages of a conversation or a sender, newest first, with ids below `before`,
-    /// and whether there may be more: a page of long messages is shorter.
+    /// A page of messages, newest first.
     ///
-    /// Who may read them is the caller's to check, by [`Message::concerns`].
+    /// It may be shorter than was asked for, or empty, though there are more: what one page reads
+    /// is bounded. Who may read it is the caller's to check, by [`Message::concerns`].
     ///
     /// # Errors
     ///
     /// [`ReadError`] when the store is closed or the disk cannot be read.
-    pub async fn history(
-        &self,
-        of: HistoryOf,
-        before: Option<MessageId>,
-        max: usize,
-    ) -> Result<(Vec<Past>, bool), ReadError> {
-        let head = match &of {
+    pub async fn history(&self, mut look: Look) -> Result<Page, ReadError> {
+        let head = match look.of {
             HistoryOf::Conversation(conversation) => {
-                let conversation = *conversation;
                 let ask = |answer| Question::Segment { conversation, answer };
                 match self.queue.ask(ask).await? {
                     Some(head) => Some(head),
-                    None => return Ok((Vec::new(), false)),
+                    None => return Ok(Page::default()),
                 }
             }
-            HistoryOf::Sender(_) => None,
+            HistoryOf::Sender(_) | HistoryOf::App => None,
         };
-        let before = before.unwrap_or(MessageId(i64::MAX));
+        look.max = look.max.clamp(1, HISTORY_PAGE_MAX);
         let reader = self.reader.clone();
-        let max = max.min(HISTORY_PAGE_MAX);
-        blocking(&self.history_reads, move || reader.history(&of, head, before, max)).await
+        blocking(&self.history_reads, move || reader.history(&look, head)).await
     }
 
     /// A message, with its body even if it was recalled.

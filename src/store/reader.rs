@@ -10,8 +10,9 @@ use std::sync::Arc;
 use crate::chain::Chain;
 use crate::id::{MessageId, PeerId};
 use crate::store::Loss;
-use crate::store::catalog::{Catalog, HistoryOf};
-use crate::store::entry::{Entry, Item, Message, Past, Placed};
+use crate::store::catalog::Catalog;
+use crate::store::entry::{Entry, Item, Message, Placed};
+use crate::store::history::{Look, Page};
 use crate::store::outcome::WaitingPage;
 use crate::store::recalled::Recalled;
 use crate::store::segment::DatabaseError;
@@ -84,15 +85,11 @@ impl Reader {
         })
     }
 
-    pub(super) fn history(
-        &self,
-        of: &HistoryOf,
-        head: Option<u32>,
-        before: MessageId,
-        max: usize,
-    ) -> Result<(Vec<Past>, bool), DatabaseError> {
-        let (messages, more) = self.catalog.history(of, head, before, max)?;
-        Ok((messages.into_iter().map(|message| self.recalled.past(message)).collect(), more))
+    /// A page of history; `head` is the segment of the newest message, where that is known.
+    pub(super) fn history(&self, look: &Look, head: Option<u32>) -> Result<Page, DatabaseError> {
+        let (messages, next) = self.catalog.history(look, head)?;
+        let messages = messages.into_iter().map(|message| self.recalled.past(message)).collect();
+        Ok(Page { messages, next })
     }
 
     pub(super) fn message(&self, id: MessageId) -> Result<Option<Arc<Message>>, DatabaseError> {

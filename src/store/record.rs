@@ -153,7 +153,8 @@ impl<'a> Record<'a> {
     }
 }
 
-fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+/// The first `N` of some bytes, of which there are as many.
+pub(super) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(bytes);
     array

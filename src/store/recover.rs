@@ -6,7 +6,7 @@
 //! * The records of the last commit are written again into the new segment and synced before
 //!   anything is served: they are the only ones whose sync nobody saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::id::MessageId;
 use crate::limits::{INBOX_MESSAGES_MAX, TAIL_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::store::catalog::{Catalog, OpenSegment};
+use crate::store::closed::Closed;
 use crate::store::commit::Committer;
 use crate::store::housekeeping::Housekeeping;
 use crate::store::image::SegmentInfo;
@@ -27,7 +28,8 @@ use crate::store::log::{DAY_MS, Log, place};
 use crate::store::peer::Rules;
 use crate::store::queue::Taker;
 use crate::store::record::{Header, Record, RecordWriter};
-use crate::store::segment::{DatabaseError, Segment, create_folder, sync_folder};
+use crate::store::rewrite::NEW;
+use crate::store::segment::{DatabaseError, Segment, create_folder, remove_database, set_aside};
 use crate::store::settle::Settling;
 use crate::store::state::{Changes, State};
 use crate::store::{Commit, Options};
@@ -110,8 +112,8 @@ pub(super) fn recover<T>(
         log.distrust_clock();
     }
     report.head = log.last;
-    for (segment, info) in closing {
-        log.index(segment, info);
+    for (segment, _) in closing {
+        log.close(segment);
     }
     let committer = Committer {
         taker,
@@ -149,7 +151,7 @@ struct Replay {
     last: Header,
     /// The records of the last commit.
     last_commit: Vec<(Header, Vec<u8>)>,
-    closed: BTreeMap<u32, SegmentInfo>,
+    closed: BTreeMap<u32, Arc<Closed>>,
     closing: Vec<(Arc<OpenSegment>, SegmentInfo)>,
     /// A segment without records, made ready by the run before.
     empty: Option<Segment>,
@@ -190,21 +192,16 @@ impl Replay {
             let info = known.remove(&number);
             self.look_for_gap(number, info.is_some() || known.contains_key(&(number - 1)));
             self.newest = number;
-            if let Some(info) = info
-                && info.last <= self.applied
-            {
-                self.closed.insert(number, info);
-                continue;
-            }
-            match Segment::open(&self.log, number) {
-                Ok(segment) => self.segment(segment)?,
-                Err(error) => self.set_aside(number, &error)?,
+            if !self.find_closed(number)? && Segment::path(&self.log, number).exists() {
+                match Segment::open(&self.log, number) {
+                    Ok(segment) => self.segment(segment)?,
+                    Err(error) => {
+                        self.set_aside(&Segment::path(&self.log, number), number, &error)?
+                    }
+                }
             }
         }
         self.missing(known.into_keys())?;
-        if self.last.last() < self.applied {
-            self.read_last_closed();
-        }
         if self.last.last() < self.head {
             let (last, head) = (self.last.last(), self.head);
             self.damaged(format!("the log ends at {last}; it was on the disk up to {head}"));
@@ -213,6 +210,46 @@ impl Replay {
             self.newest = self.newest.max(newest_known + 2);
             self.empty.take_if(|empty| empty.number < self.newest);
         }
+        Ok(())
+    }
+
+    /// Takes a segment's file, if it has one that can be used; the database that it was goes.
+    fn find_closed(&mut self, number: u32) -> Result<bool, OpenError> {
+        let (path, database) = (Closed::path(&self.log, number), Segment::path(&self.log, number));
+        if !path.exists() {
+            return Ok(false);
+        }
+        match Closed::read(&self.log, number) {
+            Ok(closed) => {
+                if database.exists() {
+                    remove_database(&database)?;
+                }
+                self.closed(closed)?;
+                Ok(true)
+            }
+            Err(error) => {
+                self.set_aside(&path, number, &error)?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn closed(&mut self, closed: Closed) -> Result<(), OpenError> {
+        let number = closed.number;
+        self.empty = None;
+        if closed.last() <= self.applied {
+            self.last = closed.footer.last;
+            self.last_commit.clear();
+        } else {
+            let nothing = OpenIndex::default();
+            for record in closed.open()?.records() {
+                match record {
+                    Ok(bytes) => drop(self.record(number, &bytes, &nothing)?),
+                    Err(error) => self.damaged(format!("segment {number}: {}", Chain(&error))),
+                }
+            }
+        }
+        self.closed.insert(number, Arc::new(closed));
         Ok(())
     }
 
@@ -235,45 +272,32 @@ impl Replay {
         Ok(changes.apply(&self.ledger.state)?)
     }
 
-    /// Nothing was replayed, so the last record is in a segment that was not opened.
-    fn read_last_closed(&mut self) {
-        let number = self.closed.last_key_value().map(|(number, _)| *number);
-        let segment = number.and_then(|number| Segment::open(&self.log, number).ok());
-        let last = segment.and_then(|segment| segment.last_record().ok().flatten());
-        match last {
-            Some((header, bytes)) if header.last() >= self.applied => {
-                self.last = header;
-                self.last_commit.push((header, bytes.to_vec()));
-            }
-            Some((header, _)) if header.last() > self.last.last() => {
-                self.last = header;
-                self.last_commit.clear();
-            }
-            _ => {}
-        }
-    }
-
     fn damaged(&mut self, what: String) {
         self.report.damage.push(what);
     }
 
     /// A segment that cannot be opened is kept under another name for who wants to look at it.
-    fn set_aside(&mut self, number: u32, error: &DatabaseError) -> Result<(), OpenError> {
-        let path = Segment::path(&self.log, number);
-        let aside = self.log.join(format!("damaged-{number:010}"));
+    fn set_aside(
+        &mut self,
+        path: &Path,
+        number: u32,
+        error: &DatabaseError,
+    ) -> Result<(), OpenError> {
         self.damaged(format!("segment {number} cannot be opened: {}", Chain(error)));
-        fs::rename(&path, &aside).map_err(DatabaseError::disk("rename", &path))?;
-        Ok(sync_folder(&self.log)?)
+        set_aside(path)?;
+        let mut changes = Changes::default();
+        changes.remove_segment(number);
+        Ok(changes.apply(&self.ledger.state)?)
     }
 
     fn segment(&mut self, segment: Segment) -> Result<(), OpenError> {
         let number = segment.number;
         let index = OpenIndex::default();
-        let mut is_empty = true;
+        let (mut is_empty, mut is_readable) = (true, false);
         for record in segment.records(MessageId::NONE) {
             is_empty = false;
             match record {
-                Ok((first, bytes)) => self.record(number, first, &bytes, &index)?,
+                Ok((_, bytes)) => is_readable |= self.record(number, &bytes, &index)?,
                 Err(error) => {
                     self.damaged(format!("segment {number}: {}", Chain(&error)));
                     break;
@@ -286,6 +310,11 @@ impl Replay {
             self.empty = Some(segment);
             return Ok(());
         }
+        let path = segment.database.path.clone();
+        if !is_readable {
+            drop(segment);
+            return Ok(set_aside(&path)?);
+        }
         let info = SegmentInfo {
             last: self.last.last(),
             at_ms: self.last.at_ms,
@@ -296,23 +325,19 @@ impl Replay {
         Ok(())
     }
 
-    fn record(
-        &mut self,
-        number: u32,
-        first: MessageId,
-        bytes: &[u8],
-        index: &OpenIndex,
-    ) -> Result<(), OpenError> {
+    /// Replays a record; says whether it can be read.
+    fn record(&mut self, number: u32, bytes: &[u8], index: &OpenIndex) -> Result<bool, OpenError> {
         let record = match Record::parse(bytes) {
             Ok(record) => record,
             Err(error) => {
-                self.damaged(format!("segment {number}: the record at {first}: {error}"));
-                return Ok(());
+                let last = self.last.last();
+                self.damaged(format!("segment {number}: the record after {last}: {error}"));
+                return Ok(false);
             }
         };
         let header = record.header;
         if header.first <= self.last.first {
-            return Ok(()); // The copy of a record that the segment before ends with.
+            return Ok(true); // The copy of a record that the segment before ends with.
         }
         let known = self.last.first.max(self.applied);
         let is_first = self.last.first == MessageId::NONE;
@@ -325,6 +350,7 @@ impl Replay {
             let placed = match placed {
                 Ok(placed) => placed,
                 Err(error) => {
+                    let first = header.first;
                     self.damaged(format!("segment {number}: an entry of {first}: {error}"));
                     continue;
                 }
@@ -336,7 +362,7 @@ impl Replay {
             }
             places.extend(place(&placed.entry, previous));
         }
-        index.extend(places);
+        index.extend(header.at_ms, places);
         self.leaped |= self.last.at_ms != 0 && (header.at_ms - self.last.at_ms).abs() > DAY_MS;
         if header.commit != self.last.commit {
             self.last_commit.clear();
@@ -346,7 +372,7 @@ impl Replay {
         if self.ledger.tail_bytes > TAIL_BYTES_MAX {
             self.settling.slice(&mut self.ledger, header.last(), i64::MAX)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Makes the segment that this run writes to, beginning with the last commit of the last run.
@@ -361,13 +387,16 @@ impl Replay {
         segment.database.sync()?;
         let epoch = self.epoch(segment.number)?;
         let open = Arc::new(OpenSegment { segment, index: OpenIndex::default() });
+        let mut changes = Changes::default();
+        for (number, closed) in &self.closed {
+            changes.segment(*number, &closed.info());
+        }
         let catalog = Catalog::new(self.log.clone(), open, std::mem::take(&mut self.closed));
         for (segment, info) in &self.closing {
             catalog.close_later(segment.clone());
-            let mut changes = Changes::default();
             changes.segment(segment.segment.number, info);
-            changes.apply(&self.ledger.state)?;
         }
+        changes.apply(&self.ledger.state)?;
         Ok((Arc::new(catalog), epoch))
     }
 
@@ -390,18 +419,23 @@ impl Replay {
     }
 }
 
-/// The numbers of the segments in the log's folder, rising. Removes what an interrupted removal
-/// left.
-fn segments(log: &Path) -> Result<Vec<u32>, DatabaseError> {
-    let mut numbers = Vec::new();
+/// The numbers of the segments in the log's folder, rising, each once. Removes what an interrupted
+/// removal left, and files that were not finished.
+fn segments(log: &Path) -> Result<BTreeSet<u32>, DatabaseError> {
+    let mut numbers = BTreeSet::new();
     for entry in fs::read_dir(log).map_err(DatabaseError::disk("read", log))?.flatten() {
         let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "removed") {
-            fs::remove_dir_all(&path).map_err(DatabaseError::disk("remove", &path))?;
-        } else if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-            numbers.push(number);
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("removed") => {
+                fs::remove_dir_all(&path).map_err(DatabaseError::disk("remove", &path))?;
+            }
+            Some(NEW) => fs::remove_file(&path).map_err(DatabaseError::disk("remove", &path))?,
+            None | Some("segment") => {
+                let name = path.file_stem().and_then(|name| name.to_str());
+                numbers.extend(name.and_then(|name| name.parse::<u32>().ok()));
+            }
+            Some(_) => {}
         }
     }
-    numbers.sort_unstable();
     Ok(numbers)
 }

@@ -1,4 +1,5 @@
-//! One sled database of the log: a run of records, and once it is closed their index.
+//! One sled database of the log: the run of records that is being written, or was until its
+//! [file](crate::store::closed) takes its place. And the database of the state.
 //!
 //! # Durability
 //!
@@ -14,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use crate::id::MessageId;
 use crate::store::archive::ValueError;
-use crate::store::record::{Header, Record};
 
 /// How long a database that another handle still holds is waited for: sled lets go of its lock a
 /// little after it is dropped.
@@ -30,7 +30,6 @@ const STATE_CACHE_BYTES: u64 = 64 * 1024 * 1024;
 const SLED_HOUSEKEEPING_MS: u64 = 1_000;
 
 const RECORD: u8 = b'r';
-const INDEX: u8 = b'i';
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -239,7 +238,18 @@ pub(super) fn remove_database(path: &Path) -> Result<(), DatabaseError> {
     fs::remove_dir_all(&doomed).map_err(&disk)
 }
 
-/// One segment of the log.
+/// Keeps what is damaged under another name, for who wants to look at it.
+pub(super) fn set_aside(path: &Path) -> Result<(), DatabaseError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!("damaged-{name}"));
+    if aside.is_dir() {
+        fs::remove_dir_all(&aside).map_err(DatabaseError::disk("remove", &aside))?;
+    }
+    fs::rename(path, &aside).map_err(DatabaseError::disk("rename", path))?;
+    sync_folder(path.parent().unwrap_or(path))
+}
+
+/// A segment of the log that is written to.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) number: u32,
@@ -275,32 +285,6 @@ impl Segment {
     ) -> impl Iterator<Item = Result<(MessageId, sled::IVec), DatabaseError>> + use<> {
         let scan = self.database.scan(&[RECORD], &record_key(from));
         scan.map(|pair| pair.map(|(key, value)| (record_id(&key), value)))
-    }
-
-    /// The last record, if it can be read.
-    pub(super) fn last_record(&self) -> Result<Option<(Header, sled::IVec)>, DatabaseError> {
-        let Some((key, value)) = self.database.read_below(&[RECORD + 1])? else { return Ok(None) };
-        if key.first() != Some(&RECORD) {
-            return Ok(None);
-        }
-        let header = Record::parse(&value).map_err(DatabaseError::value(&self.database.path))?;
-        Ok(Some((header.header, value)))
-    }
-
-    /// Writes a part of the index.
-    pub(super) fn write_index(&self, key: &[u8], value: Vec<u8>) -> Result<(), DatabaseError> {
-        self.database.write(&[&[INDEX], key].concat(), value)
-    }
-
-    /// The part of the index with the greatest key below `key`.
-    pub(super) fn index_below(
-        &self,
-        key: &[u8],
-    ) -> Result<Option<(Vec<u8>, sled::IVec)>, DatabaseError> {
-        let found = self.database.read_below(&[&[INDEX], key].concat())?;
-        Ok(found
-            .filter(|(key, _)| key.first() == Some(&INDEX))
-            .map(|(key, value)| (key[1..].to_vec(), value)))
     }
 }
 

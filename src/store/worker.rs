@@ -1,34 +1,36 @@
-//! The segment thread: makes the next segment ready, writes the index of a closed one, removes
-//! expired ones.
+//! The segment thread: makes the next segment ready, writes closed ones as files, removes expired
+//! ones.
 //!
 //! # Invariants
 //!
 //! * Nothing here is waited for on the path of a message, but the next segment when the log grows
 //!   faster than segments can be made.
-//! * A failure to make a segment is told to the commit thread; a failure to index or to remove one
-//!   is told to the operator and tried again at the next start.
+//! * A failure to make a segment is told to the commit thread. One whose file cannot be written is
+//!   told to the operator, stays what it is, and is tried again with the next job.
+//! * A database goes when its file has taken its place and nobody reads it any more.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::chain::Chain;
 use crate::store::catalog::{Catalog, OpenSegment};
+use crate::store::closed::Closed;
 use crate::store::image::SegmentInfo;
-use crate::store::index::OpenIndex;
-use crate::store::log::scan_places;
-use crate::store::segment::{DatabaseError, Segment, remove_database};
+use crate::store::rewrite::{Rewritten, rewrite};
+use crate::store::segment::{DatabaseError, Segment, remove_database, set_aside};
 
 /// Jobs that wait: one of each kind, and a removal for each segment that a start may find expired.
 const JOBS_MAX: usize = 1024;
+/// How often it is looked whether a database is still being read: for a page, a few milliseconds.
+const READERS_PAUSE: Duration = Duration::from_millis(1);
 
 enum Job {
     Prepare(u32),
-    Index(Arc<OpenSegment>, SegmentInfo),
-    /// A segment whose index was not written before a stop.
-    Reindex(u32, SegmentInfo),
-    Remove(u32),
+    Close(Arc<OpenSegment>),
+    Remove(Arc<Closed>),
 }
 
 /// A handle on the segment thread. Dropping it lets the thread finish its jobs.
@@ -36,8 +38,8 @@ enum Job {
 pub(super) struct Worker {
     jobs: Option<Sender<Job>>,
     pub(super) prepared: Receiver<Result<Segment, DatabaseError>>,
-    /// Segments that now have their index.
-    pub(super) indexed: Receiver<(u32, SegmentInfo)>,
+    /// Segments that now have their file.
+    pub(super) closed: Receiver<(u32, SegmentInfo)>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -45,27 +47,23 @@ impl Worker {
     pub(super) fn start(catalog: Arc<Catalog>) -> Result<Self, std::io::Error> {
         let (jobs, todo) = bounded(JOBS_MAX);
         let (prepared_tx, prepared) = bounded(1);
-        let (indexed_tx, indexed) = bounded(JOBS_MAX);
+        let (closed_tx, closed) = bounded(JOBS_MAX);
         let thread = std::thread::Builder::new()
             .name("tidings-segment".into())
-            .spawn(move || run(&catalog, &todo, &prepared_tx, &indexed_tx))?;
-        Ok(Self { jobs: Some(jobs), prepared, indexed, thread: Some(thread) })
+            .spawn(move || run(&catalog, &todo, &prepared_tx, &closed_tx))?;
+        Ok(Self { jobs: Some(jobs), prepared, closed, thread: Some(thread) })
     }
 
     pub(super) fn prepare(&self, number: u32) {
         self.give(Job::Prepare(number));
     }
 
-    pub(super) fn index(&self, segment: Arc<OpenSegment>, info: SegmentInfo) {
-        self.give(Job::Index(segment, info));
+    pub(super) fn close(&self, segment: Arc<OpenSegment>) {
+        self.give(Job::Close(segment));
     }
 
-    pub(super) fn reindex(&self, number: u32, info: SegmentInfo) {
-        self.give(Job::Reindex(number, info));
-    }
-
-    pub(super) fn remove(&self, number: u32) {
-        self.give(Job::Remove(number));
+    pub(super) fn remove(&self, closed: Arc<Closed>) {
+        self.give(Job::Remove(closed));
     }
 
     fn give(&self, job: Job) {
@@ -89,8 +87,10 @@ fn run(
     catalog: &Catalog,
     todo: &Receiver<Job>,
     prepared: &Sender<Result<Segment, DatabaseError>>,
-    indexed: &Sender<(u32, SegmentInfo)>,
+    closed: &Sender<(u32, SegmentInfo)>,
 ) {
+    // Segments whose file is still to be written.
+    let mut closing = Vec::new();
     for job in todo {
         match job {
             Job::Prepare(number) => {
@@ -98,49 +98,45 @@ fn run(
                     return;
                 }
             }
-            Job::Index(segment, info) => {
-                let number = segment.segment.number;
-                finish(catalog, indexed, info, number, || write_index(&segment));
-                drop(segment);
-            }
-            Job::Reindex(number, info) => {
-                finish(catalog, indexed, info, number, || reindex(catalog, number));
-            }
-            Job::Remove(number) => {
-                if let Err(error) = remove_database(&Segment::path(&catalog.folder, number)) {
+            Job::Close(segment) => closing.push(segment),
+            Job::Remove(closed) => {
+                if let Err(error) = closed.remove() {
+                    let number = closed.number;
                     tracing::warn!(number, error = %Chain(&error), "cannot remove a segment");
                 }
             }
         }
+        let failed = closing.into_iter().filter_map(|segment| close(catalog, closed, segment));
+        closing = failed.collect();
     }
 }
 
-fn finish(
+/// Puts a file into a database's place; gives the segment back if that failed.
+fn close(
     catalog: &Catalog,
-    indexed: &Sender<(u32, SegmentInfo)>,
-    mut info: SegmentInfo,
-    number: u32,
-    work: impl FnOnce() -> Result<u64, DatabaseError>,
-) {
-    match work() {
-        Ok(bytes) => (info.bytes, info.indexed) = (bytes, true),
-        Err(error) => tracing::warn!(number, error = %Chain(&error), "cannot index a segment"),
-    }
-    catalog.close(number, info);
+    told: &Sender<(u32, SegmentInfo)>,
+    segment: Arc<OpenSegment>,
+) -> Option<Arc<OpenSegment>> {
+    let number = segment.segment.number;
+    let Rewritten { closed, lost } = match rewrite(&catalog.folder, &segment) {
+        Ok(rewritten) => rewritten,
+        Err(error) => {
+            tracing::warn!(number, error = %Chain(&error), "cannot close a segment");
+            return Some(segment);
+        }
+    };
+    let info = closed.info();
+    catalog.close(closed);
     // The receiver is gone only while the store closes.
-    let _ = indexed.try_send((number, info));
-}
-
-fn write_index(open: &OpenSegment) -> Result<u64, DatabaseError> {
-    open.index.write(&open.segment)?;
-    open.segment.database.sync()?;
-    Ok(open.segment.database.bytes())
-}
-
-fn reindex(catalog: &Catalog, number: u32) -> Result<u64, DatabaseError> {
-    let segment = Segment::open(&catalog.folder, number)?;
-    let index = OpenIndex::default();
-    // What was before is not known any more: 1 below, where a search goes on.
-    index.extend(scan_places(&segment, number.saturating_sub(1)));
-    write_index(&OpenSegment { segment, index })
+    let _ = told.try_send((number, info));
+    while Arc::strong_count(&segment) > 1 {
+        std::thread::sleep(READERS_PAUSE);
+    }
+    let path = segment.segment.database.path.clone();
+    drop(segment);
+    let gone = if lost { set_aside(&path) } else { remove_database(&path) };
+    if let Err(error) = gone {
+        tracing::warn!(number, error = %Chain(&error), "cannot remove what a segment was");
+    }
+    None
 }

@@ -14,8 +14,8 @@ use tidings::id::{ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, Peer
 use tidings::metrics::Metrics;
 use tidings::reason::Reason;
 use tidings::store::{
-    GroupAction, HistoryOf, Item, Loss, Message, NewMessage, Opened, Opening, Options, Origin,
-    Outcome, Part, Past, Request, SendNumber, Store,
+    GroupAction, HistoryOf, Item, Look, Loss, Message, NewMessage, Opened, Opening, Options,
+    Origin, Outcome, Part, Past, Request, SendNumber, Store,
 };
 use tokio::runtime::Runtime;
 
@@ -171,10 +171,16 @@ impl Running {
 
     /// What a crash at this moment leaves.
     pub(crate) fn crashed(&self) -> (TempDir, Options) {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path().join("data");
-        copy(self.dir(), &dir);
-        (folder, Options { dir, ..self.options.clone() })
+        loop {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = folder.path().join("data");
+            // A segment that becomes a file meanwhile would be missing: a crash takes one moment.
+            let before = listing(&self.dir().join("log"));
+            copy(self.dir(), &dir);
+            if listing(&self.dir().join("log")) == before {
+                return (folder, Options { dir, ..self.options.clone() });
+            }
+        }
     }
 
     /// Starts again on what a crash at this moment leaves.
@@ -322,10 +328,11 @@ impl Running {
     pub(crate) fn past(&self, of: &HistoryOf, page: usize) -> Vec<Past> {
         let (mut all, mut before) = (Vec::new(), None);
         loop {
-            let (found, _) = self.block_on(self.store.history(of.clone(), before, page)).unwrap();
-            let Some(last) = found.last() else { return all };
-            before = Some(last.message.id);
-            all.extend(found);
+            let asked = Look { before, max: page, ..look(of) };
+            let found = self.block_on(self.store.history(asked)).unwrap();
+            all.extend(found.messages);
+            let Some(next) = found.next else { return all };
+            before = Some(next);
         }
     }
 
@@ -416,19 +423,51 @@ impl Running {
         });
     }
 
-    /// The folders of the log's segments, oldest first.
+    /// The log's segments, oldest first: the paths of their folders, even if they are files now.
     pub(crate) fn segments(&self) -> Vec<PathBuf> {
         segments(self.dir())
     }
+
+    /// Waits until all segments but the open one, and the one made ready, are files; says which.
+    pub(crate) fn until_closed(&mut self) -> Vec<PathBuf> {
+        self.until("a file of each closed segment", |running| {
+            segments_as(running.dir(), &[""]).len() == 2
+        });
+        segments_as(self.dir(), &["segment"])
+    }
 }
 
-/// The folders of a log's segments, oldest first.
+/// A log's segments, oldest first: the paths of their folders, even if they are files now.
 pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir.join("log")).unwrap();
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    folders.retain(|path| path.file_name().unwrap().to_str().unwrap().parse::<u32>().is_ok());
-    folders.sort();
+    let paths = segments_as(dir, &["", "segment"]);
+    let mut folders: Vec<_> = paths.into_iter().map(|path| path.with_extension("")).collect();
+    folders.dedup();
     folders
+}
+
+/// A log's segments that are databases, or files, or either, oldest first.
+pub(crate) fn segments_as(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
+    let mut paths = listing(&dir.join("log"));
+    paths.retain(|path| {
+        let extension = path.extension().unwrap_or_default();
+        path.file_stem().unwrap().to_str().unwrap().parse::<u32>().is_ok()
+            && extensions.contains(&extension.to_str().unwrap())
+    });
+    paths
+}
+
+/// What is in a folder, sorted.
+fn listing(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Asks for all of a history in one page.
+pub(crate) fn look(of: &HistoryOf) -> Look {
+    let (max, bytes_max) = (1_000, usize::MAX);
+    Look { of: of.clone(), before: None, since_ms: None, until_ms: None, max, bytes_max }
 }
 
 pub(crate) fn ids(sent: &[Sent]) -> Vec<MessageId> {
@@ -469,8 +508,7 @@ fn caller_of(outcome: &Outcome<u64>) -> Option<u64> {
 /// Copies a folder: the state first, so that the log is never behind it.
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
-    let mut entries: Vec<PathBuf> =
-        std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries = listing(from);
     entries.sort_by_key(|path| path.file_name().is_some_and(|name| name == "log"));
     for path in entries {
         let copied = to.join(path.file_name().unwrap());

@@ -215,7 +215,7 @@ fn child_whose_disk_fails() {
     let request = Request::Message(new_message("alice", "bob", 3, b"nor this"));
     assert!(running.block_on(running.store.submit(Some(3), request)).is_err());
     let bob = peer("bob");
-    assert!(running.block_on(running.store.waiting(&bob, MessageId::NONE, 10)).is_err());
+    assert!(running.block_on(running.store.waiting(&bob, None, MessageId::NONE, 10)).is_err());
     println!("\nFAILED AS IT SHOULD");
 }
 

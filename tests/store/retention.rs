@@ -7,7 +7,7 @@ use tidings::group::Rules;
 use tidings::reason::Reason;
 use tidings::store::{GroupAction, HistoryOf, Outcome, Request};
 
-use super::harness::{DAY_MS, Running, conversation, ids, new_message, peer, refusal};
+use super::harness::{DAY_MS, Running, conversation, ids, new_message, peer, refusal, segments_as};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -15,21 +15,19 @@ fn history_len(running: &Running, sender: &str) -> usize {
     running.history(&HistoryOf::Sender(peer(sender)), 100).len()
 }
 
-/// Some segments, each with messages of its own; says their folders.
+/// Some segments, each with messages of its own; says their files.
 fn several_segments(mut running: Running) -> (Running, Vec<PathBuf>) {
     for _ in 0..3 {
         running.send_many("alice", "bob", 5);
         running = running.restart();
     }
-    let mut folders = running.segments();
-    // The open one, and the one made ready.
-    running.until("the next segment", |running| running.segments().len() == 5);
-    folders.truncate(3);
-    (running, folders)
+    let files = running.until_closed();
+    assert_eq!(files.len(), 3);
+    (running, files)
 }
 
 #[test]
-fn what_is_older_than_the_history_loses_its_folder_and_the_rest_stays() {
+fn what_is_older_than_the_history_loses_its_file_and_the_rest_stays() {
     let (mut running, old) = several_segments(Running::new());
     let young = running.send_many("carol", "bob", 3);
     running = running.restart();
@@ -44,8 +42,9 @@ fn what_is_older_than_the_history_loses_its_folder_and_the_rest_stays() {
     running.step(2 * HOUR_MS);
     running.until("expiry", |running| {
         running.commit_something();
-        old.iter().all(|folder| !folder.exists())
+        old.iter().all(|file| !file.exists())
     });
+    running.until("a sweep", |running| running.waiting("bob")[0].id > young[2].id);
     assert_eq!(history_len(&running, "alice"), 0);
     assert_eq!(history_len(&running, "dave"), 1);
     let sequence = running.send("alice", "bob", "again").sequence;
@@ -67,7 +66,7 @@ fn a_clock_that_leaps_takes_nothing_away_for_an_hour() {
         running.commit_something();
         running.metrics.log_bytes.get() > 0
     });
-    assert!(old.iter().all(|folder| folder.exists()));
+    assert!(old.iter().all(|file| file.exists()));
 }
 
 #[test]
@@ -100,10 +99,12 @@ fn a_log_at_its_bound_gives_up_its_oldest_segments_first() {
     let large = vec![vec![7; 5_000]; 200];
     running.until("the oldest segment to go", |running| {
         running.send_all("dave", "carol", &large);
-        !first.exists()
+        !running.segments().contains(&first)
     });
     let on_disk = |running: &Running| -> u64 {
-        let files = running.segments().into_iter().map(|folder| folder.join("db"));
+        let databases = segments_as(running.dir(), &[""]).into_iter();
+        let files = segments_as(running.dir(), &["segment"]);
+        let files = databases.map(|folder| folder.join("db")).chain(files);
         files.map(|file| file.metadata().map_or(0, |metadata| metadata.len())).sum()
     };
     assert_eq!(history_len(&running, "alice"), 0);
