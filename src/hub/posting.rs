@@ -239,6 +239,7 @@ impl Hub {
 
     /// Hands what is to be stored to the store, and puts to sessions what is not.
     async fn hand_over(&self, post: &Post, parcels: Vec<Parcel>) -> Result<Vec<Begun>, Reason> {
+        let system = *self.sender(post) == self.options.system;
         let mut begun = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             if post.transient {
@@ -253,7 +254,7 @@ impl Hub {
             }
             let message = NewMessage {
                 from: self.sender(post).clone(),
-                origin: Origin::Backend { key: parcel.key, system: post.from.is_none() },
+                origin: Origin::Backend { key: parcel.key, system },
                 conversation: parcel.conversation,
                 to: parcel.to.clone(),
                 devices: parcel.devices.clone(),
