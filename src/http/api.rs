@@ -9,12 +9,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::failures::Failures;
 use super::keys::Keys;
 use super::problem::{Kind, Outcome, Problem};
 use crate::clock::Clock;
 use crate::hub::Hub;
+use crate::limits::HTTP_EXPORTS_MAX;
 use crate::metrics::Metrics;
 
 /// How long a caller should wait that came while the server starts or stops.
@@ -47,6 +49,8 @@ pub(super) struct Api {
     pub(super) started: Instant,
     /// The OpenAPI document, once all routes are known.
     pub(super) document: OnceLock<Bytes>,
+    /// Places for exports of history.
+    pub(super) exports: Arc<Semaphore>,
 }
 
 impl Api {
@@ -62,6 +66,7 @@ impl Api {
             clock,
             started,
             document: OnceLock::new(),
+            exports: Arc::new(Semaphore::new(HTTP_EXPORTS_MAX)),
         }
     }
 

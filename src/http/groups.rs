@@ -19,7 +19,6 @@ use utoipa_axum::routes;
 use super::extract::{Json, Path, Query, Ready};
 use super::metadata;
 use super::page::{self, Page};
-use super::peers::ids;
 use super::problem::{Kind, Outcome, Problem};
 use super::routes::Routes;
 use super::scope::Scope;
@@ -28,7 +27,7 @@ use super::version::{Demand, etag};
 use crate::group::{Rules, Who};
 use crate::hub::Hub;
 use crate::id::GroupId;
-use crate::limits::{CHANGED_MEMBERS_MAX, GROUPS_PAGE_MAX};
+use crate::limits::GROUPS_PAGE_MAX;
 use crate::reason::Reason;
 use crate::store::{self, GroupAction};
 
@@ -154,10 +153,7 @@ async fn create(Ready(hub): Ready, Json(new): Json<NewGroup>) -> Outcome<Respons
     if new.open && !new.members.is_empty() {
         return Err(Problem::new(Kind::InvalidBody, "an open group has no members"));
     }
-    let members = match new.members.is_empty() {
-        true => Vec::new(),
-        false => ids(new.members, CHANGED_MEMBERS_MAX)?,
-    };
+    let members = new.members.into_iter().map(|Text(peer)| peer).collect();
     let metadata = new.metadata.as_deref().map(metadata::stored).transpose()?.unwrap_or_default();
     let rules = new.rules.unwrap_or_default().over(Rules::default());
     let create = GroupAction::Create { open: new.open, rules, metadata, members };

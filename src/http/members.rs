@@ -13,8 +13,9 @@ use utoipa_axum::routes;
 
 use super::extract::{Json, Path, Query, Ready};
 use super::groups::{GroupState, find, told};
+use super::many::Many;
 use super::page::{self, Page};
-use super::peers::{ids, texts};
+use super::peers::texts;
 use super::problem::Outcome;
 use super::routes::Routes;
 use super::scope::Scope;
@@ -36,8 +37,8 @@ pub(super) fn add(routes: Routes) -> Routes {
 #[schema(example = json!({"peers": ["cat"]}))]
 pub(super) struct Members {
     /// The peers.
-    #[schema(min_items = 1, max_items = 1000)]
-    peers: Vec<Peer>,
+    #[schema(value_type = Vec<Peer>, min_items = 1, max_items = 1000)]
+    peers: Many<Peer, CHANGED_MEMBERS_MAX>,
 }
 
 /// A part of the members of a group.
@@ -85,8 +86,7 @@ async fn add_members(
     Path(Text(group)): Path<Group>,
     Json(members): Json<Members>,
 ) -> Outcome<Response> {
-    let peers = ids(members.peers, CHANGED_MEMBERS_MAX)?;
-    let changed = hub.change_group(group, GroupAction::Invite(peers)).await?;
+    let changed = hub.change_group(group, GroupAction::Invite(members.ids())).await?;
     Ok(told(&hub, &changed).into_response())
 }
 
@@ -101,7 +101,13 @@ async fn remove_members(
     Path(Text(group)): Path<Group>,
     Json(members): Json<Members>,
 ) -> Outcome<Response> {
-    let peers = ids(members.peers, CHANGED_MEMBERS_MAX)?;
-    let changed = hub.change_group(group, GroupAction::Kick(peers)).await?;
+    let changed = hub.change_group(group, GroupAction::Kick(members.ids())).await?;
     Ok(told(&hub, &changed).into_response())
+}
+
+impl Members {
+    fn ids(self) -> Vec<PeerId> {
+        let Many(peers) = self.peers;
+        peers.into_iter().map(|Text(peer)| peer).collect()
+    }
 }

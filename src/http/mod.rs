@@ -12,10 +12,12 @@ mod aliases;
 mod api;
 mod base64;
 mod document;
+mod export;
 mod extract;
 mod failures;
 mod gate;
 mod groups;
+mod history;
 mod key_routes;
 mod keys;
 mod listener;
@@ -72,7 +74,9 @@ use routes::Routes;
 const PARTS: &[fn(Routes) -> Routes] = &[
     aliases::add,
     document::add,
+    export::add,
     groups::add,
+    history::add,
     key_routes::add,
     members::add,
     messages::add,

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::extract::{Json, Path, Ready};
+use super::many::Many;
 use super::problem::{Kind, Outcome, Problem};
 use super::routes::Routes;
 use super::scope::Scope;
@@ -37,8 +38,8 @@ pub(super) fn add(routes: Routes) -> Routes {
 #[schema(example = json!({"peers": ["ann", "bob"]}))]
 pub(super) struct StatusQuestion {
     /// The peers.
-    #[schema(min_items = 1, max_items = 1000)]
-    peers: Vec<Peer>,
+    #[schema(value_type = Vec<Peer>, min_items = 1, max_items = 1000)]
+    peers: Many<Peer, HTTP_PEERS_MAX>,
 }
 
 /// Who is online and who is not; each once, by their ids.
@@ -131,7 +132,8 @@ async fn status(
     Ready(hub): Ready,
     Json(question): Json<StatusQuestion>,
 ) -> Outcome<Json<Statuses>> {
-    let mut peers = ids(question.peers, HTTP_PEERS_MAX)?;
+    let Many(peers) = question.peers;
+    let mut peers: Vec<_> = peers.into_iter().map(|Text(peer)| peer).collect();
     let online = hub.online(&peers).await?;
     let is_online: HashSet<&PeerId> = online.iter().collect();
     peers.sort_unstable();
@@ -206,15 +208,6 @@ async fn block(Ready(hub): Ready, Path(Text(peer)): Path<Peer>) -> Outcome<Statu
 async fn unblock(Ready(hub): Ready, Path(Text(peer)): Path<Peer>) -> Outcome<StatusCode> {
     hub.block(peer, false).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The peers that a body names: at least one, and at most `max`.
-pub(super) fn ids(peers: Vec<Peer>, max: usize) -> Outcome<Vec<PeerId>> {
-    if !(1..=max).contains(&peers.len()) {
-        let detail = format!("peers must be 1 to {max}, not {}", peers.len());
-        return Err(Problem::new(Kind::InvalidBody, detail));
-    }
-    Ok(peers.into_iter().map(|Text(peer)| peer).collect())
 }
 
 /// Peers as an answer names them.

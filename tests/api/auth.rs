@@ -40,6 +40,8 @@ const OPERATIONS: &[(&str, &str, Option<&str>)] = &[
     ("GET", "/v1/groups/{group}/members", Some("read")),
     ("POST", "/v1/groups/{group}/members", Some("admin")),
     ("POST", "/v1/groups/{group}/members/remove", Some("admin")),
+    ("GET", "/v1/history", Some("read")),
+    ("GET", "/v1/history/export", Some("read")),
 ];
 
 /// The operations of the document that the server tells, with their scopes.
