@@ -68,6 +68,7 @@ pub(super) struct PastMessage {
     conversation: Conversation,
     /// The group, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     group: Option<Group>,
     /// Who sent it.
     from: Peer,
@@ -78,8 +79,14 @@ pub(super) struct PastMessage {
     devices: Vec<Device>,
     /// The app's own number for it; empty if it has none.
     client_msg_no: String,
-    #[serde(flatten)]
-    body: Option<Body>,
+    /// What it says, if that is UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Your table is ready.")]
+    body: Option<String>,
+    /// What it says as base64, if that is no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    body_base64: Option<String>,
     /// It was taken back, and has no body.
     recalled: bool,
 }
@@ -160,6 +167,11 @@ impl From<Past> for PastMessage {
             ConversationId::Group(group) => Some(Text(group)),
             ConversationId::Peers(_) => None,
         };
+        let (body, body_base64) = match Body::from(&message.body) {
+            _ if recalled => (None, None),
+            Body::Text(text) => (Some(text), None),
+            Body::Base64(encoded) => (None, Some(encoded)),
+        };
         Self {
             id: Text(message.id),
             sequence: message.sequence,
@@ -170,7 +182,8 @@ impl From<Past> for PastMessage {
             to: message.to.into_iter().map(Text).collect(),
             devices: message.devices.into_iter().map(Text).collect(),
             client_msg_no: String::from_utf8_lossy(&message.client_msg_no).into_owned(),
-            body: (!recalled).then(|| Body::from(&message.body)),
+            body,
+            body_base64,
             recalled,
         }
     }

@@ -89,6 +89,7 @@ pub(super) struct DeviceOf {
     seen_ms: i64,
     /// By which name the peer is reached on it; none if another peer has opened on it since.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     alias: Option<AliasName>,
 }
 
@@ -178,9 +179,9 @@ async fn device(hub: &Hub, peer: &PeerId, known: KnownDevice) -> Result<DeviceOf
 async fn kick(
     Ready(hub): Ready,
     Path(Text(peer)): Path<Peer>,
-    kick: Option<Json<Kick>>,
+    kick: Option<Json<Option<Kick>>>,
 ) -> Outcome<Json<Ended>> {
-    let Kick { device, reason } = kick.map(|Json(kick)| kick).unwrap_or_default();
+    let Kick { device, reason } = kick.and_then(|Json(kick)| kick).unwrap_or_default();
     let reason = reason.unwrap_or_default();
     if reason.len() > REASON_TEXT_BYTES_MAX {
         let detail = format!("a reason of {} bytes exceeds {REASON_TEXT_BYTES_MAX}", reason.len());

@@ -39,6 +39,7 @@ pub(super) struct UnreadIn {
     conversation: Conversation,
     /// The group, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     group: Option<Group>,
     /// The others in it; none of a group.
     peers: Vec<Peer>,

@@ -173,7 +173,9 @@ async fn who_is_kicked_hears_why_and_may_come_back() {
     assert_eq!(end(&mut pad).await.reason(), Some(Reason::Kicked));
     drop(phone);
     until(&server, "/v1/peers/ann", |told| told["sessions"] == json!([])).await;
-    assert_eq!(server.post(path, json!({})).await.ok(), json!({"ended": 0}));
+    for nobody in [json!({}), Value::Null, json!({"device": null, "reason": null})] {
+        assert_eq!(server.post(path, nobody).await.ok(), json!({"ended": 0}));
+    }
     assert_eq!(server.post(path, json!({"device": "none"})).await.ok(), json!({"ended": 0}));
 }
 
