@@ -343,7 +343,8 @@ mod tests {
         for line in [
             "tidings_drops_total{reason=\"window\"} 3",
             "tidings_drops_total{reason=\"age\"} 1",
-            "tidings_http_requests_total{route=\"/v1/keys/{name}\",method=\"GET\",status=\"4xx\"} 1",
+            "tidings_http_requests_total{route=\"/v1/keys/{name}\",method=\"GET\",\
+             status=\"4xx\"} 1",
             "tidings_http_request_seconds_count{route=\"/v1/keys/{name}\"} 1",
             concat!("tidings_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
             "# TYPE tidings_start_time_seconds gauge",

@@ -82,7 +82,8 @@ fn say_ready(server: &Server) -> std::io::Result<()> {
         if let Some(key) = http.made_key() {
             let file = http.keys_file().display();
             said += &format!(
-                "A master key for the HTTP API was made. It is shown this once, and kept in {file}:\n\
+                "A master key for the HTTP API was made. It is shown this once, and kept in \
+                 {file}:\n\
                  \n    {key}\n\n\
                  Try it:\n\
                  \n    curl -H 'Authorization: Bearer {key}' {url}/v1/stats\n\n\

@@ -20,6 +20,7 @@ mod groups;
 mod history;
 mod key_routes;
 mod keys;
+mod layers;
 mod listener;
 mod many;
 mod members;
@@ -43,31 +44,24 @@ mod upstream;
 mod values;
 mod version;
 
-use std::any::Any;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use tokio::net::TcpListener;
-use tower_http::catch_panic::CatchPanicLayer;
 
 pub use keys::KeysError;
 pub use tls::{CertificateFiles, TlsError};
 
 use crate::clock::Clock;
 use crate::hub::Hub;
-use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_REQUEST_TIMEOUT};
 use crate::metrics::Metrics;
 use api::Api;
 use keys::Keys;
 use listener::Port;
-use problem::{Kind, Problem};
 use routes::Routes;
 
 /// The parts of the API, each of which adds its routes.
@@ -198,28 +192,5 @@ fn router(api: &Arc<Api>) -> Router {
     let json = document.to_json().unwrap_or_default();
     // It is made once, here.
     let _ = api.document.set(Bytes::from(json));
-    router
-        .fallback(async || Problem::new(Kind::NotFound, "no route has this path"))
-        .method_not_allowed_fallback(async || {
-            Problem::new(Kind::MethodNotAllowed, "the header Allow has those that there are")
-        })
-        .layer(DefaultBodyLimit::max(HTTP_BODY_BYTES_MAX))
-        .layer(from_fn(in_time))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(api.clone(), observe::observe))
-        .with_state(api.clone())
-}
-
-/// Gives up what takes too long.
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(HTTP_REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::new(Kind::Timeout, "ask whether it has been done").into_response(),
-    }
-}
-
-/// What a panic said has been told where it happened.
-fn panicked(_: Box<dyn Any + Send>) -> Response {
-    tracing::error!("a request has panicked");
-    Problem::new(Kind::Internal, "the log says more").into_response()
+    layers::around(router, api)
 }

@@ -66,8 +66,18 @@ pub(super) struct Stats {
     deliveries: u64,
     /// Transient messages put to a session.
     transients: u64,
-    /// Messages that a window gave up before a device had them.
+    /// Messages that an inbox gave up before a device had them.
     dropped: u64,
+    /// Messages that wait in inboxes, counted for each recipient.
+    inbox_messages: i64,
+    /// Messages that wait for the back end.
+    upstream_waiting: i64,
+    /// Groups that there are.
+    groups: i64,
+    /// Devices that have an alias.
+    aliases: i64,
+    /// Peers that are blocked.
+    blocked: i64,
     /// Records made durable.
     commits: u64,
     /// Bytes of the log on disk.
@@ -79,7 +89,9 @@ pub(super) struct Stats {
 }
 
 /// Tells that the process lives.
-#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/healthz", tag = "operations", responses(
+    (status = 200, body = Health),
+))]
 async fn healthz() -> Json<Health> {
     Json(Health { healthy: true })
 }
@@ -112,7 +124,9 @@ async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
 }
 
 /// The main figures.
-#[utoipa::path(get, path = "/v1/stats", tag = "operations", responses((status = 200, body = Stats)))]
+#[utoipa::path(get, path = "/v1/stats", tag = "operations", responses(
+    (status = 200, body = Stats),
+))]
 async fn stats(State(api): State<Arc<Api>>, Ready(hub): Ready) -> Outcome<Json<Stats>> {
     let metrics = &api.metrics;
     Ok(Json(Stats {
@@ -127,6 +141,11 @@ async fn stats(State(api): State<Arc<Api>>, Ready(hub): Ready) -> Outcome<Json<S
         deliveries: metrics.deliveries.get(),
         transients: metrics.transients.get(),
         dropped: metrics.dropped.get(),
+        inbox_messages: metrics.inbox_messages.get(),
+        upstream_waiting: metrics.upstream_waiting.get(),
+        groups: metrics.groups.get(),
+        aliases: metrics.aliases.get(),
+        blocked: metrics.blocked.get(),
         commits: metrics.commits.get(),
         log_bytes: metrics.log_bytes.get(),
         tail_bytes: metrics.tail_bytes.get(),

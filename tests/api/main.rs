@@ -12,6 +12,32 @@
 //! | metrics | `metrics`: `the_metrics_pass_the_rules_of_prometheus`, `open_metrics_are_served_to_whom_asks`, `what_happens_is_counted`, `the_dashboard_asks_for_figures_that_there_are` |
 //! | figures | `the_stats_tell_what_is_so` |
 //! | ids, TLS, both versions of HTTP | `a_request_has_an_id`, `http_2_and_tls_are_spoken`, `an_address_that_is_taken_is_named_and_so_is_a_certificate_of_no_use`, `a_client_that_says_nothing_holds_up_nobody` |
+//! | **Messages** | `messages` |
+//! | from the system or as a peer, to peers | `a_message_of_the_system_reaches_who_is_online_and_waits_for_who_is_not`, `a_message_in_the_name_of_a_peer_is_one_of_its_own` |
+//! | to a group, transient, with a time to live | `a_message_to_a_group_reaches_its_members`, `a_transient_message_is_for_those_online_and_never_stored`, `a_message_is_not_delivered_when_its_time_to_live_is_over` |
+//! | bounds and refusals | `what_is_no_message_is_refused_and_nothing_is_sent` |
+//! | `Idempotency-Key` | `a_request_with_an_idempotency_key_is_one_message_however_often_it_comes`, `an_idempotency_key_is_forgotten_after_a_day`, `an_idempotency_key_has_255_visible_characters_and_not_one_more`, `an_idempotency_key_names_each_message_of_a_batch_at_its_place` |
+//! | batches | `each_message_of_a_batch_has_an_outcome_of_its_own_and_they_keep_their_order`, `a_batch_has_a_thousand_messages_and_not_one_more` |
+//! | recall | `a_recalled_message_is_taken_back_from_everybody`, `what_was_not_sent_cannot_be_recalled` |
+//! | **Aliases** | `aliases` |
+//! | bound, kept and looked up both ways | `an_alias_is_looked_up_both_ways_and_outlives_a_restart`, `an_alias_and_a_device_may_have_any_name` |
+//! | one alias a device, ten devices an alias | `a_device_has_one_alias_and_a_new_one_takes_its_place`, `an_alias_has_ten_devices_and_not_one_more` |
+//! | many at once | `a_binding_that_is_refused_holds_up_no_other`, `a_thousand_bindings_come_at_once_and_not_one_more` |
+//! | unbound: one device, all of an alias | `an_alias_is_taken_from_one_device_or_from_all` |
+//! | **Push (E2, Getui)** | `push` |
+//! | a device registers by itself and gets a CID | `a_device_registers_by_itself_and_gets_a_cid` |
+//! | a message is routed to one CID | `a_push_to_one_cid_reaches_that_device_and_no_other`, `a_push_to_a_cid_that_is_away_waits_for_that_device`, `a_push_to_a_device_that_has_logged_out_is_for_nobody` |
+//! | the client sends the receipt by itself | `a_client_acknowledges_by_itself_and_the_sending_peer_hears_of_the_delivery` |
+//! | an alias bound to a CID, from the client, kept by the platform | `a_client_binds_its_alias_and_is_reached_by_it` |
+//! | bound from the server | `the_back_end_binds_an_alias_with_its_key_and_pushes_by_it` |
+//! | push to an alias | `a_push_to_an_alias_reaches_each_of_its_devices_once_and_no_other` |
+//! | push to a single user | `a_push_to_a_single_user_reaches_all_its_devices` |
+//! | pass-through payload | `a_payload_is_passed_through_byte_by_byte` |
+//! | offline pushes | `an_offline_push_waits_until_its_time_to_live_is_over` |
+//! | the full flow but for receipt URLs, and the reply | `two_clients_talk_by_way_of_the_back_end_and_hear_of_their_deliveries` |
+//! | **Upstream (E2)** | `upstream` |
+//! | client, platform, back end, platform, client | `a_client_sends_to_the_back_end_and_hears_that_it_accepts`, `a_client_that_is_away_hears_later_that_its_message_was_refused`, `what_the_back_end_does_not_take_within_a_day_counts_as_refused` |
+//! | listed and settled | `what_waits_is_listed_in_pages_the_oldest_first`, `what_does_not_wait_for_the_back_end_cannot_be_settled` |
 //! | **Peers** | `peers` |
 //! | status of many peers | `the_status_of_many_peers_is_told_at_once`, `a_thousand_peers_may_be_asked_about_and_not_one_more`, `those_online_before_a_restart_count_as_online_for_the_grace` |
 //! | sessions and devices of a peer | `a_peer_is_told_with_its_sessions_and_devices`, `a_device_is_told_with_the_alias_that_reaches_its_peer`, `a_peer_that_never_came_is_off_line_and_has_nothing` |
@@ -44,11 +70,15 @@
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod aliases;
 mod auth;
 mod groups;
 mod harness;
+mod messages;
 mod history;
 mod metrics;
 mod openapi;
 mod operations;
 mod peers;
+mod push;
+mod upstream;
