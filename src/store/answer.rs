@@ -6,8 +6,8 @@
 
 use crate::store::KnownDevice;
 use crate::store::commit::Committer;
+use crate::store::device::Device;
 use crate::store::outcome::{WaitingItem, WaitingPage};
-use crate::store::peer::Device;
 use crate::store::queue::Question;
 use crate::store::segment::DatabaseError;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::aim::Places;
 use super::archive::ValueError;
 use super::device::{Device, Loss};
 use super::entry::{
@@ -254,6 +255,13 @@ fn bob() -> Peer {
     }
 }
 
+/// Bob, with a message that waits for his only device alone.
+fn aimed() -> Peer {
+    let mut bob = bob();
+    bob.aims.push(MessageId(12), Places(1));
+    bob
+}
+
 const CHECKPOINT: Checkpoint = Checkpoint {
     epoch: 0xfeed,
     applied: ID,
@@ -275,6 +283,7 @@ fn values() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("record-all-entries", record(&entries())),
         ("state-peer", pack_peer(&bob())),
+        ("state-peer-aimed", pack_peer(&aimed())),
         ("state-row", packed_row()),
         ("state-part", pack_part(&part())),
         ("state-receipts", pack_receipts(&receipts())),
@@ -324,7 +333,9 @@ fn what_is_read_is_what_was_written() {
         assert_eq!(placed.at_ms, AT_MS);
         assert_eq!(format!("{:?}", placed.entry), format!("{entry:?}"));
     }
-    assert_eq!(format!("{:?}", unpack_peer(&pack_peer(&bob())).unwrap()), format!("{:?}", bob()));
+    for peer in [bob(), aimed()] {
+        assert_eq!(format!("{:?}", unpack_peer(&pack_peer(&peer)).unwrap()), format!("{peer:?}"));
+    }
     assert_eq!(unpack_row(&packed_row(), |_| true).unwrap(), row());
     assert_eq!(unpack_row(&packed_row(), |id| id != ID).unwrap(), row()[1..]);
     assert_eq!(unpack_part(&pack_part(&part())).unwrap(), part());
@@ -412,7 +423,7 @@ proptest! {
     ) {
         let values = [
             record(&entries()),
-            pack_peer(&bob()),
+            pack_peer(&aimed()),
             packed_row(),
             pack_sequences(&sequences()),
             pack_checkpoint(&CHECKPOINT),

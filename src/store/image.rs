@@ -10,13 +10,13 @@ use std::collections::VecDeque;
 use rkyv::{Archive, Serialize};
 
 use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
-use crate::limits::INBOX_MESSAGES_MAX;
-use crate::store::aim::{Aims, Places};
+use crate::store::aim_image::{AimV1, aims_of, image_aims};
 use crate::store::archive::{AsText, Kind, ValueError, pack, unpack};
+use crate::store::device::{Device, Loss};
 use crate::store::entry::Item;
 use crate::store::inscription::{MessageV1, RecallV1, device};
 use crate::store::part::Parts;
-use crate::store::peer::{Device, Loss, Peer, RowRef, Waiting};
+use crate::store::peer::{Peer, RowRef, Waiting};
 use crate::store::receipts::Receipts;
 use crate::store::sender::{Sender, Stored};
 
@@ -91,17 +91,6 @@ struct ExpiryV1 {
     expires_ms: i64,
 }
 
-/// So many of the waiting messages, one after the other, are for the same devices only: a bit for
-/// each of the peer's devices.
-#[derive(Archive, Serialize)]
-struct AimV1 {
-    index: u16,
-    count: u16,
-    places: u16,
-}
-
-const _: () = assert!(INBOX_MESSAGES_MAX < u16::MAX as usize);
-
 #[derive(Archive, Serialize)]
 struct RowRefV1 {
     first: i64,
@@ -155,25 +144,10 @@ pub(super) fn pack_peer(peer: &Peer) -> Vec<u8> {
         waiting_from: (from_id, from_ms),
         waiting: peer.waiting.iter().map(waiting).collect(),
         expiries: peer.waiting.iter().enumerate().filter_map(expiry).collect(),
-        aims: pack_aims(peer),
+        aims: image_aims(&peer.aims, &peer.waiting),
         rows: peer.rows.iter().map(|r| RowRefV1 { first: r.first.0, last: r.last.0 }).collect(),
     };
     pack(Kind::Peer, VERSION, &image)
-}
-
-fn pack_aims(peer: &Peer) -> Vec<AimV1> {
-    let mut aims: Vec<AimV1> = Vec::new();
-    for (id, Places(places)) in peer.aims.iter() {
-        let index = peer.waiting.binary_search_by_key(&id, |waiting| waiting.id);
-        let Ok(Ok(index)) = index.map(u16::try_from) else { continue };
-        match aims.last_mut() {
-            Some(last) if last.places == places && last.index + last.count == index => {
-                last.count += 1;
-            }
-            _ => aims.push(AimV1 { index, count: 1, places }),
-        }
-    }
-    aims
 }
 
 fn sender(sender: &Sender) -> SenderV1 {
@@ -200,7 +174,7 @@ pub(super) fn unpack_peer(bytes: &[u8]) -> Result<Peer, ValueError> {
         ended_run: image.ended_run.to_native(),
         away_at_ms: image.away_at_ms.to_native(),
         devices: image.devices.iter().map(unpack_device).collect::<Result<_, _>>()?,
-        aims: unpack_aims(image, &waiting),
+        aims: aims_of(&image.aims, &waiting),
         waiting,
         away_count: (image.away_count.to_native() as usize).min(image.waiting.len()),
         rows: image
@@ -241,20 +215,6 @@ fn unpack_waiting(image: &ArchivedPeerV1) -> VecDeque<Waiting> {
         }
     }
     waiting
-}
-
-fn unpack_aims(image: &ArchivedPeerV1, waiting: &VecDeque<Waiting>) -> Aims {
-    let (mut aims, mut next) = (Aims::default(), 0);
-    for aim in image.aims.iter() {
-        let from = usize::from(aim.index.to_native());
-        let to = waiting.len().min(from + usize::from(aim.count.to_native()));
-        // Whatever damaged bytes say, none is named twice.
-        for index in from.max(next)..to {
-            aims.push(waiting[index].id, Places(aim.places.to_native()));
-        }
-        next = next.max(to);
-    }
-    aims
 }
 
 fn unpack_device(image: &ArchivedDeviceV1) -> Result<Device, ValueError> {

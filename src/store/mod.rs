@@ -18,6 +18,7 @@
 //! * One thread writes. Readers never hold it up, and never see what is not durable.
 
 mod aim;
+mod aim_image;
 mod answer;
 mod archive;
 mod blocks;
@@ -27,6 +28,7 @@ mod closed;
 mod closed_tests;
 mod commit;
 mod decide;
+mod device;
 mod entry;
 #[cfg(test)]
 mod golden_tests;
@@ -69,6 +71,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 pub use archive::ValueError;
+pub use device::Loss;
 pub use entry::{
     AliasChange, GroupAction, IdempotencyKey, Item, Mark, Message, NewUpstream, News, Notice,
     Opening, Origin, Past, SendNumber, Upstream,
@@ -78,7 +81,6 @@ pub use history::{Look, Page};
 pub use index::HistoryOf;
 pub use outcome::{Commit, KnownDevice, Opened, Outcome, Route, Told, Waiting};
 pub use part::Part;
-pub use peer::Loss;
 pub use queue::{Closed, NewMessage, Request};
 pub use recover::{OpenError, Report};
 pub use segment::DatabaseError;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use crate::id::{DeviceFlag, DeviceId, MessageId, PeerId, SessionId};
 use crate::reason::Reason;
+use crate::store::device::Loss;
 use crate::store::entry::{Item, Mark, Message, Notice};
 use crate::store::group::Group;
-use crate::store::peer::Loss;
 
 /// What one commit brought, for the dispatcher.
 #[derive(Debug)]

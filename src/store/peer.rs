@@ -12,13 +12,13 @@
 
 use std::collections::VecDeque;
 
-use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
-use crate::limits::{DEVICES_PER_PEER_MAX, INSTANCES_REMEMBERED, WINDOW_AGE_SETTING_MAX};
+use crate::id::{DeviceId, MessageId, SessionId};
+use crate::limits::{DEVICES_PER_PEER_MAX, WINDOW_AGE_SETTING_MAX};
 use crate::store::aim::{Aims, Places};
+use crate::store::device::{Device, Loss};
 use crate::store::entry::{Item, Opening};
 use crate::store::part::Parts;
 use crate::store::receipts::{Asked, Receipts};
-use crate::store::sender::Sender;
 
 /// How long and how much is kept for a peer that is away.
 #[derive(Clone, Copy, Debug)]
@@ -28,71 +28,6 @@ pub(super) struct Rules {
     pub(super) away_after_ms: i64,
     pub(super) inbox_max: usize,
     pub(super) devices_max: usize,
-}
-
-/// Messages given up, and the last of them.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Loss {
-    /// How many.
-    pub count: u64,
-    /// The last of them.
-    pub id: MessageId,
-}
-
-impl Loss {
-    fn add(&mut self, id: MessageId, count: u64) {
-        self.count += count;
-        self.id = self.id.max(id);
-    }
-}
-
-/// One device of a peer.
-#[derive(Clone, Debug)]
-pub(super) struct Device {
-    pub(super) id: DeviceId,
-    pub(super) flag: DeviceFlag,
-    /// Everything up to here has been acknowledged.
-    pub(super) cursor: MessageId,
-    /// The session it has, if it has one.
-    pub(super) session: Option<SessionId>,
-    /// When its last session ended, or began if it has one.
-    pub(super) seen_ms: i64,
-    /// It logged out, and gets nothing until it opens again.
-    pub(super) closed: bool,
-    /// Given up while it had no session. Its last Open told of it, if it has one now.
-    pub(super) loss: Loss,
-    /// Given up under the eyes of its session; acknowledging later messages says nothing of it.
-    pub(super) missed: Loss,
-    pub(super) senders: Vec<Sender>,
-}
-
-impl Device {
-    /// Whether messages wait for this device.
-    fn counts(&self, at_ms: i64, rules: &Rules) -> bool {
-        self.session.is_some()
-            || (!self.closed && at_ms.saturating_sub(self.seen_ms) < rules.window_age_ms)
-    }
-
-    /// The sends of an instance; the instance longest silent is forgotten for a new one.
-    pub(super) fn sender(&mut self, instance: u64) -> &mut Sender {
-        let known = self.senders.iter().position(|sender| sender.instance == instance);
-        if let Some(at) = known {
-            self.senders[at..].rotate_left(1);
-        } else {
-            if self.senders.len() == INSTANCES_REMEMBERED {
-                self.senders.remove(0);
-            }
-            self.senders.push(Sender::new(instance));
-        }
-        let newest = self.senders.len() - 1;
-        &mut self.senders[newest]
-    }
-
-    /// A message was given up that it had not had.
-    fn lose(&mut self, id: MessageId) {
-        let loss = if self.session.is_some() { &mut self.missed } else { &mut self.loss };
-        loss.add(id, 1);
-    }
 }
 
 /// A message that waits.

@@ -1,12 +1,15 @@
 //! The rules of the inbox, one by one and against a model.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::id::{ConversationId, PeerId};
-use crate::limits::DEVICES_PER_PEER_MAX;
+use crate::id::{ConversationId, DeviceFlag, PeerId};
+use crate::limits::{DEVICES_PER_PEER_MAX, INSTANCES_REMEMBERED};
 use crate::store::entry::Message;
 use crate::store::image::{pack_peer, unpack_peer};
+use crate::store::part_image::{pack_receipts, unpack_receipts};
 
 const AWAY_AFTER_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -20,21 +23,23 @@ const RULES: Rules = Rules {
 /// When the tests begin.
 const T0: i64 = 1_000 * DAY_MS;
 
-fn message(id: i64, at_ms: i64, expires_ms: i64) -> Item {
+/// A message that asks for a receipt, for these devices of Bob; for all if none is named.
+fn message(id: i64, at_ms: i64, expires_ms: i64, on: &[&str]) -> Arc<Message> {
     let (from, to) = (PeerId::new("alice").unwrap(), PeerId::new("bob").unwrap());
     let message = Message {
         id: MessageId(id),
-        sequence: 1,
+        sequence: id as u32,
         at_ms,
         expires_ms,
         conversation: ConversationId::of_peers([&from, &to]),
         from,
         to: vec![to],
-        receipt: false,
+        devices: on.iter().map(|name| device(name)).collect(),
+        receipt: true,
         client_msg_no: Default::default(),
         body: Default::default(),
     };
-    Item::Message(message.into())
+    message.into()
 }
 
 fn device(name: &str) -> DeviceId {
@@ -61,11 +66,20 @@ impl Bob {
 
     /// Sends so many messages to him; says their ids.
     fn send(&mut self, count: usize) -> Vec<i64> {
-        let ids: Vec<i64> = (0..count).map(|_| self.id()).collect();
-        for id in &ids {
-            self.peer.deliver(&message(*id, self.now_ms, 0), &self.rules);
-        }
-        ids
+        self.send_to(&[], count)
+    }
+
+    /// Sends so many messages to these devices of his.
+    fn send_to(&mut self, on: &[&str], count: usize) -> Vec<i64> {
+        (0..count).map(|_| self.send_one(on, 0).0).collect()
+    }
+
+    /// Sends a message that need not be delivered any more after a time, if that is not 0.
+    fn send_one(&mut self, on: &[&str], ttl_ms: i64) -> (i64, GivenUp) {
+        let (id, expires_ms) = (self.id(), if ttl_ms == 0 { 0 } else { self.now_ms + ttl_ms });
+        let message = message(id, self.now_ms, expires_ms, on);
+        self.peer.receipts.ask(&message);
+        (id, self.peer.deliver(&Item::Message(message), &self.rules))
     }
 
     fn open_at(&mut self, name: &str, cursor: i64) -> (SessionId, Found) {
@@ -79,6 +93,7 @@ impl Bob {
             flag: DeviceFlag::App,
             instance,
             client: String::new(),
+            address: String::new(),
             cursor: MessageId(cursor),
         };
         let session = SessionId(self.id());
@@ -90,6 +105,12 @@ impl Bob {
         self.open_at(name, 0)
     }
 
+    fn open_all(&mut self, names: &[&str]) {
+        for name in names {
+            self.open(name);
+        }
+    }
+
     fn end(&mut self, name: &str, session: SessionId) {
         self.peer.end(&device(name), session, false, self.now_ms, &self.rules);
     }
@@ -98,8 +119,11 @@ impl Bob {
         self.peer.end(&device(name), session, true, self.now_ms, &self.rules);
     }
 
-    fn ack(&mut self, name: &str, id: i64) {
-        self.peer.acknowledge(&device(name), MessageId(id), self.now_ms, &self.rules);
+    /// Acknowledges; says the last message of those whose receipts are due now.
+    fn ack(&mut self, name: &str, id: i64) -> Option<i64> {
+        let on = device(name);
+        let due = self.peer.acknowledge(&on, MessageId(id), self.now_ms, &self.rules);
+        due.last().map(|asked| asked.id.0)
     }
 
     fn wait(&mut self, ms: i64) {
@@ -108,6 +132,18 @@ impl Bob {
 
     fn inbox(&self) -> Vec<i64> {
         self.peer.waiting.iter().map(|waiting| waiting.id.0).collect()
+    }
+
+    /// The receipts that are due.
+    fn due(&self) -> Vec<i64> {
+        self.peer.receipts.due.iter().map(|asked| asked.id.0).collect()
+    }
+
+    /// Through the stored form and back.
+    fn store(&mut self) {
+        let receipts = unpack_receipts(&pack_receipts(&self.peer.receipts)).unwrap();
+        self.peer = unpack_peer(&pack_peer(&self.peer)).unwrap();
+        self.peer.receipts = receipts;
     }
 
     /// Away, with one device that has had everything.
@@ -259,13 +295,11 @@ fn a_message_waits_seven_days_and_not_longer() {
 #[test]
 fn a_message_that_outlived_its_senders_ttl_neither_waits_nor_counts_as_lost() {
     let mut bob = Bob::away();
-    let id = bob.id();
-    bob.peer.deliver(&message(id, bob.now_ms, bob.now_ms + 10), &RULES);
+    bob.send_one(&[], 10);
     bob.wait(9);
     assert_eq!(bob.open("phone").1.waiting, 1);
     let mut bob = Bob::away();
-    let id = bob.id();
-    bob.peer.deliver(&message(id, bob.now_ms, bob.now_ms + 10), &RULES);
+    bob.send_one(&[], 10);
     bob.wait(10);
     bob.send(50);
     let (_, found) = bob.open("phone");
@@ -423,14 +457,216 @@ fn sessions_of_an_earlier_run_are_over_and_away_counts_from_the_start() {
     assert_eq!(bob.inbox().len(), 110);
 }
 
+#[test]
+fn what_is_for_one_device_waits_for_it_alone() {
+    let mut bob = Bob::new();
+    bob.open("phone");
+    bob.open("laptop");
+    let first = bob.send_to(&["phone"], 2);
+    let all = bob.send(1);
+    let last = bob.send_to(&["phone"], 1);
+    for _ in 0..2 {
+        assert_eq!(bob.open("phone").1.waiting, 4);
+        assert_eq!(bob.open("laptop").1.waiting, 1);
+        bob.store();
+    }
+    bob.ack("laptop", all[0]);
+    assert_eq!(bob.inbox(), [&first[..], &all, &last].concat());
+    bob.ack("phone", first[0]);
+    assert_eq!(bob.inbox(), [&first[1..], &all, &last].concat());
+    bob.ack("phone", last[0]);
+    assert_eq!(bob.inbox(), [0; 0]);
+}
+
+#[test]
+fn what_is_for_two_of_three_devices_leaves_when_both_have_acknowledged_it() {
+    let mut bob = Bob::new();
+    bob.open_all(&["phone", "laptop", "tablet"]);
+    let sent = bob.send_to(&["phone", "tablet"], 1);
+    let other = bob.send_to(&["laptop"], 1);
+    bob.ack("phone", sent[0]);
+    bob.ack("laptop", other[0]);
+    assert_eq!(bob.inbox(), sent, "in the middle of others that have gone");
+    bob.ack("tablet", sent[0]);
+    assert_eq!(bob.inbox(), [0; 0]);
+}
+
+#[test]
+fn what_is_for_a_device_that_logs_out_goes_and_nobody_has_lost_it() {
+    let mut bob = Bob::new();
+    let (phone, _) = bob.open("phone");
+    bob.open("laptop");
+    bob.send_to(&["phone"], 3);
+    bob.close("phone", phone);
+    assert_eq!((bob.inbox(), bob.due()), (Vec::new(), Vec::new()));
+    bob.send_to(&["phone"], 3);
+    assert_eq!((bob.inbox(), bob.due()), (Vec::new(), Vec::new()));
+    assert_eq!(bob.open("phone").1.loss, Loss::default());
+}
+
+#[test]
+fn what_is_for_a_device_not_seen_for_seven_days_goes() {
+    let mut bob = Bob::new();
+    let (phone, _) = bob.open("phone");
+    bob.open("laptop");
+    bob.end("phone", phone);
+    bob.wait(RULES.window_age_ms - 1);
+    let sent = bob.send_to(&["phone"], 1);
+    bob.ack("laptop", sent[0]);
+    assert_eq!(bob.inbox(), sent);
+    bob.wait(1);
+    bob.ack("laptop", sent[0]);
+    assert_eq!(bob.inbox(), [0; 0]);
+}
+
+#[test]
+fn where_no_device_counts_what_is_for_one_waits_for_the_first_to_open() {
+    for (first, waiting) in [("phone", 3), ("laptop", 0)] {
+        let mut bob = Bob::new();
+        for name in ["phone", "laptop"] {
+            let (session, _) = bob.open(name);
+            bob.close(name, session);
+        }
+        let sent = bob.send_to(&["phone"], 3);
+        assert_eq!(bob.inbox(), sent);
+        bob.store();
+        assert_eq!(bob.open(first).1.waiting, waiting);
+        assert_eq!(bob.inbox().len(), waiting, "{first} came first");
+    }
+}
+
+#[test]
+fn what_is_for_devices_that_the_peer_does_not_have_waits_for_none() {
+    let mut bob = Bob::new();
+    bob.send_to(&["phone"], 1);
+    assert_eq!((bob.inbox(), bob.due()), (Vec::new(), Vec::new()));
+    bob.open("laptop");
+    bob.send_to(&["phone"], 1);
+    assert_eq!(bob.inbox(), [0; 0]);
+    assert_eq!(bob.open("phone").1.waiting, 0);
+}
+
+#[test]
+fn the_window_counts_the_messages_of_all_devices_and_each_is_told_of_its_own_losses() {
+    let mut bob = Bob::new();
+    for name in ["phone", "laptop"] {
+        let (session, _) = bob.open(name);
+        bob.end(name, session);
+    }
+    bob.wait(AWAY_AFTER_MS);
+    let phone = bob.send_to(&["phone"], 10);
+    let laptop = bob.send_to(&["laptop"], 40);
+    assert_eq!(bob.inbox().len(), 50);
+    bob.send_to(&["laptop"], 3);
+    bob.send(1);
+    assert_eq!(bob.inbox()[..7], [&phone[4..], &laptop[..1]].concat());
+    let (_, found) = bob.open("phone");
+    assert_eq!((found.waiting, found.loss.count, found.loss.id.0), (7, 4, phone[3]));
+    let (_, found) = bob.open("laptop");
+    assert_eq!((found.waiting, found.loss), (44, Loss::default()));
+}
+
+#[test]
+fn where_no_device_counts_what_was_for_one_is_told_to_it_as_lost_and_to_no_other() {
+    let mut bob = Bob::new();
+    bob.rules.window_messages = 2;
+    for name in ["phone", "laptop"] {
+        let (session, _) = bob.open(name);
+        bob.close(name, session);
+    }
+    let sent = bob.send_to(&["phone"], 5);
+    bob.store();
+    assert_eq!(bob.open("laptop").1.loss, Loss::default());
+    assert_eq!(bob.open("phone").1.loss, Loss { count: 3, id: MessageId(sent[2]) });
+}
+
+#[test]
+fn a_full_inbox_names_the_devices_that_what_it_gave_up_was_for() {
+    let mut bob = Bob::new();
+    bob.rules.inbox_max = 2;
+    bob.open_all(&["phone", "laptop"]);
+    let aimed = bob.send_to(&["laptop"], 1);
+    let all = bob.send(1);
+    let (_, gone) = bob.send_one(&[], 0);
+    let devices = vec![device("laptop")];
+    assert_eq!(gone.overflow, Some(Overflow { id: MessageId(aimed[0]), devices }));
+    let (_, gone) = bob.send_one(&["laptop"], 0);
+    let devices = Vec::new();
+    assert_eq!(gone.overflow, Some(Overflow { id: MessageId(all[0]), devices }));
+    assert_eq!(bob.open("phone").1.loss.count, 1);
+    assert_eq!(bob.open("laptop").1.loss.count, 2);
+}
+
+#[test]
+fn a_device_that_is_forgotten_takes_along_what_was_for_it_alone() {
+    let mut bob = Bob::new();
+    bob.rules.devices_max = 3;
+    for name in ["phone", "laptop", "tablet"] {
+        let (session, _) = bob.open(name);
+        bob.wait(1);
+        bob.end(name, session);
+    }
+    bob.send_to(&["phone"], 1);
+    let both = bob.send_to(&["phone", "tablet"], 1);
+    let laptop = bob.send_to(&["laptop"], 1);
+    let (_, found) = bob.open("watch");
+    assert_eq!((found.waiting, bob.inbox()), (0, [&both[..], &laptop].concat()));
+    assert_eq!(bob.due(), bob.inbox());
+    bob.store();
+    let tablet = bob.open("tablet").1.waiting;
+    assert_eq!((tablet, bob.open("laptop").1.waiting), (1, 1));
+}
+
+#[test]
+fn a_receipt_is_due_when_a_device_that_the_message_is_for_has_it_whoever_has_later_ones() {
+    let mut bob = Bob::new();
+    bob.open_all(&["phone", "laptop", "tablet"]);
+    let aimed = bob.send_to(&["phone", "tablet"], 1);
+    let all = bob.send(1);
+    assert_eq!(bob.ack("laptop", all[0]), Some(all[0]));
+    assert_eq!(bob.due(), aimed);
+    bob.store();
+    assert_eq!(bob.ack("tablet", all[0]), Some(aimed[0]));
+    assert_eq!((bob.ack("phone", all[0]), bob.due()), (None, Vec::new()));
+    let aimed = bob.send_to(&["phone"], 1);
+    let all = bob.send(1);
+    bob.open_at("laptop", all[0]);
+    assert_eq!(bob.due(), aimed);
+    bob.open_at("phone", aimed[0]);
+    assert_eq!(bob.due(), [0; 0]);
+}
+
 /// A simple telling of the same rules, one message and one device at a time.
 #[derive(Default)]
 struct Model {
-    /// Id, time, end of its ttl (0: none), whether it came while the peer was away.
-    inbox: Vec<(i64, i64, i64, bool)>,
+    inbox: Vec<ModelMessage>,
     devices: Vec<ModelDevice>,
     away_at_ms: i64,
     unclaimed: Vec<i64>,
+    /// The receipts that are due.
+    due: Vec<i64>,
+}
+
+#[derive(Clone)]
+struct ModelMessage {
+    id: i64,
+    at_ms: i64,
+    /// 0 for never.
+    expires_ms: i64,
+    /// It came while the peer was away.
+    away: bool,
+    /// The devices that it is for; `None` for all.
+    on: Option<Vec<usize>>,
+}
+
+impl ModelMessage {
+    fn is_for(&self, name: usize) -> bool {
+        self.on.as_ref().is_none_or(|on| on.contains(&name))
+    }
+
+    fn is_wanted(&self, now_ms: i64) -> bool {
+        self.expires_ms == 0 || now_ms < self.expires_ms
+    }
 }
 
 #[derive(Clone, Default)]
@@ -464,24 +700,37 @@ impl Model {
     }
 
     fn give_up(&mut self, at: usize, now_ms: i64) {
-        let (id, _, expires_ms, _) = self.inbox.remove(at);
-        if expires_ms != 0 && expires_ms <= now_ms {
+        let gone = self.inbox.remove(at);
+        self.due.retain(|due| *due != gone.id);
+        if !gone.is_wanted(now_ms) {
             return;
         }
-        if self.counted(now_ms).next().is_none() {
-            self.unclaimed.push(id);
+        let nobody = self.counted(now_ms).next().is_none();
+        if nobody && gone.on.is_none() {
+            self.unclaimed.push(gone.id);
         }
-        for device in self.counted(now_ms).filter(|device| device.cursor < id) {
-            let list = if device.session.is_some() { &mut device.missed } else { &mut device.lost };
-            list.push(id);
+        for device in &mut self.devices {
+            let may_lose = device.counts(now_ms) || (nobody && gone.on.is_some());
+            if may_lose && gone.is_for(device.name) && device.cursor < gone.id {
+                let has_session = device.session.is_some();
+                let list = if has_session { &mut device.missed } else { &mut device.lost };
+                list.push(gone.id);
+            }
         }
     }
 
-    fn send(&mut self, id: i64, now_ms: i64, expires_ms: i64, rules: &Rules) {
+    fn send(&mut self, id: i64, now_ms: i64, ttl_ms: i64, on: Option<Vec<usize>>, rules: &Rules) {
         let online = self.devices.iter().any(|device| device.session.is_some());
-        self.inbox.push((id, now_ms, expires_ms, !online && now_ms >= self.away_at_ms));
-        if self.inbox.iter().filter(|message| message.3).count() > rules.window_messages {
-            let at = self.inbox.iter().position(|message| message.3).unwrap();
+        let away = !online && now_ms >= self.away_at_ms;
+        let expires_ms = if ttl_ms == 0 { 0 } else { now_ms + ttl_ms };
+        let message = ModelMessage { id, at_ms: now_ms, expires_ms, away, on };
+        if message.on.is_some() && !self.waits(&message, now_ms) {
+            return;
+        }
+        self.due.push(id);
+        self.inbox.push(message);
+        if self.inbox.iter().filter(|message| message.away).count() > rules.window_messages {
+            let at = self.inbox.iter().position(|message| message.away).unwrap();
             self.give_up(at, now_ms);
         }
         if self.inbox.len() > rules.inbox_max {
@@ -489,18 +738,58 @@ impl Model {
         }
     }
 
-    fn release(&mut self, now_ms: i64) {
-        if let Some(oldest) = self.counted(now_ms).map(|device| device.cursor).min() {
-            self.inbox.retain(|message| message.0 > oldest);
+    /// Whether a message waits for somebody.
+    fn waits(&self, message: &ModelMessage, now_ms: i64) -> bool {
+        let is_for = |device: &&ModelDevice| message.is_for(device.name);
+        let mut counted = self.devices.iter().filter(|device| device.counts(now_ms)).peekable();
+        match counted.peek() {
+            Some(_) => counted.filter(is_for).any(|device| device.cursor < message.id),
+            None => message.on.is_none() || self.devices.iter().any(|device| is_for(&device)),
         }
     }
 
-    fn open(&mut self, name: usize, session: SessionId, now_ms: i64) -> (u64, usize) {
-        while self.inbox.first().is_some_and(|m| now_ms - m.1 >= RULES.window_age_ms) {
+    /// Lets go of what waits for nobody.
+    fn release(&mut self, now_ms: i64) {
+        let inbox = std::mem::take(&mut self.inbox);
+        let (waiting, gone): (Vec<_>, Vec<_>) =
+            inbox.into_iter().partition(|message| self.waits(message, now_ms));
+        self.inbox = waiting;
+        self.due.retain(|due| gone.iter().all(|gone| gone.id != *due));
+    }
+
+    /// A device has had everything up to `id` that is for it.
+    fn receive(&mut self, name: usize, id: i64) {
+        let Self { inbox, due, .. } = self;
+        let had = inbox.iter().filter(|message| message.id <= id && message.is_for(name));
+        had.for_each(|had| due.retain(|due| *due != had.id));
+    }
+
+    /// Forgets a device for one that comes, if there are too many.
+    fn make_room(&mut self, rules: &Rules) {
+        if self.devices.len() < rules.devices_max {
+            return;
+        }
+        let devices = self.devices.iter().enumerate();
+        let oldest = devices.min_by_key(|(_, device)| (device.session.is_some(), device.seen_ms));
+        let forgotten = self.devices.remove(oldest.unwrap().0).name;
+        for on in self.inbox.iter_mut().filter_map(|message| message.on.as_mut()) {
+            on.retain(|name| *name != forgotten);
+        }
+    }
+
+    fn open(
+        &mut self,
+        name: usize,
+        session: SessionId,
+        now_ms: i64,
+        rules: &Rules,
+    ) -> (u64, usize) {
+        while self.inbox.first().is_some_and(|m| now_ms - m.at_ms >= RULES.window_age_ms) {
             self.give_up(0, now_ms);
         }
         let start = self.counted(now_ms).map(|device| device.cursor).min();
         let at = self.devices.iter().position(|device| device.name == name).unwrap_or_else(|| {
+            self.make_room(rules);
             let closed = true;
             self.devices.push(ModelDevice { name, closed, ..Default::default() });
             self.devices.len() - 1
@@ -517,17 +806,19 @@ impl Model {
             device.cursor = device.cursor.max(start.unwrap_or(0));
         }
         (device.session, device.closed) = (Some(session), false);
+        device.seen_ms = now_ms;
         let (cursor, lost) = (device.cursor, device.lost.len() as u64);
-        self.inbox.iter_mut().for_each(|message| message.3 = false);
+        self.inbox.iter_mut().for_each(|message| message.away = false);
         self.release(now_ms);
-        let wanted = |m: &&(i64, i64, i64, bool)| m.0 > cursor && (m.2 == 0 || now_ms < m.2);
-        (lost, self.inbox.iter().filter(wanted).count())
+        let inbox = self.inbox.iter().filter(|m| m.id > cursor && m.is_for(name));
+        (lost, inbox.filter(|m| m.is_wanted(now_ms)).count())
     }
 
     fn ack(&mut self, name: usize, id: i64, now_ms: i64) {
         if let Some(device) = self.devices.iter_mut().find(|device| device.name == name) {
             device.cursor = device.cursor.max(id);
             device.forget_lost();
+            self.receive(name, id);
             self.release(now_ms);
         }
     }
@@ -550,6 +841,7 @@ impl Model {
 #[derive(Clone, Debug)]
 enum Step {
     Send(usize),
+    SendTo(Vec<usize>),
     SendWithTtl(i64),
     Open(usize),
     End(usize, bool),
@@ -564,6 +856,8 @@ fn step() -> impl Strategy<Value = Step> {
     let device = 0..4usize;
     prop_oneof![
         3 => (1..8usize).prop_map(Step::Send),
+        3 => prop::collection::btree_set(device.clone(), 1..3)
+            .prop_map(|on| Step::SendTo(on.into_iter().collect())),
         1 => (1..100_000i64).prop_map(Step::SendWithTtl),
         3 => device.clone().prop_map(Step::Open),
         2 => (device.clone(), any::<bool>()).prop_map(|(device, closed)| Step::End(device, closed)),
@@ -575,24 +869,31 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn compare(steps: &[Step]) -> Result<(), TestCaseError> {
-    let rules = Rules { window_messages: 5, inbox_max: 20, ..RULES };
+    let rules = Rules { window_messages: 5, inbox_max: 20, devices_max: 3, ..RULES };
     let mut bob = Bob { rules, ..Bob::new() };
     let mut model = Model::default();
     for step in steps {
         match step {
             Step::Send(count) => {
                 for id in bob.send(*count) {
-                    model.send(id, bob.now_ms, 0, &rules);
+                    model.send(id, bob.now_ms, 0, None, &rules);
                 }
             }
+            Step::SendTo(on) => {
+                let names: Vec<String> = on.iter().map(ToString::to_string).collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let (id, _) = bob.send_one(&names, 0);
+                let known = model.devices.iter().map(|device| device.name);
+                let known = known.filter(|name| on.contains(name)).collect();
+                model.send(id, bob.now_ms, 0, Some(known), &rules);
+            }
             Step::SendWithTtl(ttl_ms) => {
-                let (id, expires_ms) = (bob.id(), bob.now_ms + ttl_ms);
-                bob.peer.deliver(&message(id, bob.now_ms, expires_ms), &rules);
-                model.send(id, bob.now_ms, expires_ms, &rules);
+                let (id, _) = bob.send_one(&[], *ttl_ms);
+                model.send(id, bob.now_ms, *ttl_ms, None, &rules);
             }
             Step::Open(name) => {
                 let (session, found) = bob.open(&name.to_string());
-                let expected = model.open(*name, session, bob.now_ms);
+                let expected = model.open(*name, session, bob.now_ms, &rules);
                 prop_assert_eq!((found.loss.count, found.waiting), expected);
             }
             Step::End(name, closed) => {
@@ -608,10 +909,11 @@ fn compare(steps: &[Step]) -> Result<(), TestCaseError> {
                 model.ack(*name, id, bob.now_ms);
             }
             Step::Wait(ms) => bob.wait(*ms),
-            Step::Store => bob.peer = unpack_peer(&pack_peer(&bob.peer)).unwrap(),
+            Step::Store => bob.store(),
         }
-        let expected: Vec<i64> = model.inbox.iter().map(|message| message.0).collect();
+        let expected: Vec<i64> = model.inbox.iter().map(|message| message.id).collect();
         prop_assert_eq!(bob.inbox(), expected, "after {:?}", step);
+        prop_assert_eq!(bob.due(), model.due.clone(), "after {:?}", step);
     }
     Ok(())
 }

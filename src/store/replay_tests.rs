@@ -36,6 +36,8 @@ enum Step {
     Send {
         from: usize,
         to: usize,
+        /// A bit for each device that it is for; 0 for all.
+        on: usize,
         receipt: bool,
         ttl_ms: i64,
     },
@@ -62,12 +64,15 @@ fn step() -> impl Strategy<Value = Step> {
     let open = (peer.clone(), device.clone(), any::<bool>());
     let end = open.clone();
     let ttl_ms = prop_oneof![3 => Just(0), 1 => Just(90_000i64)];
-    let send = (peer.clone(), peer.clone(), any::<bool>(), ttl_ms);
+    let on = prop_oneof![1 => Just(0), 1 => 1..1usize << DEVICES.len()];
+    let send = (peer.clone(), peer.clone(), on, any::<bool>(), ttl_ms);
     let change = (group.clone(), peer.clone(), 0..5usize, peer.clone());
     prop_oneof![
         4 => open.prop_map(|(p, d, c)| Step::Open(p, d, c)),
         3 => end.prop_map(|(p, d, c)| Step::End(p, d, c)),
-        8 => send.prop_map(|(from, to, receipt, ttl_ms)| Step::Send { from, to, receipt, ttl_ms }),
+        8 => send.prop_map(|(from, to, on, receipt, ttl_ms)| {
+            Step::Send { from, to, on, receipt, ttl_ms }
+        }),
         8 => (peer.clone(), group).prop_map(|(p, g)| Step::SendToGroup(p, g)),
         5 => (peer.clone(), device, 0..6i64).prop_map(|(p, d, b)| Step::Ack(p, d, b)),
         3 => (peer.clone(), 0..4usize, 1..9u32).prop_map(|(p, c, s)| Step::Read(p, c, s)),
@@ -138,9 +143,9 @@ impl Run {
     }
 
     fn message(&mut self, from: usize, to: Option<usize>, group: usize, step: &Step) {
-        let (receipt, ttl_ms) = match step {
-            Step::Send { receipt, ttl_ms, .. } => (*receipt, *ttl_ms),
-            _ => (false, 0),
+        let (on, receipt, ttl_ms) = match step {
+            Step::Send { on, receipt, ttl_ms, .. } => (*on, *receipt, *ttl_ms),
+            _ => (0, false, 0),
         };
         let from = peer(from);
         let to: Vec<PeerId> = to.map(peer).into_iter().collect();
@@ -157,7 +162,7 @@ impl Run {
             conversation,
             from,
             to,
-            devices: Vec::new(),
+            devices: (0..DEVICES.len()).filter(|at| on >> at & 1 == 1).map(device).collect(),
             receipt,
             client_msg_no: Default::default(),
             body: format!("body {}", self.next).into(),
@@ -196,9 +201,13 @@ impl Run {
     }
 
     /// What a device has had, by an acknowledgement or an Open; with the receipts that are due.
-    fn has_had(&mut self, who: usize, cursor: MessageId, entry: Entry) {
-        let now_ms = self.now_ms;
-        let due = self.peer(who).receipts.take(cursor, now_ms);
+    fn has_had(&mut self, who: usize, entry: Entry) {
+        let (mut known, session, now_ms) = (self.peer(who), SessionId(self.next), self.now_ms);
+        let due = match &entry {
+            Entry::Opened(opening) => known.open(opening, session, now_ms, &RULES).receipts,
+            Entry::Acked { device, id, .. } => known.acknowledge(device, *id, now_ms, &RULES),
+            _ => Vec::new(),
+        };
         self.put(entry);
         for asked in due {
             let (conversation, sequence) = (asked.conversation, asked.sequence);
@@ -236,7 +245,7 @@ impl Run {
                 let (peer, device) = (peer(who), device(on));
                 let (flag, client, address) = (DeviceFlag::App, String::new(), String::new());
                 let opening = Opening { peer, device, flag, instance: 1, client, address, cursor };
-                self.has_had(who, cursor, Entry::Opened(opening));
+                self.has_had(who, Entry::Opened(opening));
             }
             Step::End(who, on, closed) => {
                 let (peer, device) = (peer(who), device(on));
@@ -254,7 +263,7 @@ impl Run {
             Step::Ack(who, on, back) => {
                 let id = MessageId((self.next - 1 - back).max(1));
                 let entry = Entry::Acked { peer: peer(who), device: device(on), id };
-                self.has_had(who, id, entry);
+                self.has_had(who, entry);
             }
             Step::Read(who, which, sequence) => {
                 let peer = peer(who);
@@ -378,8 +387,14 @@ impl Run {
             };
             let item = waiting.body.as_ref().or(stored).filter(|_| !shared);
             assert!(shared || item.is_some(), "what waits is nowhere: {waiting:?}");
-            seen += &format!("{} {} {} {item:?}\n", waiting.id, waiting.at_ms, waiting.expires_ms);
+            let aim = peer.aims.of(waiting.id);
+            seen += &format!(
+                "{} {} {} {aim:?} {item:?}\n",
+                waiting.id, waiting.at_ms, waiting.expires_ms
+            );
         }
+        let aimed = peer.waiting.iter().filter(|waiting| peer.aims.of(waiting.id).is_some());
+        assert_eq!(aimed.count(), peer.aims.iter().count(), "what is aimed waits");
         for (conversation, part) in peer.parts.page(MessageId(i64::MAX), 99).0 {
             let part = crate::store::Part { dirty: false, ..part };
             seen += &format!("{conversation:?} {part:?}\n");

@@ -152,3 +152,47 @@ async fn a_session_hears_nothing_but_what_is_for_it() {
     let heard: Vec<ServerFrame> = bob.hear_all().await;
     assert_eq!(heard, [], "within {PATIENCE:?}");
 }
+
+#[tokio::test]
+async fn a_message_for_one_device_reaches_that_device_and_no_other() {
+    let server = Running::start().await;
+    let mut phone = server.open_with(open_on("bob", "phone")).await;
+    let mut laptop = server.open_with(open_on("bob", "laptop")).await;
+    let mut ann = server.open("ann").await;
+    server.push("ann", "bob", &["phone"], "for the phone").await;
+    server.push("ann", "bob", &["phone", "laptop"], "for both").await;
+    let heard = phone.hear_messages(2).await;
+    assert_eq!(bodies(&heard), ["for the phone", "for both"]);
+    assert!(heard.iter().all(|message| !message.waited));
+    // Its number tells that there is one that it does not get.
+    let other = laptop.hear_message().await;
+    assert_eq!((other.id, other.sequence), (heard[1].id, 2));
+    assert_eq!(laptop.hear_all().await, []);
+    let echoes = ann.hear_messages(2).await;
+    assert!(echoes.iter().all(|echo| echo.own));
+    assert_eq!(bodies(&echoes), bodies(&heard));
+}
+
+#[tokio::test]
+async fn only_a_device_that_a_message_is_for_tells_that_it_was_delivered() {
+    let server = Running::start().await;
+    let mut phone = server.open_with(open_on("bob", "phone")).await;
+    let mut laptop = server.open_with(open_on("bob", "laptop")).await;
+    let mut ann = server.open("ann").await;
+    server.push("ann", "bob", &["phone"], "for the phone").await;
+    assert!(ann.hear_message().await.own);
+    let all = ann.send(&["bob"], "for both").await;
+    assert_eq!(laptop.hear_message().await.id, all.id);
+    laptop.ack(all.id).await;
+    // What the laptop sends is committed behind its acknowledgement.
+    laptop.send(&["cid"], "later").await;
+    assert_eq!(ann.hear_all().await, []);
+    let heard = phone.hear_messages(2).await;
+    phone.ack(heard[0].id).await;
+    match ann.hear().await {
+        ServerFrame::Delivered(delivered) => {
+            assert_eq!((delivered.peer, delivered.sequence), (peer("bob"), 1));
+        }
+        frame => panic!("{frame:?}"),
+    }
+}

@@ -20,11 +20,12 @@ use tempfile::TempDir;
 
 use tidings::client::{Client, ConnectOptions, Fingerprint, Trust};
 use tidings::config::Config;
-use tidings::id::MessageId;
+use tidings::id::{ConversationId, MessageId};
 use tidings::limits::{ALPN, FRAME_BYTES_MAX};
 use tidings::net::CERTIFICATE_FILE;
 use tidings::reason::Reason;
 use tidings::server::{DrainOutcome, Server};
+use tidings::store::{NewMessage, Origin, Request};
 use tidings::wire::{
     Ack, ClientFrame, Decoder, Deliver, Error, Open, Opened, Ping, Sent, ServerFrame,
 };
@@ -144,6 +145,25 @@ impl Running {
     pub(crate) async fn client(&self) -> Client {
         let fingerprint: Fingerprint = self.server().fingerprint().parse().unwrap();
         library(self.address(), Trust::Fingerprint(fingerprint)).await
+    }
+
+    /// Has the back end send a message that asks for a receipt, as one peer, to some devices of
+    /// another.
+    pub(crate) async fn push(&self, from: &str, to: &str, on: &[&str], body: impl Into<Bytes>) {
+        let (from, to) = (peer(from), peer(to));
+        let message = NewMessage {
+            conversation: ConversationId::of_peers([&from, &to]),
+            from,
+            origin: Origin::Backend { key: None, system: false },
+            to: vec![to],
+            devices: on.iter().map(|name| name.parse().unwrap()).collect(),
+            receipt: true,
+            ttl_ms: 0,
+            client_msg_no: Bytes::new(),
+            body: body.into(),
+        };
+        let store = self.server().hub().store();
+        soon("a push", store.submit(None, Request::Message(message))).await.unwrap();
     }
 
     pub(crate) fn sessions(&self) -> i64 {

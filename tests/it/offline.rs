@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::harness::{Running, Session, bodies, open, open_on, send, until};
 use tidings::id::MessageId;
-use tidings::wire::{Dropped, ServerFrame};
+use tidings::limits::FEED_MESSAGES_MAX;
+use tidings::wire::{Close, Dropped, ServerFrame};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -183,4 +184,75 @@ async fn what_waits_outlasts_a_restart() {
     let mut ann = server.open_with(open("ann")).await;
     assert_eq!(ann.opened().next_number, 7);
     assert_eq!(ann.send(&["bob"], "goes on").await.sequence, 7);
+}
+
+#[tokio::test]
+async fn what_is_for_a_device_that_is_away_waits_for_it_and_no_other_over_a_restart() {
+    let mut server = Running::start().await;
+    let mut ann = server.open("ann").await;
+    server.open_with(open_on("bob", "phone")).await.leave().await;
+    let mut laptop = server.open_with(open_on("bob", "laptop")).await;
+    for text in texts(0..3) {
+        server.push("ann", "bob", &["phone"], text).await;
+    }
+    let all = ann.send(&["bob"], "for both").await;
+    assert_eq!(bodies(&laptop.hear_messages(1).await), ["for both"]);
+    laptop.ack(all.id).await;
+    laptop.send(&["cid"], "behind the acknowledgement").await;
+    server.restart().await;
+    let mut laptop = server.open_with(open_on("bob", "laptop")).await;
+    assert_eq!((laptop.opened().waiting, laptop.hear_all().await), (0, Vec::new()));
+    let mut phone = server.open_with(open_on("bob", "phone")).await;
+    assert_eq!(phone.opened().waiting, 4);
+    let heard = phone.hear_messages(4).await;
+    assert_eq!(bodies(&heard), ["0", "1", "2", "for both"]);
+    assert!(heard.iter().all(|message| message.waited));
+    phone.ack(heard[3].id).await;
+    phone.leave().await;
+    let mut phone = server.open_with(open_on("bob", "phone")).await;
+    assert_eq!((phone.opened().waiting, phone.hear_all().await), (0, Vec::new()));
+    assert_eq!(laptop.hear_all().await, []);
+}
+
+#[tokio::test]
+async fn what_is_for_a_device_that_logs_out_is_gone() {
+    let server = Running::start().await;
+    let mut laptop = server.open_with(open_on("bob", "laptop")).await;
+    let mut phone = server.open_with(open_on("bob", "phone")).await;
+    server.push("ann", "bob", &["phone"], "for the phone").await;
+    assert_eq!(phone.hear_message().await.body, "for the phone");
+    // It has not acknowledged it.
+    phone.say(Close { request: 1 }).await;
+    phone.hear_end().await;
+    server.push("ann", "bob", &["phone"], "for nobody").await;
+    let mut phone = server.open_with(open_on("bob", "phone")).await;
+    assert_eq!((phone.opened().waiting, phone.opened().dropped), (0, 0));
+    assert_eq!((phone.hear_all().await, laptop.hear_all().await), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test]
+async fn pages_full_of_what_is_for_another_device_do_not_keep_a_session_from_the_rest() {
+    let server = Running::start().await;
+    let mut ann = server.open("ann").await;
+    for device in ["phone", "laptop"] {
+        server.open_with(open_on("bob", device)).await.leave().await;
+    }
+    let count = 3 * FEED_MESSAGES_MAX;
+    for index in 0..count {
+        server.push("ann", "bob", &["phone"], index.to_string()).await;
+    }
+    ann.send(&["bob"], "for both").await;
+    let mut laptop = server.open_with(open_on("bob", "laptop")).await;
+    assert_eq!(laptop.opened().waiting, 1);
+    assert_eq!(bodies(&laptop.hear_messages(1).await), ["for both"]);
+    // It has caught up, and hears what comes next as it comes.
+    ann.send(&["bob"], "for both again").await;
+    let live = laptop.hear_message().await;
+    assert_eq!(live.body, "for both again");
+    assert!(!live.waited);
+    let mut phone = server.open_with(open_on("bob", "phone")).await;
+    let heard = phone.hear_messages(count + 2).await;
+    assert_eq!(bodies(&heard[..count]), texts(0..count as u32));
+    assert_eq!(bodies(&heard[count..]), ["for both", "for both again"]);
+    assert_eq!((phone.hear_all().await, laptop.hear_all().await), (Vec::new(), Vec::new()));
 }

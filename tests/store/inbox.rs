@@ -2,9 +2,56 @@
 
 use tidings::id::MessageId;
 use tidings::limits::INBOX_MESSAGES_MAX;
-use tidings::store::{Loss, Outcome, Request};
+use tidings::store::{Loss, NewMessage, Origin, Outcome, Request};
 
-use super::harness::{MINUTE_MS, Running, ids, new_message, peer};
+use super::harness::{MINUTE_MS, Running, Sent, device, ids, new_message, peer, sent};
+
+impl Running {
+    /// Has the back end send so many messages, as Alice, to some of Bob's devices.
+    pub(crate) fn push_many(&mut self, on: &[&str], count: usize) -> Vec<Sent> {
+        let devices: Vec<_> = on.iter().map(|name| device(name)).collect();
+        let mut callers = Vec::new();
+        for index in 0..count {
+            let message = new_message("alice", "bob", 0, format!("push {index}").as_bytes());
+            let origin = Origin::Backend { key: None, system: false };
+            let devices = devices.clone();
+            let message = NewMessage { origin, devices, receipt: true, ..message };
+            callers.push(self.submit(Request::Message(message)));
+        }
+        self.outcomes(&callers).iter().map(sent).collect()
+    }
+
+    pub(crate) fn push(&mut self, on: &[&str]) -> MessageId {
+        self.push_many(on, 1)[0].id
+    }
+
+    /// What waits for one device of Bob's, read in pages as a session reads it; and how many pages
+    /// had nothing for it.
+    fn waiting_on(&self, on: &str) -> (Vec<MessageId>, usize) {
+        let (mut all, mut empty, mut after) = (Vec::new(), 0, MessageId::NONE);
+        loop {
+            let on = Some(&device(on));
+            let page = self.block_on(self.store.waiting(&peer("bob"), on, after, 7)).unwrap();
+            assert_eq!(page.loss, Loss::default());
+            empty += usize::from(page.items.is_empty());
+            all.extend(page.items.iter().map(|item| item.id()));
+            assert!(page.is_all || page.last > after, "no page goes on from where it began");
+            after = page.last;
+            if page.is_all {
+                return (all, empty);
+            }
+        }
+    }
+}
+
+/// Bob has a phone that has just gone, and a laptop that is there.
+fn bob_with_two_devices() -> Running {
+    let mut running = Running::new();
+    let phone = running.open("bob", "phone");
+    running.open("bob", "laptop");
+    running.end("bob", "phone", phone.session, false);
+    running
+}
 
 /// Bob was here, and has been away for a minute.
 fn bob_away() -> Running {
@@ -196,9 +243,82 @@ fn an_open_session_that_acknowledges_nothing_is_too_slow_at_one_message_over_10_
     let sent = running.send_many("alice", "bob", INBOX_MESSAGES_MAX);
     assert!(running.unasked.is_empty());
     running.send("alice", "bob", "one over");
-    let [Outcome::Overflowed { peer: who, id }] = &running.unasked[..] else {
+    let [Outcome::Overflowed { peer: who, id, devices }] = &running.unasked[..] else {
         panic!("{:?}", running.unasked);
     };
-    assert_eq!((who, *id), (&peer("bob"), sent[0].id));
+    assert_eq!((who, *id, &devices[..]), (&peer("bob"), sent[0].id, &[][..]));
     assert_eq!(running.open("bob", "phone").loss.count, 1);
+}
+
+#[test]
+fn what_a_full_inbox_gives_up_that_was_for_one_device_is_told_as_that_devices() {
+    let mut running = bob_with_two_devices();
+    let sent = running.push_many(&["phone"], INBOX_MESSAGES_MAX);
+    // Thousands that are for one device are stored as such.
+    running.settle();
+    running.push(&["phone"]);
+    let [Outcome::Overflowed { id, devices, .. }] = &running.unasked[..] else {
+        panic!("{:?}", running.unasked);
+    };
+    assert_eq!((*id, &devices[..]), (sent[0].id, &[device("phone")][..]));
+    running = running.crash();
+    assert_eq!(running.open("bob", "laptop").loss, Loss::default());
+    let phone = running.open("bob", "phone");
+    assert_eq!((phone.waiting, phone.loss.count), (INBOX_MESSAGES_MAX, 1));
+}
+
+#[test]
+fn what_is_for_one_device_waits_for_it_alone_over_settling_restarts_and_crashes() {
+    let mut running = bob_with_two_devices();
+    let mut phone = ids(&running.push_many(&["phone"], 20));
+    let all = ids(&running.send_many("alice", "bob", 2));
+    phone.extend(&all);
+    phone.push(running.push(&["phone", "laptop"]));
+    let laptop = [&all[..], &phone[22..]].concat();
+    let look = |running: &Running| {
+        assert_eq!(running.waiting_on("phone").0, phone);
+        assert_eq!(running.waiting_on("laptop"), (laptop.clone(), 2), "14 were not for it");
+        assert_eq!(running.waiting_on("unknown").0, all);
+    };
+    look(&running);
+    running = running.crash();
+    look(&running);
+    running.settle();
+    look(&running);
+    running = running.restart();
+    look(&running);
+    assert_eq!(running.open("bob", "laptop").waiting, 3);
+    assert_eq!(running.open("bob", "phone").waiting, 23);
+    running.ack("bob", "laptop", laptop[2]);
+    assert_eq!(running.waiting_on("phone").0, phone);
+    running.ack("bob", "phone", phone[21]);
+    running = running.crash();
+    assert_eq!(running.waiting_ids("bob"), phone[22..]);
+    running.ack("bob", "phone", phone[22]);
+    assert_eq!(running.waiting_ids("bob"), [] as [MessageId; 0]);
+}
+
+#[test]
+fn what_is_for_a_device_goes_with_it() {
+    let mut running = Running::with(|options| options.devices_max = 2);
+    let phone = running.open("bob", "phone");
+    running.open("bob", "laptop");
+    running.push(&["phone"]);
+    running.settle();
+    running.end("bob", "phone", phone.session, true);
+    assert_eq!(running.waiting_ids("bob"), [] as [MessageId; 0], "it has logged out");
+    running = running.crash();
+    assert_eq!(running.open("bob", "phone").waiting, 0);
+    running.push(&["laptop"]);
+    running.settle();
+    running.open("bob", "tablet");
+    assert_eq!(running.waiting_ids("bob"), [] as [MessageId; 0], "it has been forgotten");
+    let kept = running.push(&["tablet"]);
+    running = running.crash();
+    assert_eq!(running.waiting_ids("bob"), [kept]);
+    assert_eq!(running.history(&of_bob(), 9).len(), 3, "history has all of it");
+}
+
+fn of_bob() -> tidings::store::HistoryOf {
+    tidings::store::HistoryOf::Conversation(super::harness::conversation("alice", "bob"))
 }

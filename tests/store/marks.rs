@@ -47,6 +47,29 @@ fn a_receipt_is_due_once_when_the_first_device_has_the_message() {
 }
 
 #[test]
+fn a_receipt_for_a_message_to_one_device_is_due_when_that_device_has_it() {
+    let mut running = Running::new();
+    let phone = running.open("bob", "phone");
+    running.open("bob", "laptop");
+    let aimed = running.push(&["phone"]);
+    let all = running.send("alice", "bob", "for both, without receipt");
+    running.ack("bob", "laptop", all.id);
+    assert!(running.told().is_empty(), "the laptop has not had it");
+    running = running.crash();
+    running.open_at("bob", "laptop", all.id);
+    assert!(running.told().is_empty());
+    running.ack("bob", "phone", aimed);
+    assert_eq!(progress(&running.told()), [("bob", false, 1)]);
+    running.push(&["phone"]);
+    let last = running.send("alice", "bob", "for both, without receipt");
+    let phone = running.open_at("bob", "phone", phone.cursor);
+    running.end("bob", "phone", phone.session, true);
+    running = running.crash();
+    running.ack("bob", "laptop", last.id);
+    assert!(running.told().is_empty(), "the phone logged out without it");
+}
+
+#[test]
 fn one_acknowledgement_tells_the_last_message_of_each_conversation() {
     let mut running = Running::new();
     running.open("bob", "phone");
