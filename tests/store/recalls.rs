@@ -22,7 +22,7 @@ fn a_recalled_message_waits_no_more_and_history_has_it_without_a_body() {
             Item::Message(message) => message.id,
             Item::Notice(notice) => match notice.news {
                 News::Recalled(id, _) => id,
-                News::Group(..) => panic!("{notice:?}"),
+                News::Group(..) | News::Upstream(..) => panic!("{notice:?}"),
             },
         };
         let told: Vec<_> = items.iter().map(of).collect();
