@@ -135,7 +135,7 @@ impl Metrics {
             resident_bytes: Gauge::default(),
         };
         for why in [Drop::Window, Drop::Age, Drop::Full] {
-            metrics.drop(why, 0);
+            metrics.give_up(why, 0);
         }
         metrics.register_store();
         metrics.register_sessions();
@@ -232,7 +232,7 @@ impl Metrics {
     }
 
     /// Counts messages that an inbox gave up.
-    pub fn drop(&self, why: Drop, count: u64) {
+    pub fn give_up(&self, why: Drop, count: u64) {
         let why = match why {
             Drop::Window => "window",
             Drop::Age => "age",
@@ -336,8 +336,8 @@ mod tests {
     #[test]
     fn what_is_counted_is_told_with_its_labels() {
         let metrics = Metrics::new();
-        metrics.drop(Drop::Window, 3);
-        metrics.drop(Drop::Age, 1);
+        metrics.give_up(Drop::Window, 3);
+        metrics.give_up(Drop::Age, 1);
         metrics.http_request("/v1/keys/{name}", "GET", 404, Duration::from_millis(3));
         let text = metrics.classic();
         for line in [
