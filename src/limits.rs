@@ -118,6 +118,8 @@ pub const UPSTREAM_AGE: Duration = Duration::from_secs(24 * 3600);
 pub const UPSTREAM_PAGE_MAX: usize = 100;
 /// Groups on one page of all groups.
 pub const GROUPS_PAGE_MAX: usize = 100;
+/// Bytes of a peer's id among others on disk: with where it is and how long.
+pub const STORED_PEER_BYTES_MAX: usize = PEER_ID_BYTES_MAX + 8;
 /// Peers that one request of the back end adds to a group, or removes from it.
 pub const CHANGED_MEMBERS_MAX: usize = GROUP_MEMBERS_SETTING_MAX;
 
@@ -220,7 +222,7 @@ pub const STALL_MAX: Duration = Duration::from_secs(10);
 
 // The away window.
 
-/// Messages kept for a peer from the time that it is away.
+/// Messages kept for a peer from the time that it is away, whichever of its devices they are for.
 pub const WINDOW_MESSAGES: usize = 50;
 /// How long an unacknowledged message is kept.
 pub const WINDOW_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -266,6 +268,18 @@ pub const TICKETS_MAX: usize = 64 * 1024;
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time after which a client that was sent away comes back; each draws its own.
 pub const RECONNECT_JITTER: Duration = Duration::from_secs(3);
+
+// The command line.
+
+/// How long `tidings admin` waits for a connection: two lost packets, and their repetition.
+pub const ADMIN_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long `tidings admin` waits for an answer, or for more of it: what a server gives a request,
+/// and some seconds on the way.
+pub const ADMIN_ANSWER_TIMEOUT: Duration =
+    HTTP_REQUEST_TIMEOUT.saturating_add(Duration::from_secs(5));
+/// Bytes of an answer that `tidings admin` holds. A page of history has 1 MiB of bodies, each byte
+/// of which is up to six in JSON.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 // The HTTP API.
 
@@ -421,6 +435,12 @@ const _: () = assert!(
         < FRAME_BYTES_MAX
 );
 const _: () = assert!(HISTORY_PAGE_BYTES_MAX + 1024 < FRAME_BYTES_MAX);
+const _: () = assert!(CHANGED_MEMBERS_MAX * (PEER_ID_BYTES_MAX + 2) + 1024 < FRAME_BYTES_MAX);
+const _: () = assert!(
+    CHANGED_MEMBERS_MAX * STORED_PEER_BYTES_MAX + GROUP_METADATA_BYTES_MAX + 1024
+        < RECORD_BYTES_MAX
+);
+const _: () = assert!(DEVICES_PER_ALIAS_SETTING_MAX * (DEVICE_ID_BYTES_MAX + 8) < RECORD_BYTES_MAX);
 const _: () = assert!(GROUP_STINTS_MAX * 88 + GROUP_METADATA_BYTES_MAX + 1024 < RECORD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX + RECIPIENTS_MAX * (PEER_ID_BYTES_MAX + 2) < FRAME_BYTES_MAX);
 const _: () = assert!(CLIENT_SENDS_MAX < SENDS_REMEMBERED);

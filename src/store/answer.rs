@@ -2,12 +2,14 @@
 //!
 //! # Invariants
 //!
-//! * Nothing is told that is not durable, but for what a peer has read or whose member it is.
+//! * Nothing is told that is not durable, but for what a peer has read, whose member it is, and
+//!   which alias a device has.
 
+use crate::id::{Alias, DeviceId};
 use crate::store::KnownDevice;
 use crate::store::commit::Committer;
 use crate::store::device::Device;
-use crate::store::outcome::{WaitingItem, WaitingPage};
+use crate::store::outcome::{Route, WaitingItem, WaitingPage};
 use crate::store::queue::Question;
 use crate::store::segment::DatabaseError;
 
@@ -59,10 +61,25 @@ impl<T: Send + 'static> Committer<T> {
             Question::Knows { peer, device, answer } => {
                 let _ = answer.send(self.ledger.peer(&peer)?.place(&device).is_some());
             }
-            Question::Alias { answer, .. } => drop(answer),
-            Question::Device { answer, .. } => drop(answer),
-            Question::Groups { answer, .. } => drop(answer),
-            Question::Upstream { answer, .. } => drop(answer),
+            Question::Alias { alias, answer } => {
+                let ledger = &mut self.ledger;
+                let mut routes = Vec::new();
+                for device in ledger.directory.devices_of(&ledger.state, &alias)? {
+                    routes.extend(self.route(device)?.map(|(route, _)| route));
+                }
+                let _ = answer.send(routes);
+            }
+            Question::Device { device, answer } => {
+                let _ = answer.send(self.route(device)?);
+            }
+            Question::Groups { after, max, answer } => {
+                let _ = answer.send(self.ledger.groups.page(&self.ledger.state, after, max)?);
+            }
+            Question::Upstream { after, max, answer } => {
+                // What is not durable yet waits for nobody.
+                let (range, ledger) = ((after, self.log.last), &self.ledger);
+                let _ = answer.send(ledger.upstreams.page(&ledger.state, range, max)?);
+            }
             Question::WereOnline { peers, answer } => {
                 let mut online = Vec::new();
                 for peer in peers {
@@ -74,5 +91,19 @@ impl<T: Send + 'static> Committer<T> {
             }
         }
         Ok(())
+    }
+
+    /// Where a device is, and its alias.
+    fn route(&mut self, device: DeviceId) -> Result<Option<(Route, Option<Alias>)>, DatabaseError> {
+        let ledger = &mut self.ledger;
+        let Some(found) = ledger.directory.device(&ledger.state, &device)?.cloned() else {
+            return Ok(None);
+        };
+        let (rules, now_ms) = (ledger.rules, self.options.clock.now_ms());
+        let devices = &ledger.peer(&found.peer)?.devices;
+        let known = devices.iter().find(|known| known.id == device);
+        let online = known.is_some_and(|known| known.session.is_some());
+        let gone = known.is_none_or(|known| !known.counts(now_ms, &rules));
+        Ok(Some((Route { device, peer: found.peer, online, gone }, found.alias)))
     }
 }

@@ -68,6 +68,20 @@ pub(super) enum Kind {
     Nonce = 12,
     /// A message that was taken back.
     Recalled = 13,
+    /// Where a device is.
+    Device = 14,
+    /// The devices of an alias.
+    Alias = 15,
+    /// How many devices have an alias.
+    Aliased = 16,
+    /// A blocked peer.
+    Blocked = 17,
+    /// What was stored for an idempotency key.
+    Key = 18,
+    /// A message that waits for the app's back end.
+    Upstream = 19,
+    /// When a group was deleted last.
+    Deleted = 20,
 }
 
 /// A value that rkyv can write at the end of a vector.

@@ -20,7 +20,7 @@ use crossbeam::channel::{RecvTimeoutError, Sender, TryRecvError};
 use crate::id::MessageId;
 use crate::limits::{
     ACK_COMPANY, COMMIT_BYTES_EAGER, COMMIT_BYTES_MAX, COMMIT_GATHER_MAX, COMMIT_INTERVAL,
-    RECORD_BYTES_TARGET, TAIL_BYTES_MAX,
+    RECORD_BYTES_MAX, RECORD_BYTES_TARGET, TAIL_BYTES_MAX,
 };
 use crate::metrics::Metrics;
 use crate::store::Options;
@@ -92,7 +92,8 @@ impl<T: Send + 'static> Committer<T> {
             if is_idle && !acks_wait && self.taker.is_closed() {
                 break;
             }
-            if !is_idle || (acks_wait && last_start.elapsed() >= ACK_COMPANY) {
+            let is_overdue = self.overdue_upstream(self.options.clock.now_ms()).is_some();
+            if !is_idle || is_overdue || (acks_wait && last_start.elapsed() >= ACK_COMPANY) {
                 self.pace(last_start);
                 last_start = Instant::now();
                 self.commit(item)?;
@@ -148,6 +149,7 @@ impl<T: Send + 'static> Committer<T> {
         if let Some(left) = item {
             self.take(left, &mut draft)?;
         }
+        self.give_up_upstreams(&mut draft)?;
         if self.writer.count() > 0 {
             self.log.append(&mut self.writer, draft.first, at_ms)?;
         }
@@ -155,7 +157,7 @@ impl<T: Send + 'static> Committer<T> {
         if wrote {
             self.log.sync(at_ms, std::mem::take(&mut draft.places))?;
         }
-        self.metrics.tail_bytes.set(self.ledger.tail_bytes as i64);
+        self.ledger.measure();
         let Draft { outcomes, permits, .. } = draft;
         let commit = Commit { outcomes, head: self.log.last, permits };
         // The dispatcher ends after this thread, unless it failed, which ends the process.
@@ -207,18 +209,22 @@ impl<T: Send + 'static> Committer<T> {
         }
     }
 
-    /// Adds an entry to the commit; a record that is full is appended.
+    /// Adds an entry to the commit; a record that is full is appended, before it or with it.
     pub(super) fn push(
         &mut self,
         entry: &Entry,
         draft: &mut Draft<T>,
     ) -> Result<(), DatabaseError> {
+        if self.writer.count() > 0 && self.writer.bytes() + entry.bytes_max() > RECORD_BYTES_MAX {
+            self.append(draft)?;
+        }
         self.writer.push(draft.next, entry);
         draft.next.0 += 1;
-        if self.writer.bytes() >= RECORD_BYTES_TARGET {
-            draft.bytes += self.writer.bytes();
-            self.log.append(&mut self.writer, draft.first, draft.at_ms)?;
-        }
-        Ok(())
+        if self.writer.bytes() >= RECORD_BYTES_TARGET { self.append(draft) } else { Ok(()) }
+    }
+
+    fn append(&mut self, draft: &mut Draft<T>) -> Result<(), DatabaseError> {
+        draft.bytes += self.writer.bytes();
+        self.log.append(&mut self.writer, draft.first, draft.at_ms)
     }
 }

@@ -29,7 +29,7 @@ use crate::store::sender::Verdict;
 use crate::store::{Opened, Outcome};
 
 /// A request that is refused, or a disk that fails.
-enum Stop {
+pub(super) enum Stop {
     Refused(Reason),
     Failed(DatabaseError),
 }
@@ -67,8 +67,14 @@ impl<T: Send + 'static> Committer<T> {
             Request::Group { group, by, action } => {
                 self.decide_group(&mut caller, group, by, action, draft)
             }
-            Request::Alias { .. } | Request::Block { .. } => Err(Reason::Unsupported.into()),
-            Request::Upstream(_) | Request::UpstreamDone { .. } => Err(Reason::Unsupported.into()),
+            Request::Alias { change, by } => self.decide_alias(&mut caller, change, by, draft),
+            Request::Block { peer, blocked } => {
+                self.decide_block(&mut caller, peer, blocked, draft)
+            }
+            Request::Upstream(new) => self.decide_upstream(&mut caller, new, draft),
+            Request::UpstreamDone { upstream, accepted } => {
+                self.decide_upstream_done(&mut caller, upstream, accepted, draft)
+            }
             Request::Nonce { peer, nonce, expires_ms } => {
                 self.decide_nonce(&mut caller, peer, nonce, expires_ms, draft)
             }
@@ -96,10 +102,14 @@ impl<T: Send + 'static> Committer<T> {
         opening: Opening,
         draft: &mut Draft<T>,
     ) -> Result<(), Stop> {
+        if self.ledger.blocked.contains(&opening.peer) {
+            return Err(Reason::Blocked.into());
+        }
         let (id, at_ms) = (draft.next, draft.at_ms);
         let found = self.ledger.open(&opening, id, at_ms)?;
         self.push(&Entry::Opened(opening.clone()), draft)?;
         let Some(mut found) = found else { return Ok(()) };
+        self.forget_devices(&opening.peer, std::mem::take(&mut found.forgotten), draft)?;
         self.tell_delivered(&opening.peer, std::mem::take(&mut found.receipts), draft)?;
         let Some(caller) = caller.take() else { return Ok(()) };
         let marks = self.ledger.peer(&opening.peer)?.parts.marks_after(found.cursor, &opening.peer);
@@ -173,22 +183,36 @@ impl<T: Send + 'static> Committer<T> {
         new: NewMessage,
         draft: &mut Draft<T>,
     ) -> Result<(), Stop> {
-        let hash = content_hash(&new.conversation, &new.client_msg_no, &new.body);
-        match self.ledger.judge(&new.from, &new.origin, hash)? {
+        let NewMessage { conversation, devices, client_msg_no, body, .. } = &new;
+        let hash = content_hash(conversation, devices, client_msg_no, body);
+        let verdict = self.ledger.judge(&new.from, &new.origin, hash, draft.at_ms)?;
+        if !self.is_new(caller, verdict, draft)? {
+            return Ok(());
+        }
+        self.check_membership(&new)?;
+        self.store(caller, new, hash, draft)
+    }
+
+    /// Whether a send is to be stored; a repeat is answered here.
+    pub(super) fn is_new(
+        &mut self,
+        caller: &mut Option<T>,
+        verdict: Verdict,
+        draft: &mut Draft<T>,
+    ) -> Result<bool, Stop> {
+        match verdict {
             Verdict::Repeat(stored) => {
                 self.metrics.repeats.inc();
                 let (id, sequence, at_ms) = (stored.id, stored.sequence, stored.at_ms);
                 let repeated =
                     caller.take().map(|caller| Outcome::Repeated { caller, id, sequence, at_ms });
                 draft.outcomes.extend(repeated);
-                return Ok(());
+                Ok(false)
             }
-            Verdict::Refused(reason) => return Err(reason.into()),
-            Verdict::New if self.housekeeping.is_full() => return Err(Reason::StorageFull.into()),
-            Verdict::New => {}
+            Verdict::Refused(reason) => Err(reason.into()),
+            Verdict::New if self.housekeeping.is_full() => Err(Reason::StorageFull.into()),
+            Verdict::New => Ok(true),
         }
-        self.check_membership(&new)?;
-        self.store(caller, new, hash, draft)
     }
 
     /// Whether the sender may write to the group, if it is one.
@@ -314,7 +338,8 @@ impl<T: Send + 'static> Committer<T> {
         mut action: GroupAction,
         draft: &mut Draft<T>,
     ) -> Result<(), Stop> {
-        let is_less = matches!(action, GroupAction::Leave | GroupAction::Kick(_));
+        let is_less =
+            matches!(action, GroupAction::Leave | GroupAction::Kick(_) | GroupAction::Delete);
         if self.housekeeping.is_full() && !is_less {
             return Err(Reason::StorageFull.into());
         }
@@ -329,7 +354,8 @@ impl<T: Send + 'static> Committer<T> {
                 }
                 self.check_group_counts(members)?;
             }
-            if found.is_some() || self.ledger.groups.count >= GROUPS_MAX {
+            let is_known = found.is_some() || self.ledger.groups.is_deleted(group);
+            if is_known || self.ledger.groups.count >= GROUPS_MAX {
                 return Err(Reason::TooManyGroups.into());
             }
             let changed = self.ledger.create_group(group, by.as_ref(), &action, at)?;

@@ -12,6 +12,7 @@ use crate::group::{GroupChange, Rules};
 use crate::id::{
     Alias, ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId,
 };
+use crate::limits::{BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, STORED_PEER_BYTES_MAX};
 use crate::store::group::Change;
 
 /// A persistent message.
@@ -309,8 +310,10 @@ pub(super) enum Entry {
     GroupCreated { group: GroupId, by: Option<PeerId>, action: GroupAction },
     /// A group was changed; its last message was number `sequence`.
     GroupChanged { group: GroupId, by: Option<PeerId>, change: Change, sequence: u32 },
-    /// An alias was bound or taken away.
-    Alias(AliasChange),
+    /// An alias was bound to a device, or taken away from it.
+    Alias { alias: Alias, device: DeviceId, bound: bool },
+    /// A peer's device was forgotten for a newer one.
+    Forgotten { peer: PeerId, device: DeviceId },
     /// A peer was blocked, or is blocked no more.
     Blocked { peer: PeerId, blocked: bool },
     /// A message to the app's back end; its id is the entry's position.
@@ -319,6 +322,23 @@ pub(super) enum Entry {
     UpstreamDone { upstream: MessageId, peer: PeerId, accepted: bool },
     /// A signature's nonce was used.
     Nonce { peer: PeerId, nonce: Bytes, expires_ms: i64 },
+}
+
+impl Entry {
+    /// Bytes that it takes in a record at the most.
+    pub(super) fn bytes_max(&self) -> usize {
+        let (peers, metadata) = match self {
+            Self::GroupCreated {
+                action: GroupAction::Create { members, metadata, .. }, ..
+            } => (members.len(), metadata.len()),
+            Self::GroupChanged { change, .. } => {
+                (change.peers.len(), change.metadata.as_ref().map_or(0, Bytes::len))
+            }
+            // A message is the longest of the others.
+            _ => return 2 * BODY_BYTES_MAX,
+        };
+        512 + peers * STORED_PEER_BYTES_MAX + metadata
+    }
 }
 
 /// What is to change about an alias.
@@ -364,6 +384,19 @@ pub struct Upstream {
     pub device: DeviceId,
     /// What it says.
     pub body: Bytes,
+}
+
+impl Upstream {
+    /// What is told of what has become of a message of `from`; the entry is `id`.
+    pub(super) fn notice(
+        (id, at_ms): (MessageId, i64),
+        upstream: MessageId,
+        from: &PeerId,
+        accepted: bool,
+    ) -> Notice {
+        let conversation = ConversationId::of_peers([from]);
+        Notice { id, at_ms, conversation, by: None, news: News::Upstream(upstream, accepted) }
+    }
 }
 
 /// A message that was taken back.
@@ -413,11 +446,30 @@ pub(super) struct Placed {
 
 /// The fingerprint of a message's content, by which a number that is used for another content is
 /// found out. Stored, so it must never change.
-pub(super) fn content_hash(conversation: &ConversationId, msg_no: &[u8], body: &[u8]) -> u32 {
+pub(super) fn content_hash(
+    conversation: &ConversationId,
+    devices: &[DeviceId],
+    msg_no: &[u8],
+    body: &[u8],
+) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&conversation.key());
+    // No text is as long as that, so no message for all devices is taken for one of these.
+    for device in devices {
+        hasher.update(&[u8::MAX, device.as_str().len() as u8]);
+        hasher.update(device.as_str().as_bytes());
+    }
     hasher.update(&[msg_no.len() as u8]);
     hasher.update(msg_no);
     hasher.update(body);
     hasher.finalize()
 }
+
+/// The fingerprint of a message to the back end, which no message to peers has. Stored, so it must
+/// never change.
+pub(super) fn upstream_hash(from: &PeerId, body: &[u8]) -> u32 {
+    content_hash(&ConversationId::of_peers([from]), &[], UPSTREAM_MARK, body)
+}
+
+/// Longer than the app's own number for a message can be.
+const UPSTREAM_MARK: &[u8] = &[b'u'; CLIENT_MSG_NO_BYTES_MAX + 1];

@@ -10,8 +10,8 @@ use super::aim::Places;
 use super::archive::ValueError;
 use super::device::{Device, Loss};
 use super::entry::{
-    AliasChange, Entry, GroupAction, Item, Message, NewUpstream, News, Notice, Opening, Origin,
-    Recall, SendNumber, content_hash,
+    Entry, GroupAction, Item, Message, NewUpstream, News, Notice, Opening, Origin, Recall,
+    SendNumber, content_hash,
 };
 use super::group::{Change, Group};
 use super::group_image::{pack_group, pack_nonce, pack_recalled, unpack_group, unpack_nonce};
@@ -114,16 +114,12 @@ fn entries() -> Vec<Entry> {
         pushed(None, true),
         pushed(Some([3; 16]), false),
         Entry::GroupChanged { group: GROUP, by: None, change: deleted(), sequence: 7 },
-        Entry::Alias(AliasChange::Bind { alias: alias(), device: device("phone") }),
-        Entry::Alias(AliasChange::Unbind { alias: alias(), device: Some(device("phone")) }),
-        Entry::Alias(AliasChange::Unbind { alias: alias(), device: None }),
+        Entry::Alias { alias: alias(), device: device("phone"), bound: true },
+        Entry::Alias { alias: alias(), device: device("phone"), bound: false },
+        Entry::Forgotten { peer: peer("bob"), device: device("phone") },
         Entry::Blocked { peer: peer("bob"), blocked: true },
         Entry::Blocked { peer: peer("bob"), blocked: false },
-        Entry::Upstream(NewUpstream {
-            from: peer("bob"),
-            number: number(),
-            body: "help".into(),
-        }),
+        Entry::Upstream(NewUpstream { from: peer("bob"), number: number(), body: "help".into() }),
         Entry::UpstreamDone { upstream: ID, peer: peer("bob"), accepted: true },
         Entry::UpstreamDone { upstream: ID, peer: peer("bob"), accepted: false },
     ]

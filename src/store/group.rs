@@ -163,12 +163,14 @@ impl Group {
         applied: MessageId,
     ) -> Result<Option<Change>, Reason> {
         let admit = |change, peers| self.admit(change, peers, members_max, applied);
-        if self.open && !matches!(action, GroupAction::Edit { .. }) {
+        if self.open && !matches!(action, GroupAction::Edit { .. } | GroupAction::Delete) {
             return Err(Reason::NotInOpenGroup);
         }
         let change = match action {
             // The id is random, so nobody but the one who created it names it so.
-            GroupAction::Create { .. } | GroupAction::Delete => None,
+            GroupAction::Create { .. } => None,
+            GroupAction::Delete if by.is_some() => return Err(Reason::NotAllowed),
+            GroupAction::Delete => Some(Change::of(GroupChange::Deleted, self.current.to_vec())),
             GroupAction::Join => admit(GroupChange::Joined, by.cloned().into_iter().collect())?,
             GroupAction::Invite(peers) => {
                 self.permit(by, self.rules.invite)?;
@@ -246,8 +248,10 @@ impl Group {
         for peer in &change.peers {
             match change.change {
                 GroupChange::Joined | GroupChange::Invited => self.begin(peer, id),
-                GroupChange::Left | GroupChange::Kicked => self.end(peer, id),
-                GroupChange::Edited | GroupChange::Deleted => {}
+                GroupChange::Left | GroupChange::Kicked | GroupChange::Deleted => {
+                    self.end(peer, id);
+                }
+                GroupChange::Edited => {}
             }
         }
         if !change.peers.is_empty() {

@@ -78,7 +78,9 @@ impl Housekeeping {
         }
         changes.apply(&ledger.state)?;
         // Inboxes hold only the ids of what groups have been told.
-        let inboxes_ms = if ledger.groups.count > 0 { ledger.rules.window_age_ms } else { 0 };
+        let window_ms = ledger.rules.window_age_ms;
+        let are_told = ledger.groups.are_told_of(now_ms, window_ms);
+        let inboxes_ms = if are_told { window_ms } else { 0 };
         while let Some((number, last)) = log.expired(now_ms, ledger.checkpoint.applied, inboxes_ms)
         {
             self.remove(log, ledger, number, last)?;

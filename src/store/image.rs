@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 
 use rkyv::{Archive, Serialize};
 
-use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
+use crate::id::{ConversationId, DeviceFlag, DeviceId, MessageId, SessionId};
 use crate::store::aim_image::{AimV1, aims_of, image_aims};
 use crate::store::archive::{AsText, Kind, ValueError, pack, unpack};
 use crate::store::device::{Device, Loss};
-use crate::store::entry::Item;
+use crate::store::entry::{Item, News, Notice};
 use crate::store::inscription::{MessageV1, RecallV1, device};
 use crate::store::part::Parts;
 use crate::store::peer::{Peer, RowRef, Waiting};
@@ -263,14 +263,23 @@ struct RowItemV1 {
 enum ItemV1 {
     Message { message: MessageV1 },
     Recalled { recall: RecallV1 },
+    UpstreamDone { upstream: i64, conversation: ConversationKey, accepted: bool },
 }
 
 impl RowItemV1 {
-    /// What is shared by many is not in rows, so a notice is one of a recall.
     fn new(item: &Item) -> Option<Self> {
         let image = match item {
             Item::Message(message) => ItemV1::Message { message: MessageV1::new(message) },
-            Item::Notice(notice) => ItemV1::Recalled { recall: RecallV1::of(notice)? },
+            Item::Notice(notice) => match notice.news {
+                News::Recalled(..) => ItemV1::Recalled { recall: RecallV1::of(notice)? },
+                News::Upstream(upstream, accepted) => ItemV1::UpstreamDone {
+                    upstream: upstream.0,
+                    conversation: notice.conversation.key(),
+                    accepted,
+                },
+                // What is shared by many is not in rows.
+                News::Group(..) => return None,
+            },
         };
         Some(Self { id: item.id().0, at_ms: item.at_ms(), item: image })
     }
@@ -285,6 +294,11 @@ impl ArchivedRowItemV1 {
             }
             ArchivedItemV1::Recalled { recall } => {
                 Item::Notice(recall.recall()?.notice(id, at_ms).into())
+            }
+            ArchivedItemV1::UpstreamDone { upstream, conversation, accepted } => {
+                let conversation = ConversationId::from_key(conversation);
+                let news = News::Upstream(MessageId(upstream.to_native()), *accepted);
+                Item::Notice(Notice { id, at_ms, conversation, by: None, news }.into())
             }
         })
     }

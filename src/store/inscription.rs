@@ -15,8 +15,7 @@ use crate::id::{
 };
 use crate::store::archive::{AsText, ValueError};
 use crate::store::entry::{
-    AliasChange, Entry, GroupAction, Message, NewUpstream, News, Notice, Opening, Origin, Recall,
-    SendNumber,
+    Entry, GroupAction, Message, NewUpstream, News, Notice, Opening, Origin, Recall, SendNumber,
 };
 use crate::store::group::Change;
 
@@ -158,17 +157,18 @@ pub(super) enum EntryV1 {
         system: bool,
         hash: u32,
     },
-    AliasBound {
+    Alias {
         #[rkyv(with = AsText)]
         alias: Alias,
         #[rkyv(with = AsText)]
         device: DeviceId,
+        bound: bool,
     },
-    AliasUnbound {
+    Forgotten {
         #[rkyv(with = AsText)]
-        alias: Alias,
-        /// An empty text is all.
-        device: String,
+        peer: PeerId,
+        #[rkyv(with = AsText)]
+        device: DeviceId,
     },
     Blocked {
         #[rkyv(with = AsText)]
@@ -320,13 +320,12 @@ impl EntryV1 {
                 metadata: change.metadata.clone(),
                 sequence: *sequence,
             },
-            Entry::Alias(AliasChange::Bind { alias, device }) => {
-                Self::AliasBound { alias: alias.clone(), device: device.clone() }
+            Entry::Alias { alias, device, bound } => {
+                Self::Alias { alias: alias.clone(), device: device.clone(), bound: *bound }
             }
-            Entry::Alias(AliasChange::Unbind { alias, device }) => Self::AliasUnbound {
-                alias: alias.clone(),
-                device: device.as_ref().map_or("", DeviceId::as_str).to_owned(),
-            },
+            Entry::Forgotten { peer, device } => {
+                Self::Forgotten { peer: peer.clone(), device: device.clone() }
+            }
             Entry::Blocked { peer, blocked } => {
                 Self::Blocked { peer: peer.clone(), blocked: *blocked }
             }
@@ -451,12 +450,11 @@ impl ArchivedEntryV1 {
     /// The entries about what the app's back end does, and what is for it.
     fn entry_of_backend(&self) -> Result<Entry, ValueError> {
         Ok(match self {
-            Self::AliasBound { alias: name, device: on } => {
-                Entry::Alias(AliasChange::Bind { alias: alias(name)?, device: device(on)? })
+            Self::Alias { alias: name, device: on, bound } => {
+                Entry::Alias { alias: alias(name)?, device: device(on)?, bound: *bound }
             }
-            Self::AliasUnbound { alias: name, device: on } => {
-                let device = if on.is_empty() { None } else { Some(device(on)?) };
-                Entry::Alias(AliasChange::Unbind { alias: alias(name)?, device })
+            Self::Forgotten { peer: who, device: on } => {
+                Entry::Forgotten { peer: peer(who)?, device: device(on)? }
             }
             Self::Blocked { peer: who, blocked } => {
                 Entry::Blocked { peer: peer(who)?, blocked: *blocked }

@@ -14,11 +14,16 @@ use foldhash::fast::RandomState;
 
 use crate::chain::Chain;
 use crate::group::GroupChange;
-use crate::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
-use crate::metrics::Metrics;
-use crate::store::entry::{Entry, GroupAction, Item, Message, Opening, Origin, Placed, Recall};
+use crate::id::{Alias, ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::metrics::{Drop, Metrics};
+use crate::store::blocked::Blocked;
+use crate::store::directory::Directory;
+use crate::store::entry::{
+    GroupAction, Item, Message, NewUpstream, Opening, Origin, Recall, Upstream, upstream_hash,
+};
 use crate::store::group::{Change, Group};
 use crate::store::groups::Groups;
+use crate::store::idempotency::Keys;
 use crate::store::image::Checkpoint;
 use crate::store::nonces::Nonces;
 use crate::store::outcome::Told;
@@ -30,6 +35,7 @@ use crate::store::segment::DatabaseError;
 use crate::store::sender::{Stored, Verdict};
 use crate::store::sequences::{Next, Sequences};
 use crate::store::state::State;
+use crate::store::upstreams::Upstreams;
 
 /// The ledger.
 #[derive(Debug)]
@@ -51,6 +57,12 @@ pub(super) struct Ledger {
     pub(super) recalled: Recalled,
     /// Messages recalled that the state does not know yet, and the entries that did it.
     pub(super) recalls: Vec<(MessageId, MessageId)>,
+    pub(super) directory: Directory,
+    pub(super) blocked: Blocked,
+    /// Peers blocked, or blocked no more, of which the state does not know yet.
+    pub(super) blocks: Vec<PeerId>,
+    pub(super) keys: Keys,
+    pub(super) upstreams: Upstreams,
     metrics: Arc<Metrics>,
 }
 
@@ -66,6 +78,11 @@ impl Ledger {
             nonces: Nonces::open(&state)?,
             recalled: Recalled::open(&state)?,
             recalls: Vec::new(),
+            directory: Directory::open(&state)?,
+            blocked: Blocked::open(&state)?,
+            blocks: Vec::new(),
+            keys: Keys::open(&state)?,
+            upstreams: Upstreams::open(&state)?,
             state,
             rules,
             checkpoint,
@@ -147,8 +164,15 @@ impl Ledger {
         from: &PeerId,
         origin: &Origin,
         hash: u32,
+        now_ms: i64,
     ) -> Result<Verdict, DatabaseError> {
-        let Origin::Client(origin) = origin else { return Ok(Verdict::New) };
+        let origin = match origin {
+            Origin::Client(origin) => origin,
+            Origin::Backend { key: Some(key), .. } => {
+                return Ok(self.keys.judge(key, hash, now_ms));
+            }
+            Origin::Backend { key: None, .. } => return Ok(Verdict::New),
+        };
         let peer = self.peer(from)?;
         let senders = peer.device(&origin.device).map(|device| &device.senders);
         let mut senders = senders.into_iter().flatten();
@@ -171,6 +195,9 @@ impl Ledger {
         (previous, segment): (u32, u32),
     ) -> Result<(), DatabaseError> {
         let Message { id, sequence, at_ms, .. } = **message;
+        if let Origin::Backend { key: Some(key), .. } = origin {
+            self.keys.note(key, Stored { number: 0, id, sequence, at_ms, hash });
+        }
         if !matches!(origin, Origin::Backend { system: true, .. }) {
             self.change(&message.from, id, |peer, _| {
                 peer.parts.message(message, &message.from);
@@ -199,17 +226,21 @@ impl Ledger {
         to: impl IntoIterator<Item = &'a PeerId>,
         mut also: impl FnMut(&mut Peer, &PeerId),
     ) -> Result<(), DatabaseError> {
-        let mut given_up = 0;
+        let (mut window, mut aged, mut full) = (0, 0, 0);
         for id in to {
             let delivered = self.change(id, item.id(), |peer, rules| {
                 also(peer, id);
                 peer.deliver(item, rules)
             })?;
             let delivered = delivered.unwrap_or_default();
-            given_up += delivered.count;
+            window += delivered.window;
+            aged += delivered.aged;
+            full += usize::from(delivered.overflow.is_some());
             self.overflows.extend(delivered.overflow.map(|gone| (id.clone(), gone)));
         }
-        self.metrics.dropped.inc_by(given_up as u64);
+        self.count_drops(Drop::Window, window);
+        self.count_drops(Drop::Age, aged);
+        self.count_drops(Drop::Full, full);
         Ok(())
     }
 
@@ -220,8 +251,12 @@ impl Ledger {
         id: MessageId,
         at_ms: i64,
     ) -> Result<Option<Found>, DatabaseError> {
+        self.directory.opened(&self.state, &opening.device, &opening.peer, id)?;
         let session = SessionId(id.0);
-        self.change(&opening.peer, id, |peer, rules| peer.open(opening, session, at_ms, rules))
+        let open = |peer: &mut Peer, rules: &Rules| peer.open(opening, session, at_ms, rules);
+        let found = self.change(&opening.peer, id, open)?;
+        self.count_drops(Drop::Age, found.as_ref().map_or(0, |found| found.aged));
+        Ok(found)
     }
 
     /// A session has ended.
@@ -291,7 +326,7 @@ impl Ledger {
         self.recalls.push((recall.message, id));
         let mut to = recall.concerned.clone();
         if let ConversationId::Group(group) = recall.conversation
-            && let Some(group) = self.groups.find(&self.state, group)?
+            && let Some(group) = self.groups.find_ever(&self.state, group)?
         {
             // Who came later is told too: who was gone for a while has had the message.
             to.extend(group.members_at(id).iter().cloned());
@@ -312,7 +347,7 @@ impl Ledger {
         action: &GroupAction,
         at: (MessageId, i64),
     ) -> Result<Changed, DatabaseError> {
-        let known = self.groups.find(&self.state, group)?;
+        let known = self.groups.find_ever(&self.state, group)?;
         let created = match known {
             Some(group) => group,
             None => match Group::create(group, by, at, action) {
@@ -346,6 +381,9 @@ impl Ledger {
         let Some(group) = self.groups.change(&self.state, group, at.0, apply)? else {
             return Ok(None);
         };
+        if change.change == GroupChange::Deleted {
+            self.groups.bury(group.id, at.1);
+        }
         let told = self.tell_group(&group, by, change, sequence, at)?;
         Ok(Some((group, Some(told))))
     }
@@ -369,12 +407,69 @@ impl Ledger {
                 GroupChange::Joined | GroupChange::Invited => {
                     peer.parts.joined(conversation, id, sequence);
                 }
-                GroupChange::Left | GroupChange::Kicked => peer.parts.left(conversation),
-                GroupChange::Deleted => peer.parts.left(conversation),
+                GroupChange::Left | GroupChange::Kicked | GroupChange::Deleted => {
+                    peer.parts.left(conversation);
+                }
                 GroupChange::Edited => {}
             }
         })?;
         Ok(Told { notice, to: to.into() })
+    }
+
+    /// An alias was bound to a device, or taken away from it.
+    pub(super) fn alias(
+        &mut self,
+        alias: &Alias,
+        device: &DeviceId,
+        bound: bool,
+        entry: MessageId,
+    ) -> Result<(), DatabaseError> {
+        if bound {
+            self.directory.bind(&self.state, alias, device, entry)
+        } else {
+            self.directory.unbind(&self.state, alias, device, entry)
+        }
+    }
+
+    /// A peer was blocked, or is blocked no more.
+    pub(super) fn block(&mut self, peer: &PeerId, blocked: bool) {
+        self.blocked.set(peer, blocked);
+        self.blocks.push(peer.clone());
+    }
+
+    /// A message to the back end has come.
+    pub(super) fn upstream(
+        &mut self,
+        new: &NewUpstream,
+        (id, at_ms): (MessageId, i64),
+    ) -> Result<(), DatabaseError> {
+        let NewUpstream { from, number: send, body } = new;
+        let hash = upstream_hash(from, body);
+        self.change(from, id, |peer, _| {
+            if let Some(device) = peer.device(&send.device) {
+                let stored = Stored { number: send.number, id, sequence: 0, at_ms, hash };
+                device.sender(send.instance).remember(stored, send.answered);
+            }
+        })?;
+        let (from, device, body) = (from.clone(), send.device.clone(), body.clone());
+        self.upstreams.insert(Upstream { id, at_ms, from, device, body });
+        Ok(())
+    }
+
+    /// It has become clear what becomes of a message to the back end. Gives what is to be told,
+    /// and to whom.
+    pub(super) fn upstream_done(
+        &mut self,
+        upstream: MessageId,
+        from: &PeerId,
+        accepted: bool,
+        at: (MessageId, i64),
+    ) -> Result<Told, DatabaseError> {
+        self.upstreams.remove(upstream);
+        let notice = Arc::new(Upstream::notice(at, upstream, from, accepted));
+        let to: Arc<[PeerId]> = [from.clone()].into();
+        self.deliver(&Item::Notice(notice.clone()), to.iter(), |_, _| {})?;
+        Ok(Told { notice, to })
     }
 
     /// Gives up what of a peer's messages is older than the window.
@@ -385,8 +480,24 @@ impl Ledger {
             given_up
         };
         let given_up = self.change(id, MessageId(i64::MAX), expire)?;
-        self.metrics.dropped.inc_by(given_up.unwrap_or(0) as u64);
+        self.count_drops(Drop::Age, given_up.unwrap_or(0));
         Ok(())
+    }
+
+    fn count_drops(&self, why: Drop, count: usize) {
+        if count > 0 {
+            self.metrics.dropped.inc_by(count as u64);
+            self.metrics.give_up(why, count as u64);
+        }
+    }
+
+    /// Tells how much there is of everything.
+    pub(super) fn measure(&self) {
+        self.metrics.tail_bytes.set(self.tail_bytes as i64);
+        self.metrics.groups.set(self.groups.count as i64);
+        self.metrics.aliases.set(self.directory.aliased as i64);
+        self.metrics.blocked.set(self.blocked.len() as i64);
+        self.metrics.upstream_waiting.set(self.upstreams.len() as i64);
     }
 
     /// The server has started: sessions of before are over.
@@ -395,62 +506,13 @@ impl Ledger {
         self.checkpoint.started_ms = at_ms;
     }
 
-    /// Applies an entry read back from the log; it stands in `segment`.
-    pub(super) fn replay(&mut self, placed: &Placed, segment: u32) -> Result<u32, DatabaseError> {
-        let at = (placed.id, placed.at_ms);
-        let (entry, at_ms) = at;
-        let mut previous = 0;
-        match &placed.entry {
-            Entry::Message { message, origin, hash } => {
-                previous = self.next(&message.conversation.key(), segment)?.previous;
-                let members = self.members(message)?;
-                let to = members.as_deref().unwrap_or(&message.to);
-                self.message(message, to, origin, *hash, (previous, segment))?;
-            }
-            Entry::Opened(opening) => {
-                self.open(opening, placed.id, placed.at_ms)?;
-            }
-            Entry::Ended { peer, device, session, closed } => {
-                self.end(peer, device, *session, *closed, at)?;
-            }
-            Entry::Acked { peer, device, id } => {
-                // The receipts have entries of their own.
-                self.acknowledge(peer, device, *id, at)?;
-            }
-            Entry::Started { run } => self.start(*run, placed.at_ms),
-            Entry::Read { peer, conversation, sequence, others } => {
-                let reach = Reach { sequence: *sequence, at_ms, entry };
-                self.read(peer, others, *conversation, reach)?;
-            }
-            Entry::Delivered { to, by, conversation, sequence } => {
-                let reach = Reach { sequence: *sequence, at_ms, entry };
-                self.delivered(to, by, *conversation, reach)?;
-            }
-            Entry::Recalled(recall) => {
-                self.recall(recall, at)?;
-            }
-            Entry::GroupCreated { group, by, action } => {
-                self.create_group(*group, by.as_ref(), action, at)?;
-            }
-            Entry::GroupChanged { group, by, change, sequence } => {
-                self.change_group(*group, by.as_ref(), change, *sequence, at)?;
-            }
-            Entry::Alias(_) | Entry::Blocked { .. } => {}
-            Entry::Upstream(_) | Entry::UpstreamDone { .. } => {}
-            Entry::Nonce { peer, nonce, expires_ms } => self.nonces.note(peer, nonce, *expires_ms),
-        }
-        // The sessions that were too slow then are over.
-        self.overflows.clear();
-        Ok(previous)
-    }
-
     /// The members of a group that a message is for; `None` if it is for peers.
     pub(super) fn members(
         &mut self,
         message: &Message,
     ) -> Result<Option<Arc<[PeerId]>>, DatabaseError> {
         let ConversationId::Group(group) = message.conversation else { return Ok(None) };
-        let group = self.groups.find(&self.state, group)?;
+        let group = self.groups.find_ever(&self.state, group)?;
         Ok(Some(group.map(|group| group.members_at(message.id)).unwrap_or_default()))
     }
 }

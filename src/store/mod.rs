@@ -21,6 +21,10 @@ mod aim;
 mod aim_image;
 mod answer;
 mod archive;
+mod backend;
+mod backend_image;
+mod backend_rows;
+mod blocked;
 mod blocks;
 mod catalog;
 mod closed;
@@ -29,6 +33,7 @@ mod closed_tests;
 mod commit;
 mod decide;
 mod device;
+mod directory;
 mod entry;
 #[cfg(test)]
 mod golden_tests;
@@ -37,6 +42,7 @@ mod group_image;
 mod groups;
 mod history;
 mod housekeeping;
+mod idempotency;
 mod image;
 mod index;
 mod inscription;
@@ -53,12 +59,14 @@ mod recalled;
 mod receipts;
 mod record;
 mod recover;
+mod replay;
 mod rewrite;
 mod segment;
 mod sender;
 mod sequences;
 mod settle;
 mod state;
+mod upstreams;
 mod worker;
 
 use std::path::PathBuf;
@@ -95,6 +103,7 @@ use crate::limits::{
     UPSTREAM_PAGE_MAX, WINDOW_AGE, WINDOW_MESSAGES,
 };
 use crate::metrics::Metrics;
+use blocked::Blocked;
 use queue::{Progress, Question, Queue};
 use reader::Reader;
 
@@ -159,6 +168,7 @@ pub struct Store<T> {
     epoch: u64,
     report: Report,
     clock: Clock,
+    blocked: Blocked,
 }
 
 impl<T: Send + 'static> Store<T> {
@@ -187,6 +197,7 @@ impl<T: Send + 'static> Store<T> {
             state: committer.ledger.state.clone(),
             recalled: committer.ledger.recalled.clone(),
         };
+        let blocked = committer.ledger.blocked.clone();
         let epoch = committer.log.epoch;
         let (failure_tx, failure) = watch::channel(None);
         let failure_tx = Arc::new(failure_tx);
@@ -212,6 +223,7 @@ impl<T: Send + 'static> Store<T> {
             epoch,
             report,
             clock,
+            blocked,
         })
     }
 
@@ -410,6 +422,16 @@ impl<T: Send + 'static> Store<T> {
     ) -> Result<(Vec<Upstream>, bool), ReadError> {
         let max = max.min(UPSTREAM_PAGE_MAX);
         Ok(self.queue.ask(|answer| Question::Upstream { after, max, answer }).await?)
+    }
+
+    /// Whether a peer is blocked.
+    pub fn is_blocked(&self, peer: &PeerId) -> bool {
+        self.blocked.contains(peer)
+    }
+
+    /// Up to `max` blocked peers with ids behind `after`, by their ids, and whether there are more.
+    pub fn blocked(&self, after: Option<&PeerId>, max: usize) -> (Vec<PeerId>, bool) {
+        self.blocked.page(after, max)
     }
 
     /// Those of `peers` that were online when the server stopped and have not come back since.

@@ -44,7 +44,10 @@ pub(super) struct Waiting {
 /// What was given up when a message came.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct GivenUp {
-    pub(super) count: usize,
+    /// For newer ones, in the window of a peer that is away.
+    pub(super) window: usize,
+    /// For their age.
+    pub(super) aged: usize,
     /// The one that went because the inbox was full.
     pub(super) overflow: Option<Overflow>,
 }
@@ -73,6 +76,10 @@ pub(super) struct Found {
     pub(super) replaced: Option<SessionId>,
     /// The receipts due for what the app says it has had.
     pub(super) receipts: Vec<Asked>,
+    /// Devices that the peer has no more, for there were too many.
+    pub(super) forgotten: Vec<DeviceId>,
+    /// Messages given up because they were older than the window.
+    pub(super) aged: usize,
 }
 
 impl Waiting {
@@ -183,17 +190,16 @@ impl Peer {
         while self.waiting.front().is_some_and(|oldest| oldest.at_ms < at_ms - span_ms) {
             // Nobody looked for weeks; the stored form has no place for so long a time.
             self.give_up(0, at_ms, rules);
-            given_up.count += 1;
+            given_up.aged += 1;
         }
         if self.away_count > rules.window_messages {
             let oldest_away = self.waiting.len() - self.away_count;
             self.give_up(oldest_away, at_ms, rules);
-            given_up.count += 1;
+            given_up.window += 1;
         }
         if self.waiting.len() > rules.inbox_max {
             given_up.overflow = self.waiting.front().map(|oldest| self.overflow(oldest.id));
             self.give_up(0, at_ms, rules);
-            given_up.count += 1;
         }
         given_up
     }
@@ -335,11 +341,12 @@ impl Peer {
         at_ms: i64,
         rules: &Rules,
     ) -> Found {
-        self.expire(at_ms, rules);
+        let aged = self.expire(at_ms, rules);
         let start = self.oldest_cursor(at_ms, rules);
         self.ended_run = 0;
         let known = self.devices.iter().position(|device| device.id == opening.device);
-        let (index, forgotten) = known.map_or_else(|| self.admit(opening, rules), |at| (at, None));
+        let mut forgotten = Vec::new();
+        let index = known.unwrap_or_else(|| self.admit(opening, rules, &mut forgotten));
         let unclaimed = start.is_none().then(|| std::mem::take(&mut self.loss));
         let device = &mut self.devices[index];
         device.cursor = device.cursor.max(opening.cursor);
@@ -356,7 +363,8 @@ impl Peer {
         device.flag = opening.flag;
         device.closed = false;
         device.seen_ms = at_ms;
-        let replaced = device.session.replace(session).or(forgotten);
+        let cut_off = forgotten.iter().rev().find_map(|device| device.session);
+        let replaced = device.session.replace(session).or(cut_off);
         let next_number = device.sender(opening.instance).highest + 1;
         let (cursor, loss) = (device.cursor, device.loss);
         self.away_count = 0;
@@ -365,20 +373,20 @@ impl Peer {
         let waiting = self.waiting.iter().rev().take_while(|waiting| waiting.id > cursor);
         let waiting = waiting.filter(|waiting| self.aims.is_for(waiting.id, Some(index)));
         let waiting = waiting.filter(|waiting| waiting.is_wanted(at_ms)).count();
-        Found { cursor, next_number, waiting, loss, replaced, receipts }
+        let forgotten = forgotten.into_iter().map(|device| device.id).collect();
+        Found { cursor, next_number, waiting, loss, replaced, receipts, forgotten, aged }
     }
 
     /// Adds a device, for which the one not seen for longest may have to go: one that has a
     /// session only if all have, and its session is told too.
-    fn admit(&mut self, opening: &Opening, rules: &Rules) -> (usize, Option<SessionId>) {
-        let mut forgotten = None;
+    fn admit(&mut self, opening: &Opening, rules: &Rules, forgotten: &mut Vec<Device>) -> usize {
         // The setting may be lower than when the devices came.
         while self.devices.len() >= rules.devices_max.clamp(1, DEVICES_PER_PEER_MAX) {
             let idle = self.devices.iter().enumerate();
             let oldest =
                 idle.min_by_key(|(_, d)| (d.session.is_some(), d.seen_ms)).map(|(at, _)| at);
             let oldest = oldest.unwrap_or(0);
-            forgotten = self.devices.remove(oldest).session.or(forgotten);
+            forgotten.push(self.devices.remove(oldest));
             self.aims.leave(oldest);
         }
         self.devices.push(Device {
@@ -392,7 +400,7 @@ impl Peer {
             missed: Loss::default(),
             senders: Vec::new(),
         });
-        (self.devices.len() - 1, forgotten)
+        self.devices.len() - 1
     }
 
     /// A session has ended; one that was replaced ended before.

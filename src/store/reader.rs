@@ -11,7 +11,7 @@ use crate::chain::Chain;
 use crate::id::{MessageId, PeerId};
 use crate::store::Loss;
 use crate::store::catalog::Catalog;
-use crate::store::entry::{Entry, Item, Message, Placed};
+use crate::store::entry::{Entry, Item, Message, Placed, Upstream};
 use crate::store::history::{Look, Page};
 use crate::store::outcome::WaitingPage;
 use crate::store::recalled::Recalled;
@@ -73,6 +73,10 @@ impl Reader {
         Ok(match entry {
             Entry::Message { message, .. } => Some(Item::Message(message)),
             Entry::Recalled(recall) => Some(Item::Notice(recall.notice(id, at_ms).into())),
+            Entry::UpstreamDone { upstream, peer, accepted } => {
+                let notice = Upstream::notice((id, at_ms), upstream, &peer, accepted);
+                Some(Item::Notice(notice.into()))
+            }
             Entry::GroupChanged { group, by, change, .. } => {
                 let notice = change.notice(id, at_ms, group, by.as_ref());
                 Some(Item::Notice(notice.into()))

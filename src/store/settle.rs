@@ -12,7 +12,8 @@ use std::time::Instant;
 
 use crate::id::{MessageId, PeerId};
 use crate::limits::{
-    PEERS_CACHED_MAX, RECORD_BYTES_TARGET, SETTLE_AFTER, SETTLE_SLICE, TAIL_BYTES_MAX,
+    DIRECTORY_CACHED_MAX, PEERS_CACHED_MAX, RECORD_BYTES_TARGET, SETTLE_AFTER, SETTLE_SLICE,
+    TAIL_BYTES_MAX,
 };
 use crate::store::entry::Item;
 use crate::store::image::pack_row;
@@ -23,10 +24,14 @@ use crate::store::state::Changes;
 
 /// Changes that are written together.
 const CHANGES_PER_BATCH: usize = 32;
+/// Messages to the back end that are written together, with up to 5 KiB each.
+const UPSTREAMS_PER_BATCH: usize = 8;
 /// Peers that one step of a sweep looks at.
 const SWEEP_PEERS: usize = 32;
 /// Conversations that may have changed before they are flushed without a segment's closing.
 const SEQUENCES_DIRTY_MAX: usize = 1_000_000;
+/// Messages to the back end that may wait in memory, with up to 5 KiB each, likewise.
+const UPSTREAMS_DIRTY_MAX: usize = 4_096;
 
 /// A flush of all that has changed, on its way.
 #[derive(Debug)]
@@ -103,7 +108,9 @@ impl Settling {
             return Ok(true);
         }
         self.wanted |= ledger.dirty.len() > PEERS_CACHED_MAX / 2
-            || ledger.sequences.len() > SEQUENCES_DIRTY_MAX;
+            || ledger.sequences.len() > SEQUENCES_DIRTY_MAX
+            || ledger.directory.dirty_len() > DIRECTORY_CACHED_MAX
+            || ledger.upstreams.dirty_len() > UPSTREAMS_DIRTY_MAX;
         if self.flush.is_none() && std::mem::take(&mut self.wanted) {
             ledger.sequences.begin_flush();
             let peers = std::mem::take(&mut ledger.dirty);
@@ -199,16 +206,21 @@ fn flush_peers(
     Ok(seen)
 }
 
-/// Writes a group that has changed, some nonces and some recalls; says whether there were any.
+/// Writes a group that has changed, and some of all else that has; says whether there was any.
 fn flush_books(ledger: &mut Ledger) -> Result<bool, DatabaseError> {
     let mut changes = Changes::default();
     ledger.groups.flush_one(ledger.checkpoint.applied, &mut changes);
+    let mut has_changed =
+        ledger.blocked.flush_some(&mut ledger.blocks, CHANGES_PER_BATCH, &mut changes);
+    has_changed |= ledger.directory.flush_some(CHANGES_PER_BATCH, &mut changes);
+    has_changed |= ledger.keys.flush_some(CHANGES_PER_BATCH, &mut changes);
+    has_changed |= ledger.upstreams.flush_some(UPSTREAMS_PER_BATCH, &mut changes);
     ledger.nonces.flush_some(CHANGES_PER_BATCH, &mut changes);
     while changes.count < 2 * CHANGES_PER_BATCH {
         let Some((message, entry)) = ledger.recalls.pop() else { break };
         changes.recalled(message, entry);
     }
-    let has_changed = changes.count > 0;
+    has_changed |= changes.count > 0;
     changes.apply(&ledger.state)?;
     Ok(has_changed)
 }

@@ -4,7 +4,8 @@
 //! ```text
 //! state-N/   a generation; CURRENT names the one in force, the one before is kept
 //! keys:      c | h | p peer | w peer 00 first-id | t peer 00 conversation | k peer
-//!            | s bucket-u16 | g segment-u32 | u group | n nonce | x message
+//!            | s bucket-u16 | g segment-u32 | u group | v deleted-group | z | n nonce | x message
+//!            | d device | a alias | y | b blocked-peer | i idempotency-key | q upstream-message
 //! ```
 //!
 //! # Invariants
@@ -41,7 +42,7 @@ const CHECKPOINT: &[u8] = b"c";
 const HEAD: &[u8] = b"h";
 const PEER: &[u8] = b"p";
 const SEGMENT: &[u8] = b"g";
-const GROUP: &[u8] = b"u";
+pub(super) const GROUP: &[u8] = b"u";
 const NONCE: &[u8] = b"n";
 const RECALLED: &[u8] = b"x";
 /// Buckets of last sequences: with [`RECORD_BYTES_MAX`] and 25 bytes a conversation, room for
@@ -268,7 +269,7 @@ impl State {
         Ok(self.unpacked(HEAD, unpack_head)?.unwrap_or_default())
     }
 
-    fn unpacked<T>(
+    pub(super) fn unpacked<T>(
         &self,
         key: &[u8],
         unpack: impl FnOnce(&[u8]) -> Result<T, crate::store::ValueError>,
@@ -286,7 +287,7 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    fn write(&mut self, key: &[u8], value: Vec<u8>) {
+    pub(super) fn write(&mut self, key: &[u8], value: Vec<u8>) {
         self.batch.write(key, value);
         self.count += 1;
     }
@@ -371,6 +372,15 @@ impl Changes {
         self.count += 1;
     }
 
+    /// Writes a value, or removes it.
+    pub(super) fn put(&mut self, key: &[u8], value: Option<Vec<u8>>) {
+        match value {
+            Some(value) => self.batch.write(key, value),
+            None => self.batch.remove(key),
+        }
+        self.count += 1;
+    }
+
     /// Makes all changes, or none.
     pub(super) fn apply(self, state: &State) -> Result<(), DatabaseError> {
         if self.count == 0 { Ok(()) } else { state.database.write_batch(self.batch) }
@@ -403,7 +413,7 @@ fn receipts_key(peer: &PeerId) -> Vec<u8> {
     [b"k", peer.as_str().as_bytes()].concat()
 }
 
-fn group_key(group: GroupId) -> Vec<u8> {
+pub(super) fn group_key(group: GroupId) -> Vec<u8> {
     [GROUP, &group.0].concat()
 }
 
