@@ -185,6 +185,7 @@ impl Hub {
         let conversation = ConversationId::of_peers(to.iter().chain([self.sender(post)]));
         let recipient = |peer: &PeerId| {
             let reach = match self.router.has(peer) {
+                _ if self.store.is_blocked(peer) => Reach::Ignored,
                 true => Reach::Online,
                 false if post.transient => Reach::Ignored,
                 false => Reach::Offline,
@@ -202,7 +203,7 @@ impl Hub {
             let peer = &routes[0].peer;
             let recipient = |route: &Route| {
                 let reach = match route.online {
-                    _ if route.gone => Reach::Ignored,
+                    _ if route.gone || self.store.is_blocked(peer) => Reach::Ignored,
                     true => Reach::Online,
                     false if post.transient => Reach::Ignored,
                     false => Reach::Offline,
