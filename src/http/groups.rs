@@ -220,7 +220,7 @@ async fn edit(
     Err(Reason::Busy.into())
 }
 
-/// Deletes a group; its members are told.
+/// Deletes a group; its members are told. With If-Match only if the group has that version.
 #[utoipa::path(
     delete, path = "/v1/groups/{group}", tag = "groups",
     params(("group" = inline(Group), Path), ("If-Match" = Option<String>, Header)),
@@ -232,10 +232,12 @@ async fn delete(
     headers: HeaderMap,
 ) -> Outcome<StatusCode> {
     let demand = Demand::of(&headers)?;
-    if !demand.is_any() {
-        demand.check(find(&hub, group).await?.version)?;
-    }
-    hub.change_group(group, GroupAction::Delete).await?;
+    let version = match demand.is_any() {
+        true => None,
+        false => Some(find(&hub, group).await?.version),
+    };
+    version.map(|version| demand.check(version)).transpose()?;
+    hub.change_group(group, GroupAction::Delete { version }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

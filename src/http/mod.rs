@@ -11,6 +11,7 @@
 mod aliases;
 mod api;
 mod base64;
+mod blocked;
 mod document;
 mod export;
 mod extract;
@@ -67,6 +68,7 @@ use routes::Routes;
 /// The parts of the API, each of which adds its routes.
 const PARTS: &[fn(Routes) -> Routes] = &[
     aliases::add,
+    blocked::add,
     document::add,
     export::add,
     groups::add,

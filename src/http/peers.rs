@@ -1,4 +1,4 @@
-//! Peers: who is online and on which devices, what is unread; kick and block.
+//! Peers: who is online and on which devices; how to kick them.
 //!
 //! # Invariants
 //!
@@ -7,7 +7,6 @@
 
 use std::collections::HashSet;
 
-use axum::http::StatusCode;
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -29,7 +28,6 @@ pub(super) fn add(routes: Routes) -> Routes {
         .serve(Scope::Read, routes!(status))
         .serve(Scope::Read, routes!(read))
         .serve(Scope::Admin, routes!(kick))
-        .serve(Scope::Admin, routes!(block, unblock))
 }
 
 /// Which peers are asked about.
@@ -56,6 +54,8 @@ pub(super) struct PeerStatus {
     peer: Peer,
     /// It has a session, or lost its last one so short a time ago that it may be back at once.
     online: bool,
+    /// It may open no session.
+    blocked: bool,
     /// Its sessions now.
     sessions: Vec<SessionOf>,
     /// Its devices that are remembered.
@@ -155,8 +155,9 @@ async fn read(Ready(hub): Ready, Path(Text(peer)): Path<Peer>) -> Outcome<Json<P
     let devices = known.into_iter().map(|known| device(&hub, &peer, known));
     let devices = try_join_all(devices).await?;
     let online = !hub.online(std::slice::from_ref(&peer)).await?.is_empty();
+    let blocked = hub.store().is_blocked(&peer);
     let sessions = hub.sessions(&peer).into_iter().map(SessionOf::from).collect();
-    Ok(Json(PeerStatus { peer: Text(peer), online, sessions, devices }))
+    Ok(Json(PeerStatus { peer: Text(peer), online, blocked, sessions, devices }))
 }
 
 async fn device(hub: &Hub, peer: &PeerId, known: KnownDevice) -> Result<DeviceOf, ReadError> {
@@ -189,26 +190,6 @@ async fn kick(
     }
     let device = device.map(|Text(device)| device);
     Ok(Json(Ended { ended: hub.end_sessions(&peer, device.as_ref(), &reason) }))
-}
-
-/// Blocks a peer: its sessions end, and it can open none.
-#[utoipa::path(
-    put, path = "/v1/peers/{peer}/block", tag = "peers", params(("peer" = inline(Peer), Path)),
-    responses((status = 204, description = "It is blocked")),
-)]
-async fn block(Ready(hub): Ready, Path(Text(peer)): Path<Peer>) -> Outcome<StatusCode> {
-    hub.block(peer, true).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Lets a peer open sessions again.
-#[utoipa::path(
-    delete, path = "/v1/peers/{peer}/block", tag = "peers", params(("peer" = inline(Peer), Path)),
-    responses((status = 204, description = "It is not blocked")),
-)]
-async fn unblock(Ready(hub): Ready, Path(Text(peer)): Path<Peer>) -> Outcome<StatusCode> {
-    hub.block(peer, false).await?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Peers as an answer names them.

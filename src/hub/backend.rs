@@ -117,13 +117,13 @@ impl Hub {
             GroupAction::Create { members, metadata, .. } => (members.len(), Some(metadata)),
             GroupAction::Invite(peers) | GroupAction::Kick(peers) => (peers.len(), None),
             GroupAction::Edit { metadata, .. } => (0, metadata.as_ref()),
-            GroupAction::Join | GroupAction::Leave | GroupAction::Delete => (0, None),
+            GroupAction::Join | GroupAction::Leave | GroupAction::Delete { .. } => (0, None),
         };
         if peers > CHANGED_MEMBERS_MAX {
             return Err(Reason::TooManyRecipients);
         }
         metadata.map(|metadata| check_metadata(metadata)).transpose()?;
-        let is_deletion = action == GroupAction::Delete;
+        let is_deletion = matches!(action, GroupAction::Delete { .. });
         let changed = self.change_as(None, group, action).await?;
         if is_deletion && changed.open {
             self.open_groups.close(group);

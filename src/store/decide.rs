@@ -338,8 +338,10 @@ impl<T: Send + 'static> Committer<T> {
         mut action: GroupAction,
         draft: &mut Draft<T>,
     ) -> Result<(), Stop> {
-        let is_less =
-            matches!(action, GroupAction::Leave | GroupAction::Kick(_) | GroupAction::Delete);
+        let is_less = matches!(
+            action,
+            GroupAction::Leave | GroupAction::Kick(_) | GroupAction::Delete { .. }
+        );
         if self.housekeeping.is_full() && !is_less {
             return Err(Reason::StorageFull.into());
         }

@@ -216,7 +216,10 @@ pub enum GroupAction {
         version: Option<MessageId>,
     },
     /// The group is to be no more; only the app's back end may ask for it.
-    Delete,
+    Delete {
+        /// Only if this is the group's version.
+        version: Option<MessageId>,
+    },
 }
 
 impl GroupAction {
@@ -231,7 +234,7 @@ impl GroupAction {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Create { metadata, members, .. } => metadata.len() + 32 * members.len(),
-            Self::Join | Self::Leave | Self::Delete => 0,
+            Self::Join | Self::Leave | Self::Delete { .. } => 0,
             Self::Invite(peers) | Self::Kick(peers) => 32 * peers.len(),
             Self::Edit { metadata, .. } => metadata.as_ref().map_or(0, Bytes::len),
         }

@@ -163,14 +163,19 @@ impl Group {
         applied: MessageId,
     ) -> Result<Option<Change>, Reason> {
         let admit = |change, peers| self.admit(change, peers, members_max, applied);
-        if self.open && !matches!(action, GroupAction::Edit { .. } | GroupAction::Delete) {
+        if self.open && !matches!(action, GroupAction::Edit { .. } | GroupAction::Delete { .. }) {
             return Err(Reason::NotInOpenGroup);
         }
         let change = match action {
             // The id is random, so nobody but the one who created it names it so.
             GroupAction::Create { .. } => None,
-            GroupAction::Delete if by.is_some() => return Err(Reason::NotAllowed),
-            GroupAction::Delete => Some(Change::of(GroupChange::Deleted, self.current.to_vec())),
+            GroupAction::Delete { .. } if by.is_some() => return Err(Reason::NotAllowed),
+            GroupAction::Delete { version } if !self.has(version) => {
+                return Err(Reason::VersionChanged);
+            }
+            GroupAction::Delete { .. } => {
+                Some(Change::of(GroupChange::Deleted, self.current.to_vec()))
+            }
             GroupAction::Join => admit(GroupChange::Joined, by.cloned().into_iter().collect())?,
             GroupAction::Invite(peers) => {
                 self.permit(by, self.rules.invite)?;
@@ -183,7 +188,7 @@ impl Group {
             }
             GroupAction::Edit { rules, metadata, version } => {
                 self.permit(by, self.rules.edit)?;
-                if version.is_some_and(|version| version != self.version) {
+                if !self.has(version) {
                     return Err(Reason::VersionChanged);
                 }
                 let rules = rules.filter(|rules| *rules != self.rules);
@@ -194,6 +199,11 @@ impl Group {
             }
         };
         Ok(change)
+    }
+
+    /// Whether it has the version that is demanded, if one is.
+    fn has(&self, version: Option<MessageId>) -> bool {
+        version.is_none_or(|version| version == self.version)
     }
 
     fn permit(&self, by: Option<&PeerId>, who: Who) -> Result<(), Reason> {

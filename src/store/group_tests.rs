@@ -49,7 +49,8 @@ fn members_come_and_go_and_no_change_twice() {
 fn only_those_whom_the_rules_name_may_invite_kick_and_edit() {
     let kick = || GroupAction::Kick(peers(&["bob"]));
     let invite = || GroupAction::Invite(peers(&["dan"]));
-    let edit = || GroupAction::Edit { rules: None, metadata: Some(Bytes::from("{}")), version: None };
+    let edit =
+        || GroupAction::Edit { rules: None, metadata: Some(Bytes::from("{}")), version: None };
     let group = create(Rules::default(), &["ann", "bob"]);
     for (by, action, refused) in [
         ("bob", kick(), Some(Reason::NotAllowed)),
@@ -124,4 +125,20 @@ fn an_open_group_has_no_members() {
     assert_eq!(ask(&mut group, "bob", edit.clone(), 11), Err(Reason::NotAllowed));
     assert_eq!(ask(&mut group, "ann", edit.clone(), 12), Ok(true));
     assert_eq!(ask(&mut group, "ann", edit, 13), Ok(false), "it is so already");
+}
+
+#[test]
+fn the_back_end_alone_deletes_a_group_and_only_in_the_version_that_it_names() {
+    let group = create(Rules::default(), &["ann", "bob"]);
+    let judge = |by: Option<&str>, version| {
+        let delete = GroupAction::Delete { version };
+        group.judge(by.map(peer).as_ref(), delete, LIMIT, MessageId::NONE)
+    };
+    assert_eq!(judge(Some("ann"), None), Err(Reason::NotAllowed));
+    assert_eq!(judge(None, Some(MessageId(9))), Err(Reason::VersionChanged));
+    for version in [None, Some(MessageId(10))] {
+        let change = judge(None, version).unwrap().unwrap();
+        assert_eq!(change.change, GroupChange::Deleted);
+        assert_eq!(change.peers, peers(&["ann", "bob"]));
+    }
 }

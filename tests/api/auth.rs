@@ -32,6 +32,7 @@ const OPERATIONS: &[(&str, &str, Option<&str>)] = &[
     ("POST", "/v1/peers/{peer}/kick", Some("admin")),
     ("PUT", "/v1/peers/{peer}/block", Some("admin")),
     ("DELETE", "/v1/peers/{peer}/block", Some("admin")),
+    ("GET", "/v1/blocked", Some("read")),
     ("POST", "/v1/groups", Some("admin")),
     ("GET", "/v1/groups", Some("read")),
     ("GET", "/v1/groups/{group}", Some("read")),
