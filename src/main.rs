@@ -1,4 +1,5 @@
-//! The command line: `tidings serve`, `chat`, `listen`, `send`, `demo` and `check-config`.
+//! The command line: `tidings serve`, `chat`, `listen`, `send`, `admin`, `demo` and
+//! `check-config`.
 //!
 //! # Invariants
 //!

@@ -169,7 +169,8 @@ fn about(path: &Path, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>
     Context { what: path.display().to_string(), cause: cause.into() }.into()
 }
 
-fn is_this_machine(server: &str) -> bool {
+/// Whether `HOST:PORT` is on this machine.
+pub(super) fn is_this_machine(server: &str) -> bool {
     let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
     let host = host.trim_matches(['[', ']']);
     let address = if host == "localhost" { Ok(Ipv4Addr::LOCALHOST.into()) } else { host.parse() };

@@ -4,6 +4,7 @@
 //!
 //! * What a command is for goes to the standard output, everything else to the standard error.
 
+mod admin;
 mod chat;
 mod configured;
 mod connected;
@@ -22,6 +23,7 @@ use std::fmt;
 use clap::{Parser, Subcommand};
 use tidings::chain::Chain;
 
+use admin::AdminArgs;
 use chat::ChatArgs;
 use configured::ConfigArgs;
 use listen::ListenArgs;
@@ -47,6 +49,8 @@ enum Command {
     Listen(ListenArgs),
     /// Send a message, and wait until it is on the server's disk.
     Send(SendArgs),
+    /// Ask a server's HTTP API: send, see who is online, change groups, watch the figures.
+    Admin(AdminArgs),
     /// Show two peers talking over a server of their own, step by step.
     Demo,
     /// Report all mistakes of a configuration without starting anything.
@@ -117,6 +121,10 @@ impl Cli {
             Command::Send(args) => {
                 logs::start("warn");
                 block_on(args.run())
+            }
+            Command::Admin(args) => {
+                logs::start("warn");
+                args.run()
             }
             Command::Demo => {
                 logs::start("warn");

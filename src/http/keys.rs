@@ -245,6 +245,23 @@ impl Keys {
     }
 }
 
+/// The first master key in this folder, for who may read it; `None` if no server has made one.
+/// Blocks on the disk.
+///
+/// # Errors
+///
+/// [`KeysError`] names the file that is of no use.
+pub fn master_key(folder: &Path) -> Result<Option<String>, KeysError> {
+    let path = folder.join(FILE);
+    let keys = match fs::read(&path) {
+        Ok(bytes) => parse(&path, &bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(file_error("read", &path)(error)),
+    };
+    let master = keys.into_iter().find(|key| key.scopes.contains(&Scope::Master));
+    Ok(master.map(|key| key.secret.reveal().to_owned()))
+}
+
 /// Whether a key may have this name: it stands in paths and in logs.
 pub(super) fn is_name(name: &str) -> bool {
     let may = |c: u8| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');

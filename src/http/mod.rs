@@ -54,7 +54,7 @@ use axum::Router;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 
-pub use keys::KeysError;
+pub use keys::{KeysError, master_key};
 pub use tls::{CertificateFiles, TlsError};
 
 use crate::clock::Clock;

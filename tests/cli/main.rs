@@ -7,6 +7,7 @@
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admin;
 mod chat;
 mod harness;
 

@@ -1,4 +1,4 @@
-//! The time of day where the chat runs.
+//! The time of day where the command line runs.
 //!
 //! # Invariants
 //!
@@ -11,30 +11,30 @@ use time::UtcOffset;
 
 /// Writes times as a clock on this machine's wall shows them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(in crate::cli) struct Clock {
     offset_s: i64,
 }
 
 impl Clock {
     /// Asks the system for its offset from UTC.
-    pub(super) fn local() -> Self {
+    pub(in crate::cli) fn local() -> Self {
         let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
         Self { offset_s: offset.whole_seconds().into() }
     }
 
     /// Now, in milliseconds since 1970 UTC.
-    pub(super) fn now_ms() -> u64 {
+    pub(in crate::cli) fn now_ms() -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// `21:58:03`, of a time in milliseconds since 1970 UTC.
-    pub(super) fn time(self, at_ms: u64) -> String {
+    pub(in crate::cli) fn time(self, at_ms: u64) -> String {
         self.both(at_ms).split_off(11)
     }
 
     /// `21:58:03` if it is today, and with the date before it otherwise.
-    pub(super) fn time_and_date(self, at_ms: u64, now_ms: u64) -> String {
+    pub(in crate::cli) fn time_and_date(self, at_ms: u64, now_ms: u64) -> String {
         let (at, now) = (self.both(at_ms), self.both(now_ms));
         if at[..10] == now[..10] { at[11..].to_owned() } else { at }
     }

@@ -5,7 +5,7 @@
 //! * Lines are carried out one after the other, and events are shown meanwhile.
 //! * A message is acknowledged after it was shown. Ending is not logging out.
 
-mod clock;
+pub(super) mod clock;
 mod command;
 mod request;
 mod show;
