@@ -45,8 +45,8 @@ pub(super) fn aims_of(images: &[ArchivedAimV1], waiting: &VecDeque<Waiting>) -> 
     for image in images {
         let from = usize::from(image.index.to_native());
         let to = waiting.len().min(from + usize::from(image.count.to_native()));
-        for index in from.max(next)..to {
-            aims.push(waiting[index].id, Places(image.places.to_native()));
+        for waiting in waiting.iter().take(to).skip(from.max(next)) {
+            aims.push(waiting.id, Places(image.places.to_native()));
         }
         next = next.max(to);
     }

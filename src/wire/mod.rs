@@ -216,6 +216,8 @@
 //! The back end may end a session (Error [`Reason::Kicked`], with its own text) and block a peer
 //! (Error [`Reason::Blocked`]); neither is log out. Its messages come from a peer of its choice;
 //! the one that they come from otherwise, `system` by default, nobody else can open.
+//! What it pushes to an alias or a device reaches that device of a peer and no other: the others
+//! see a gap in the numbers of the conversation, which History fills.
 //!
 //! # Signatures
 //!

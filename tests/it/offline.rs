@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::{Running, Session, bodies, open, open_on, send, until};
 use tidings::id::MessageId;
-use tidings::limits::FEED_MESSAGES_MAX;
+use tidings::limits::{FEED_MESSAGES_MAX, INBOX_MESSAGES_MAX};
 use tidings::wire::{Close, Dropped, ServerFrame};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -255,4 +255,21 @@ async fn pages_full_of_what_is_for_another_device_do_not_keep_a_session_from_the
     assert_eq!(bodies(&heard[..count]), texts(0..count as u32));
     assert_eq!(bodies(&heard[count..]), ["for both", "for both again"]);
     assert_eq!((phone.hear_all().await, laptop.hear_all().await), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test]
+async fn a_device_for_which_too_much_waits_does_not_end_the_session_of_another() {
+    let server = Running::start().await;
+    let mut ann = server.open("ann").await;
+    server.open_with(open_on("bob", "phone")).await.leave().await;
+    let mut laptop = server.open_with(open_on("bob", "laptop")).await;
+    for _ in 0..=INBOX_MESSAGES_MAX {
+        server.push("cid", "bob", &["phone"], "for the phone").await;
+    }
+    ann.send(&["bob"], "for both").await;
+    assert_eq!(laptop.hear_message().await.body, "for both");
+    laptop.send(&["ann"], "still here").await;
+    let phone = server.open_with(open_on("bob", "phone")).await;
+    assert_eq!(phone.opened().waiting, INBOX_MESSAGES_MAX as u64);
+    assert_eq!(phone.opened().dropped, 2);
 }
