@@ -5,7 +5,7 @@
 //! * Nothing is told that is not durable, but for what a peer has read, whose member it is, and
 //!   which alias a device has.
 
-use crate::id::{Alias, DeviceId};
+use crate::id::{Alias, DeviceId, MessageId, PeerId};
 use crate::store::KnownDevice;
 use crate::store::commit::Committer;
 use crate::store::device::Device;
@@ -18,24 +18,7 @@ impl<T: Send + 'static> Committer<T> {
     pub(super) fn answer(&mut self, question: Question) -> Result<(), DatabaseError> {
         match question {
             Question::Waiting { peer: id, on, after, max, answer } => {
-                // What is in the ledger but behind the head is not durable yet.
-                let head = self.log.last;
-                let peer = self.ledger.peer(&id)?;
-                let from = peer.waiting.partition_point(|waiting| waiting.id <= after);
-                let durable = peer.waiting.partition_point(|waiting| waiting.id <= head);
-                let to = durable.min(from + max).max(from);
-                let place = on.as_ref().and_then(|device| peer.place(device));
-                let is_for = |id| on.is_none() || peer.aims.is_for(id, place);
-                // However few of them are for the device, no more are looked at.
-                let page = peer.waiting.range(from..to);
-                let last = page.clone().next_back().map_or(after, |waiting| waiting.id);
-                let items = page.filter(|waiting| is_for(waiting.id));
-                let items = items
-                    .map(|waiting| WaitingItem { id: waiting.id, item: waiting.body.clone() })
-                    .collect();
-                let is_all = to >= durable;
-                let rows = peer.rows.iter().map(|row| (row.first, row.last)).collect();
-                let _ = answer.send(WaitingPage { items, last, rows, is_all, head });
+                let _ = answer.send(self.waiting(&id, on.as_ref(), after, max)?);
             }
             Question::Segment { conversation, answer } => {
                 let key = conversation.key();
@@ -91,6 +74,32 @@ impl<T: Send + 'static> Committer<T> {
             }
         }
         Ok(())
+    }
+
+    /// A page of what waits for a peer; of that only what is for the device, if one is named.
+    fn waiting(
+        &mut self,
+        id: &PeerId,
+        on: Option<&DeviceId>,
+        after: MessageId,
+        max: usize,
+    ) -> Result<WaitingPage, DatabaseError> {
+        // What is in the ledger but behind the head is not durable yet.
+        let head = self.log.last;
+        let peer = self.ledger.peer(id)?;
+        let from = peer.waiting.partition_point(|waiting| waiting.id <= after);
+        let durable = peer.waiting.partition_point(|waiting| waiting.id <= head);
+        let to = durable.min(from + max).max(from);
+        // However few of them are for the device, no more are looked at.
+        let page = peer.waiting.range(from..to);
+        let last = page.clone().next_back().map_or(after, |waiting| waiting.id);
+        let place = on.and_then(|device| peer.place(device));
+        let items = page
+            .filter(|waiting| on.is_none() || peer.aims.is_for(waiting.id, place))
+            .map(|waiting| WaitingItem { id: waiting.id, item: waiting.body.clone() })
+            .collect();
+        let rows = peer.rows.iter().map(|row| (row.first, row.last)).collect();
+        Ok(WaitingPage { items, last, rows, is_all: to >= durable, head })
     }
 
     /// Where a device is, and its alias.
