@@ -228,6 +228,10 @@ impl Dispatcher {
         match caller.0 {
             // Who waits refuses the request.
             Who::Waits(waits) => tell_done(waits, Err(reason)),
+            // It is told at its end.
+            Who::Session(Asking { session, asks: Asks::Open { .. }, .. }) => {
+                session.turn_away(reason);
+            }
             Who::Session(Asking { session, request, .. }) => {
                 self.metrics.refuse(reason);
                 session.refuse(request, reason);

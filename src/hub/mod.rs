@@ -206,7 +206,7 @@ impl Hub {
         let asks = Asks::Open { watch, were_online };
         let caller = Caller::session(&session, 0, asks);
         self.submit(Some(caller), Request::Open(opening)).await?;
-        session.opened().await;
+        session.opened().await?;
         self.metrics.sessions.inc();
         Ok(session)
     }

@@ -45,6 +45,8 @@ pub struct Session {
     outbox: Outbox,
     /// Its id, and when it opened, in milliseconds since 1970.
     id: OnceLock<(SessionId, i64)>,
+    /// Why it may not open.
+    turned_away: OnceLock<Reason>,
     opened: Notify,
     datagrams: Box<dyn Datagrams>,
     /// The open group that it is in.
@@ -150,10 +152,19 @@ impl Session {
         about: About,
         datagrams: Box<dyn Datagrams>,
     ) -> Self {
-        let outbox = Outbox::default();
-        let (id, opened) = (OnceLock::new(), Notify::new());
-        let (open_group, watched) = (Mutex::new(None), Mutex::default());
-        Self { peer, device, instance, about, outbox, id, opened, datagrams, open_group, watched }
+        Self {
+            peer,
+            device,
+            instance,
+            about,
+            outbox: Outbox::default(),
+            id: OnceLock::new(),
+            turned_away: OnceLock::new(),
+            opened: Notify::new(),
+            datagrams,
+            open_group: Mutex::new(None),
+            watched: Mutex::default(),
+        }
     }
 
     /// Whose it is.
@@ -212,9 +223,24 @@ impl Session {
     }
 
     /// Waits until it is open.
-    pub(super) async fn opened(&self) {
+    ///
+    /// # Errors
+    ///
+    /// Why it may not open.
+    pub(super) async fn opened(&self) -> Result<(), Reason> {
         while self.id().is_none() {
+            if let Some(reason) = self.turned_away.get() {
+                return Err(*reason);
+            }
             self.opened.notified().await;
+        }
+        Ok(())
+    }
+
+    /// It may not open.
+    pub(super) fn turn_away(&self, reason: Reason) {
+        if self.turned_away.set(reason).is_ok() {
+            self.opened.notify_one();
         }
     }
 
