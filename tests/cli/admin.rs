@@ -215,7 +215,10 @@ fn groups_are_made_changed_and_deleted() {
     let old = made["version"].as_str().unwrap();
     let refused = asked.fails(1, &["groups", "edit", group, "--kick", "members", "--version", old]);
     assert!(refused.starts_with("tidings: It has another version by now: "), "{refused}");
-    let edited = asked.json(&["groups", "edit", group, "--kick", "members", "--metadata", "1.10"]);
+    let edit = ["groups", "edit", group, "--kick", "members", "--metadata", "1.10", "--json"];
+    let edited = asked.says(&edit);
+    assert!(edited.contains("\"metadata\":1.10"), "as it was written: {edited}");
+    let edited: Value = serde_json::from_str(&edited).unwrap();
     assert_eq!(edited["rules"]["kick"], "members");
     let open = asked.says(&["groups", "create", "--open"]);
     assert_eq!(columns(&open, "open")[1], "yes", "{open}");

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use reqwest::Method;
 use reqwest::header::{HeaderName, IF_MATCH};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// A request to the API.
 #[derive(Debug)]
@@ -70,6 +71,14 @@ impl Call {
         self.headers.extend(version.map(|version| (IF_MATCH, format!("\"{version}\""))));
         self
     }
+}
+
+/// An object of what is given.
+pub(super) fn given<const COUNT: usize>(
+    fields: [(&str, Option<String>); COUNT],
+) -> Map<String, Value> {
+    let given = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?.into()));
+    fields.into_iter().filter_map(given).collect()
 }
 
 /// An id as it stands in a path.

@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::call::Segment;
+use super::group::GroupSettings;
 use super::history::{HistoryArgs, duration};
+use super::message::SendArgs;
 use super::top::TopArgs;
 
 #[derive(Debug, Subcommand)]
@@ -66,40 +67,6 @@ pub(super) enum Command {
     Metrics,
     /// Watch the rates of a server, once a second; `q` or Ctrl-C ends it.
     Top(TopArgs),
-}
-
-#[derive(Args, Debug)]
-#[command(group(ArgGroup::new("audience").required(true).args(["to", "group", "alias", "device"])))]
-pub(super) struct SendArgs {
-    /// To this peer; give it again for more.
-    #[arg(long, value_name = "PEER")]
-    pub(super) to: Vec<String>,
-    /// To the members of this group.
-    #[arg(long, value_name = "ID")]
-    pub(super) group: Option<String>,
-    /// To the devices that have this alias.
-    #[arg(long, value_name = "NAME")]
-    pub(super) alias: Option<String>,
-    /// To this device.
-    #[arg(long, value_name = "ID")]
-    pub(super) device: Option<String>,
-    /// Who sends it; the system if it is left out.
-    #[arg(long, value_name = "PEER")]
-    pub(super) from: Option<String>,
-    /// For those online now; it is never stored.
-    #[arg(long)]
-    pub(super) transient: bool,
-    /// The peer that sends it is to hear of its delivery.
-    #[arg(long, requires = "from")]
-    pub(super) receipt: bool,
-    /// How long it is worth delivering, such as 10m.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(super) ttl: Option<Duration>,
-    /// Names this request: the same one again is the same message.
-    #[arg(long, value_name = "NAME")]
-    pub(super) idempotency_key: Option<String>,
-    /// What it says; `-` reads the standard input, without the line feed at its end.
-    pub(super) text: String,
 }
 
 /// A part of a list.
@@ -166,35 +133,6 @@ pub(super) enum GroupCommand {
     },
 }
 
-/// What can be set about a group.
-#[derive(Args, Debug)]
-pub(super) struct GroupSettings {
-    /// Who may invite.
-    #[arg(long, value_name = "WHO")]
-    pub(super) invite: Option<Role>,
-    /// Who may kick.
-    #[arg(long, value_name = "WHO")]
-    pub(super) kick: Option<Role>,
-    /// Who may change the metadata and these rules.
-    #[arg(long, value_name = "WHO")]
-    pub(super) edit: Option<Role>,
-    /// Any JSON, in place of all that there is; null takes it away.
-    #[arg(long, value_name = "JSON", value_parser = json)]
-    pub(super) metadata: Option<Box<RawValue>>,
-}
-
-/// Who may do something in a group.
-#[derive(Clone, Copy, Debug, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Role {
-    /// The back end alone.
-    Server,
-    /// The one who created the group, while a member.
-    Creator,
-    /// Every member.
-    Members,
-}
-
 #[derive(Debug, Subcommand)]
 pub(super) enum AliasCommand {
     /// Give a device an alias, in place of the one that it has.
@@ -259,8 +197,4 @@ pub(super) enum Scope {
     Admin,
     /// All of it, and the keys themselves.
     Master,
-}
-
-fn json(text: &str) -> Result<Box<RawValue>, String> {
-    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
 }

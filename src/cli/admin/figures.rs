@@ -101,9 +101,8 @@ mod tests {
     fn a_share_is_that_of_what_was_counted_since() {
         let buckets = |counts: [u32; 3]| {
             let [a, b, c] = counts;
-            Figures::parse(&format!(
-                "s_bucket{{le=\"0.1\"}} {a}\ns_bucket{{le=\"0.2\"}} {b}\ns_bucket{{le=\"+Inf\"}} {c}\n"
-            ))
+            let line = |le, count| format!("s_bucket{{le=\"{le}\"}} {count}\n");
+            Figures::parse(&[line("0.1", a), line("0.2", b), line("+Inf", c)].concat())
         };
         let (before, after) = (buckets([5, 5, 5]), buckets([5, 15, 15]));
         let near = |share: f64, expected: f64| {

@@ -5,11 +5,14 @@
 //! * A thin client: what is right and what is wrong, the server says.
 //! * With `--json` the answer is printed as it came.
 
+mod access;
 mod call;
 mod command;
 mod figures;
+mod group;
 mod history;
 mod live;
+mod message;
 mod plan;
 mod remote;
 mod show;
@@ -24,15 +27,16 @@ use serde_json::Value;
 use super::chat::clock::Clock;
 use super::listen::colours;
 use super::{Exit, Failure, Outcome};
+use access::AccessArgs;
 use call::Call;
 use command::Command;
 use plan::{Job, Plan};
-use remote::{Remote, RemoteArgs};
+use remote::Remote;
 
 #[derive(Args, Debug)]
 pub(super) struct AdminArgs {
     #[command(flatten)]
-    remote: RemoteArgs,
+    access: AccessArgs,
     /// Print the JSON that the API answers, unchanged.
     #[arg(long, global = true)]
     json: bool,
@@ -48,9 +52,9 @@ impl AdminArgs {
     }
 
     async fn carry_out(self, clock: Clock) -> Outcome {
-        let Self { remote, json, command } = self;
+        let Self { access, json, command } = self;
         let job = command.job()?;
-        let remote = Remote::new(&remote)?;
+        let remote = Remote::new(&access)?;
         match job {
             Job::Ask(plan) => ask(&remote, plan, json, clock).await,
             Job::Copy(call) => copy(&remote, &call).await,

@@ -4,19 +4,13 @@
 //!
 //! * What is left out on the command line is left out of the request: the server has the defaults.
 
-use std::io::Read;
+use serde_json::json;
 
-use reqwest::header::HeaderName;
-use serde::Serialize;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
-
-use super::call::Call;
-use super::command::{AliasCommand, Command, GroupCommand, GroupSettings, KeyCommand, PageArgs};
-use super::command::{SendArgs, UpstreamCommand};
+use super::call::{Call, Segment, given};
+use super::command::{AliasCommand, Command, GroupCommand, KeyCommand, PageArgs, UpstreamCommand};
+use super::group::{GroupEdit, NewGroup};
 use super::show::Part::{self, Fields, Next, Rows, Said};
 use super::top::TopArgs;
-use super::usage;
 use crate::cli::Failure;
 
 /// What a command comes to.
@@ -185,7 +179,7 @@ impl AliasCommand {
                 (Call::post("/v1/aliases/unbind").json(&binding(alias, device))?, UNBOUND)
             }
             Self::Unbind { alias, device: None, .. } => {
-                let alias: super::call::Segment = alias.parse()?;
+                let alias: Segment = alias.parse()?;
                 (Call::delete(format!("/v1/aliases/{alias}")), UNBOUND)
             }
             Self::Show { alias } => (
@@ -242,71 +236,5 @@ impl KeyCommand {
 impl PageArgs {
     fn of(self, call: Call) -> Call {
         call.query("after", self.after).query("limit", self.limit)
-    }
-}
-
-impl SendArgs {
-    fn call(self) -> Result<Call, Failure> {
-        let mut to = given([("group", self.group), ("alias", self.alias), ("device", self.device)]);
-        if !self.to.is_empty() {
-            to.insert("peers".into(), self.to.into());
-        }
-        let text = if self.text == "-" { standard_input()? } else { self.text };
-        let mut body = given([("from", self.from), ("body", Some(text))]);
-        body.insert("to".into(), to.into());
-        body.insert("transient".into(), self.transient.into());
-        body.insert("receipt".into(), self.receipt.into());
-        if let Some(ttl) = self.ttl {
-            let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-            // 0 is for ever.
-            body.insert("ttl_ms".into(), ttl_ms.max(1).into());
-        }
-        let mut call = Call::post("/v1/messages").json(&body)?;
-        let name = HeaderName::from_static("idempotency-key");
-        call.headers.extend(self.idempotency_key.map(|key| (name, key)));
-        Ok(call)
-    }
-}
-
-/// The text of the standard input, without the line feed at its end.
-fn standard_input() -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = std::io::stdin().lock().read_to_string(&mut text);
-    read.map_err(|error| usage(format!("the standard input: {error}")))?;
-    if text.ends_with('\n') {
-        text.pop();
-    }
-    Ok(text)
-}
-
-/// An object of what is given.
-fn given<const COUNT: usize>(fields: [(&str, Option<String>); COUNT]) -> Map<String, Value> {
-    let given = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?.into()));
-    fields.into_iter().filter_map(given).collect()
-}
-
-#[derive(Serialize)]
-struct NewGroup {
-    members: Vec<String>,
-    open: bool,
-    #[serde(flatten)]
-    edit: GroupEdit,
-}
-
-#[derive(Serialize)]
-struct GroupEdit {
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    rules: Map<String, Value>,
-    /// As it was written.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<Box<RawValue>>,
-}
-
-impl From<GroupSettings> for GroupEdit {
-    fn from(settings: GroupSettings) -> Self {
-        let GroupSettings { invite, kick, edit, metadata } = settings;
-        let rules = [("invite", invite), ("kick", kick), ("edit", edit)];
-        let rule = |(name, role)| Some((String::from(name), json!(role?)));
-        Self { rules: rules.into_iter().filter_map(rule).collect(), metadata }
     }
 }
