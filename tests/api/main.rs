@@ -16,8 +16,8 @@
 //! | from the system or as a peer, to peers | `a_message_of_the_system_reaches_who_is_online_and_waits_for_who_is_not`, `a_message_in_the_name_of_a_peer_is_one_of_its_own` |
 //! | to a group, transient, with a time to live | `a_message_to_a_group_reaches_its_members`, `a_transient_message_is_for_those_online_and_never_stored`, `a_message_is_not_delivered_when_its_time_to_live_is_over` |
 //! | bounds and refusals | `what_is_no_message_is_refused_and_nothing_is_sent` |
-//! | `Idempotency-Key` | `a_request_with_an_idempotency_key_is_one_message_however_often_it_comes`, `an_idempotency_key_is_forgotten_after_a_day`, `an_idempotency_key_has_255_visible_characters_and_not_one_more`, `an_idempotency_key_names_each_message_of_a_batch_at_its_place` |
-//! | batches | `each_message_of_a_batch_has_an_outcome_of_its_own_and_they_keep_their_order`, `a_batch_has_a_thousand_messages_and_not_one_more` |
+//! | `Idempotency-Key`, in `repeats` | `a_request_with_an_idempotency_key_is_one_message_however_often_it_comes`, `an_idempotency_key_is_forgotten_after_a_day`, `an_idempotency_key_has_255_visible_characters_and_not_one_more`, `a_push_to_an_alias_that_comes_again_is_the_same_message_for_each_peer` |
+//! | batches, in `batches` | `an_idempotency_key_names_each_message_of_a_batch_at_its_place`, `each_message_of_a_batch_has_an_outcome_of_its_own_and_they_keep_their_order`, `a_batch_has_a_thousand_messages_and_not_one_more`, `a_batch_has_8_mib_and_not_one_byte_more` |
 //! | recall | `a_recalled_message_is_taken_back_from_everybody`, `what_was_not_sent_cannot_be_recalled` |
 //! | **Aliases** | `aliases` |
 //! | bound, kept and looked up both ways | `an_alias_is_looked_up_both_ways_and_outlives_a_restart`, `an_alias_and_a_device_may_have_any_name` |
@@ -72,6 +72,7 @@
 
 mod aliases;
 mod auth;
+mod batches;
 mod groups;
 mod harness;
 mod messages;
@@ -81,4 +82,5 @@ mod openapi;
 mod operations;
 mod peers;
 mod push;
+mod repeats;
 mod upstream;
