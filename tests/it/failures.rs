@@ -27,7 +27,8 @@ impl Process {
                 command.env_remove(name);
             }
         }
-        command.args(["serve", "--listen", listen, "--data", "data"]).current_dir(folder.path());
+        command.args(["serve", "--listen", listen, "--http-listen", "off", "--data", "data"]);
+        command.current_dir(folder.path());
         command.env("FAILPOINTS", failpoints).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
