@@ -20,11 +20,6 @@ impl<T: Send + 'static> Committer<T> {
             Question::Waiting { peer: id, on, after, max, answer } => {
                 let _ = answer.send(self.waiting(&id, on.as_ref(), after, max)?);
             }
-            Question::Segment { conversation, answer } => {
-                let key = conversation.key();
-                let segment = self.ledger.sequences.segment(&self.ledger.state, &key)?;
-                let _ = answer.send(segment);
-            }
             Question::Group { group, answer } => {
                 let _ = answer.send(self.ledger.groups.find(&self.ledger.state, group)?);
             }

@@ -92,13 +92,14 @@ impl Catalog {
         self.segments.write().closed.remove(&number)
     }
 
-    /// Bytes of all segments. A closing one counts twice: its file is being written beside it.
+    /// Bytes of all segments, and room for the file of a closing one: one is written at a time.
     pub(super) fn bytes(&self) -> u64 {
         let segments = self.segments.read();
         let bytes = |open: &Arc<OpenSegment>| open.segment.database.bytes();
-        let closing: u64 = segments.closing.values().map(bytes).sum();
+        let closing = || segments.closing.values().map(bytes);
         let closed: u64 = segments.closed.values().map(|closed| closed.bytes()).sum();
-        bytes(&segments.open) + 2 * closing + closed
+        let file = closing().max().unwrap_or(0);
+        bytes(&segments.open) + closing().sum::<u64>() + file + closed
     }
 
     /// Whether a segment is still there.

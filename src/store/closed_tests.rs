@@ -141,7 +141,7 @@ impl Forms {
         for catalog in [&self.memory, &self.files] {
             let (mut found, mut look) = (Vec::new(), look.clone());
             loop {
-                let (messages, next) = catalog.history(&look, None).unwrap();
+                let (messages, next) = catalog.history(&look).unwrap();
                 assert!(messages.len() <= look.max);
                 found.extend(messages);
                 let Some(next) = next else { break };
@@ -253,7 +253,7 @@ fn a_page_ends_where_its_bytes_do_but_has_one_message_at_least() {
     for (bytes_max, expected) in [(0, 1), (19, 1), (37, 1), (38, 2), (39, 2)] {
         for catalog in [&forms.memory, &forms.files] {
             let asked = Look { bytes_max, ..look(HistoryOf::App) };
-            let (messages, next) = catalog.history(&asked, None).unwrap();
+            let (messages, next) = catalog.history(&asked).unwrap();
             assert_eq!(messages.len(), expected, "{bytes_max}");
             assert_eq!(next, messages.last().map(|message| message.id));
         }
@@ -336,7 +336,7 @@ fn a_file_that_was_changed_or_cut_anywhere_never_panics_and_makes_nothing_up() {
         let catalog = Catalog::new(folder.path().to_owned(), open, closed);
         let since_ms = Some(AT_MS + 3);
         for of in [HistoryOf::App, HistoryOf::Conversation(conversation(1))] {
-            let (found, _) = catalog.history(&Look { since_ms, ..look(of) }, None).unwrap();
+            let (found, _) = catalog.history(&Look { since_ms, ..look(of) }).unwrap();
             assert!(found.iter().all(|message| forms.all.contains(message)));
             assert!(found.is_sorted_by(|a, b| a.id > b.id));
         }

@@ -97,13 +97,12 @@ impl<'a> Records<'a> {
 }
 
 impl Catalog {
-    /// A page of messages. `head` is the segment of the newest one, where that is known.
+    /// A page of messages.
     ///
     /// Blocks on the disk.
-    pub(super) fn history(&self, look: &Look, head: Option<u32>) -> Result<Read, DatabaseError> {
+    pub(super) fn history(&self, look: &Look) -> Result<Read, DatabaseError> {
         let mut page = Draft::new(look);
-        let newest = head.unwrap_or(u32::MAX).min(self.newest_below(page.span.before));
-        let mut next = self.at_most(newest);
+        let mut next = self.at_most(self.newest_below(page.span.before));
         let mut segments = 0;
         while let Some(source) = next {
             let mut previous = source.number().saturating_sub(1);

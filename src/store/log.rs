@@ -211,7 +211,7 @@ impl Log {
     }
 
     /// Bytes at which history gives way: the open segment and the one made ready must fit above it.
-    /// For the file of one that closes room is kept from the time that it closes.
+    /// The room for the file of one that closes is counted from the time that it closes.
     fn bytes_allowed(&self) -> u64 {
         self.options.log_bytes_max.saturating_sub(2 * self.options.segment_bytes_max)
     }

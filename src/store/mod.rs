@@ -298,21 +298,11 @@ impl<T: Send + 'static> Store<T> {
     ///
     /// # Errors
     ///
-    /// [`ReadError`] when the store is closed or the disk cannot be read.
+    /// [`ReadError`] when the disk cannot be read.
     pub async fn history(&self, mut look: Look) -> Result<Page, ReadError> {
-        let head = match look.of {
-            HistoryOf::Conversation(conversation) => {
-                let ask = |answer| Question::Segment { conversation, answer };
-                match self.queue.ask(ask).await? {
-                    Some(head) => Some(head),
-                    None => return Ok(Page::default()),
-                }
-            }
-            HistoryOf::Sender(_) | HistoryOf::App => None,
-        };
         look.max = look.max.clamp(1, HISTORY_PAGE_MAX);
         let reader = self.reader.clone();
-        blocking(&self.history_reads, move || reader.history(&look, head)).await
+        blocking(&self.history_reads, move || reader.history(&look)).await
     }
 
     /// A message, with its body even if it was recalled.

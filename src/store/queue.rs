@@ -169,10 +169,6 @@ pub(super) enum Question {
         max: usize,
         answer: oneshot::Sender<WaitingPage>,
     },
-    Segment {
-        conversation: ConversationId,
-        answer: oneshot::Sender<Option<u32>>,
-    },
     Group {
         group: GroupId,
         answer: oneshot::Sender<Option<Arc<Group>>>,

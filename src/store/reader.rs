@@ -89,9 +89,9 @@ impl Reader {
         })
     }
 
-    /// A page of history; `head` is the segment of the newest message, where that is known.
-    pub(super) fn history(&self, look: &Look, head: Option<u32>) -> Result<Page, DatabaseError> {
-        let (messages, next) = self.catalog.history(look, head)?;
+    /// A page of history.
+    pub(super) fn history(&self, look: &Look) -> Result<Page, DatabaseError> {
+        let (messages, next) = self.catalog.history(look)?;
         let messages = messages.into_iter().map(|message| self.recalled.past(message)).collect();
         Ok(Page { messages, next })
     }

@@ -61,18 +61,6 @@ impl Sequences {
         Ok(Next { sequence: last.sequence + jump + 1, previous })
     }
 
-    /// The segment that holds the last message of a conversation.
-    pub(super) fn segment(
-        &self,
-        state: &State,
-        conversation: &ConversationKey,
-    ) -> Result<Option<u32>, DatabaseError> {
-        if let Some(recent) = self.recent.get(conversation) {
-            return Ok(Some(recent.last.segment));
-        }
-        Ok(self.settled(state, conversation)?.map(|last| last.segment))
-    }
-
     fn settled(
         &self,
         state: &State,

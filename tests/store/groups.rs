@@ -133,7 +133,7 @@ fn a_group_message_that_settled_is_read_from_the_log() {
 fn what_the_log_lost_of_a_group_is_told_as_dropped() {
     let mut running = Running::with(|options| {
         options.segment_bytes_max = 1024 * 1024;
-        options.log_bytes_max = 40 * 1024 * 1024;
+        options.log_bytes_max = 80 * 1024 * 1024;
     });
     running.create_group(&["alice", "bob"]);
     running.send_to_group("alice", "lost");
