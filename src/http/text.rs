@@ -69,7 +69,9 @@ pub(super) enum TextError {
 }
 
 macro_rules! spoken {
-    ($($id:ty = $name:literal, $means:literal, $pattern:literal, $example:literal, $parse:expr;)*) => {
+    ($(
+        $id:ty = $name:literal, $means:literal, $pattern:literal, $example:literal, $parse:expr;
+    )*) => {
         $(impl Spoken for $id {
             const NAME: &str = $name;
             const MEANS: &str = $means;

@@ -98,8 +98,8 @@ async fn a_group_with_nothing_said_is_empty_and_has_the_usual_rules() {
 async fn metadata_is_kept_as_it_was_written_but_for_white_space() {
     let server = Running::start().await;
     let ann = server.open("ann").await;
-    let body = "{\"members\": [\"ann\"], \"metadata\": { \"z\" : 1.10,\n\"a\": 123456789012345678901, \
-                \"é\": \"\\u00e9 \\\" \" }}";
+    let body = "{\"members\": [\"ann\"], \"metadata\": { \"z\" : 1.10,\n\
+                \"a\": 123456789012345678901, \"é\": \"\\u00e9 \\\" \" }}";
     let request = server.request(Method::POST, "/v1/groups", Some(&server.master));
     let request = request.header("content-type", "application/json").body(body);
     let made = answer(request).await;
