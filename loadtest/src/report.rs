@@ -213,18 +213,17 @@ impl Report {
         let mut rows = Rows::default();
         rows.add("scenario", &self.scenario);
         rows.add("machine", &self.machine);
-        rows.add("sessions", self.sessions);
+        if self.sessions > 0 {
+            rows.add("sessions", self.sessions);
+        }
         rows.add("seconds", format_args!("{:.1}", self.seconds));
-        let counts = (self.sent, self.acked, self.delivered, self.dropped);
         let what = if self.scenario == "presence" { "changes" } else { "messages" };
-        rows.add(
-            what,
-            format_args!(
-                "{} sent, {} acked, {} delivered, {} dropped",
-                counts.0, counts.1, counts.2, counts.3
-            ),
-        );
-        rows.add("proof", self.proof());
+        if self.history.is_none() {
+            rows.add(what, self.counted());
+            rows.add("proof", self.proof());
+        } else {
+            rows.add(what, format_args!("{} stored", self.acked));
+        }
         rows.add(&format!("{what}/s"), format_args!("{:.0}", self.messages_per_second));
         if let Some(speed) = self.deliveries_per_second.filter(|_| self.fans_out()) {
             rows.add("deliveries/s", format_args!("{speed:.0}"));
@@ -279,6 +278,11 @@ impl Report {
         rows.count("rebinds", self.rebinds);
         rows.count("reopened", self.reopened);
         rows.count("offline notices", self.offline_notices);
+    }
+
+    fn counted(&self) -> String {
+        let Self { sent, acked, delivered, dropped, .. } = self;
+        format!("{sent} sent, {acked} acked, {delivered} delivered, {dropped} dropped")
     }
 
     fn proof(&self) -> String {

@@ -148,6 +148,7 @@ async fn ask(
     for (_, turn) in numbers.zip(0u64..) {
         let is_newest = turn % 2 == 0;
         let wish = past.wish(kind, is_newest, &mut random);
+        let wish = wish.ok_or_else(|| format!("nothing was told of the kind {kind:?}"))?;
         let (answers, took_ns) = turn_to(&mut line, &past, &wish).await?;
         taken.requests += answers.len() as u64;
         let parts: Result<Vec<_>, String> = answers.iter().map(read).collect();

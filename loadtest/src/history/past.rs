@@ -12,8 +12,10 @@ use super::plan::{Lane, Told, of_body};
 
 /// Messages of a page.
 pub(super) const PAGE: u64 = 50;
-/// Places that are drawn to find one with a whole page before it.
+/// Places of the wanted kind that are looked at to find one with a whole page before it.
 const DRAWS: usize = 32;
+/// Places that are drawn to find those: few messages are in groups.
+const TRIES: usize = 10_000;
 
 /// The four ways to ask for history.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -89,11 +91,16 @@ impl Past {
 
     /// Draws a page of a kind: the newest of something, or one that begins anywhere.
     ///
-    /// One with [`PAGE`] messages, if a few draws find it.
-    pub(super) fn wish(&self, kind: Kind, newest: bool, random: &mut fastrand::Rng) -> Wish {
-        let draws = (0..DRAWS).map(|_| self.draw(kind, newest, random));
+    /// One with [`PAGE`] messages, if a few draws find it; `None` if nothing of the kind was told.
+    pub(super) fn wish(
+        &self,
+        kind: Kind,
+        newest: bool,
+        random: &mut fastrand::Rng,
+    ) -> Option<Wish> {
+        let draws = (0..TRIES).filter_map(|_| self.draw(kind, newest, random)).take(DRAWS);
         let mut best = None::<Wish>;
-        for wish in draws.flatten() {
+        for wish in draws {
             if best.is_none_or(|best| wish.left > best.left) {
                 best = Some(wish);
             }
@@ -101,8 +108,7 @@ impl Past {
                 break;
             }
         }
-        // Nothing fitted: the whole app always does.
-        best.unwrap_or_else(|| self.newest_of_app())
+        best
     }
 
     fn newest_of_app(&self) -> Wish {
@@ -274,7 +280,7 @@ mod tests {
         for kind in KINDS {
             for newest in [true, false] {
                 for _ in 0..20 {
-                    let wish = past.wish(kind, newest, &mut random);
+                    let wish = past.wish(kind, newest, &mut random).unwrap();
                     assert_eq!((wish.kind, wish.before.is_none()), (kind, newest));
                     let good = page(&past, &wish);
                     assert_eq!(judged(&past, &wish, &good), Ok(()), "{wish:?}");
@@ -299,8 +305,8 @@ mod tests {
     fn a_page_of_something_else_is_wrong() {
         let (past, mut random) = (past(), fastrand::Rng::with_seed(9));
         for kind in [Kind::Conversation, Kind::Group, Kind::Sender] {
-            let wish = past.wish(kind, true, &mut random);
-            let app = past.wish(Kind::App, true, &mut random);
+            let wish = past.wish(kind, true, &mut random).unwrap();
+            let app = past.wish(Kind::App, true, &mut random).unwrap();
             assert!(judged(&past, &wish, &page(&past, &app)).is_err());
             let other = Wish { lane: 1 - wish.lane, ..wish };
             assert!(judged(&past, &wish, &page(&past, &other)).is_err());
@@ -310,7 +316,7 @@ mod tests {
     #[test]
     fn a_page_may_come_in_parts_but_must_not_end_early() {
         let (past, mut random) = (past(), fastrand::Rng::with_seed(9));
-        let wish = past.wish(Kind::App, false, &mut random);
+        let wish = past.wish(Kind::App, false, &mut random).unwrap();
         let all = page(&past, &wish);
         let parts = |at: usize, next: &'static str| {
             let (first, second) = all.split_at(at);
@@ -330,7 +336,7 @@ mod tests {
     #[test]
     fn a_page_is_asked_for_by_what_it_is_of() {
         let (past, mut random) = (past(), fastrand::Rng::with_seed(9));
-        let mut path = |kind| past.path(&past.wish(kind, false, &mut random), 7);
+        let mut path = |kind| past.path(&past.wish(kind, false, &mut random).unwrap(), 7);
         assert!(path(Kind::Conversation).starts_with("/v1/history?limit=7&conversation="));
         assert!(path(Kind::Group).contains("&group="));
         assert!(path(Kind::Sender).contains("&sender=lt000001-"));
