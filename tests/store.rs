@@ -8,8 +8,14 @@
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "store/aliases.rs"]
+mod aliases;
+#[path = "store/blocked.rs"]
+mod blocked;
 #[path = "store/damage.rs"]
 mod damage;
+#[path = "store/figures.rs"]
+mod figures;
 #[path = "store/groups.rs"]
 mod groups;
 #[path = "store/harness.rs"]
@@ -18,6 +24,8 @@ mod harness;
 mod history;
 #[path = "store/inbox.rs"]
 mod inbox;
+#[path = "store/keys.rs"]
+mod keys;
 #[path = "store/log.rs"]
 mod log;
 #[path = "store/marks.rs"]
@@ -28,3 +36,5 @@ mod model;
 mod recalls;
 #[path = "store/retention.rs"]
 mod retention;
+#[path = "store/upstream.rs"]
+mod upstream;

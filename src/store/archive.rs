@@ -82,6 +82,8 @@ pub(super) enum Kind {
     Upstream = 19,
     /// When a group was deleted last.
     Deleted = 20,
+    /// How much waits in all inboxes.
+    Waiting = 21,
 }
 
 /// A value that rkyv can write at the end of a vector.

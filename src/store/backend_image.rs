@@ -1,4 +1,4 @@
-//! The stored form of what the app's back end has changed, and of what waits for it.
+//! The stored form of what the app's back end has changed, of what waits for it, and of counts.
 //!
 //! # Invariants
 //!
@@ -13,7 +13,7 @@ use crate::id::{Alias, DeviceId, MessageId, PeerId};
 use crate::store::archive::{AsText, Kind, ValueError, pack, unpack};
 use crate::store::directory::Whereabouts;
 use crate::store::entry::Upstream;
-use crate::store::inscription::{alias, device, peer};
+use crate::store::inscribed::{alias, device, peer};
 use crate::store::sender::Stored;
 
 const VERSION: u8 = 1;
@@ -151,6 +151,21 @@ pub(super) fn unpack_upstream(id: MessageId, bytes: &[u8]) -> Result<Upstream, V
 /// When a message that waits for the back end was stored.
 pub(super) fn upstream_at_ms(bytes: &[u8]) -> Result<i64, ValueError> {
     Ok(unpack::<ArchivedUpstreamV1>(Kind::Upstream, VERSION, bytes)?.at_ms.to_native())
+}
+
+#[derive(Archive, Serialize)]
+struct WaitingV1 {
+    count: u64,
+}
+
+/// The stored form of how much waits in all inboxes.
+pub(super) fn pack_waiting(count: usize) -> Vec<u8> {
+    pack(Kind::Waiting, VERSION, &WaitingV1 { count: count as u64 })
+}
+
+/// Reads what [`pack_waiting`] wrote.
+pub(super) fn unpack_waiting(bytes: &[u8]) -> Result<usize, ValueError> {
+    Ok(unpack::<ArchivedWaitingV1>(Kind::Waiting, VERSION, bytes)?.count.to_native() as usize)
 }
 
 #[derive(Archive, Serialize)]

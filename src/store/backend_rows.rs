@@ -1,5 +1,5 @@
 //! The rows of the state about devices and aliases, blocked peers, idempotency keys, messages for
-//! the app's back end and deleted groups; `state.rs` has the table of all keys.
+//! the app's back end, deleted groups, and counts; `state.rs` has the table of all keys.
 //!
 //! # Invariants
 //!
@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use crate::id::{Alias, DeviceId, GroupId, MessageId, PeerId};
 use crate::store::backend_image::{
     pack_alias, pack_aliased, pack_blocked, pack_deleted, pack_device, pack_key, pack_upstream,
-    unpack_alias, unpack_aliased, unpack_deleted, unpack_device, unpack_key, unpack_upstream,
-    upstream_at_ms,
+    pack_waiting, unpack_alias, unpack_aliased, unpack_deleted, unpack_device, unpack_key,
+    unpack_upstream, unpack_waiting, upstream_at_ms,
 };
 use crate::store::directory::Whereabouts;
 use crate::store::entry::{IdempotencyKey, Upstream};
@@ -26,6 +26,8 @@ const DELETED_GROUP: &[u8] = b"v";
 const DELETED: &[u8] = b"z";
 /// How many devices have an alias.
 const ALIASED: &[u8] = b"y";
+/// How much waits in all inboxes.
+const WAITING: &[u8] = b"m";
 const BLOCKED: &[u8] = b"b";
 const KEY: &[u8] = b"i";
 const UPSTREAM: &[u8] = b"q";
@@ -74,6 +76,11 @@ impl State {
     /// How many of the devices in here have an alias.
     pub(super) fn aliased(&self) -> Result<Option<usize>, DatabaseError> {
         self.unpacked(ALIASED, unpack_aliased)
+    }
+
+    /// How much waits in the inboxes in here.
+    pub(super) fn waiting(&self) -> Result<Option<usize>, DatabaseError> {
+        self.unpacked(WAITING, unpack_waiting)
     }
 
     /// The peers that are blocked.
@@ -130,6 +137,10 @@ impl Changes {
 
     pub(super) fn aliased(&mut self, count: usize) {
         self.write(ALIASED, pack_aliased(count));
+    }
+
+    pub(super) fn waiting(&mut self, count: usize) {
+        self.write(WAITING, pack_waiting(count));
     }
 
     pub(super) fn blocked(&mut self, peer: &PeerId, is_blocked: bool) {

@@ -224,6 +224,7 @@ impl<T: Send + 'static> Committer<T> {
     }
 
     fn append(&mut self, draft: &mut Draft<T>) -> Result<(), DatabaseError> {
+        debug_assert!(self.writer.bytes() <= RECORD_BYTES_MAX);
         draft.bytes += self.writer.bytes();
         self.log.append(&mut self.writer, draft.first, draft.at_ms)
     }

@@ -18,7 +18,7 @@ use crate::store::entry::{
     Entry, GroupAction, Mark, Message, Opening, Origin, Recall, content_hash,
 };
 use crate::store::group::Change;
-use crate::store::ledger::Changed;
+use crate::store::grouping::Changed;
 use crate::store::log::place;
 use crate::store::part::Reach;
 use crate::store::peer::Overflow;

@@ -8,10 +8,12 @@ use proptest::prelude::*;
 
 use super::aim::Places;
 use super::archive::ValueError;
+use super::backend_image::*;
 use super::device::{Device, Loss};
+use super::directory::Whereabouts;
 use super::entry::{
     Entry, GroupAction, Item, Message, NewUpstream, News, Notice, Opening, Origin, Recall,
-    SendNumber, content_hash,
+    SendNumber, Upstream, content_hash, upstream_hash,
 };
 use super::group::{Change, Group};
 use super::group_image::{pack_group, pack_nonce, pack_recalled, unpack_group, unpack_nonce};
@@ -27,7 +29,8 @@ use crate::id::{
     Alias, ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId,
 };
 use crate::limits::{
-    BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, RECIPIENTS_MAX, RECORD_BYTES_MAX, RECORD_BYTES_TARGET,
+    BODY_BYTES_MAX, CHANGED_MEMBERS_MAX, CLIENT_MSG_NO_BYTES_MAX, GROUP_METADATA_BYTES_MAX,
+    RECIPIENTS_MAX, RECORD_BYTES_MAX, RECORD_BYTES_TARGET,
 };
 
 const AT_MS: i64 = 1_767_225_600_000;
@@ -189,13 +192,27 @@ fn receipts() -> Receipts {
     Receipts { due: [asked].into(), dirty: false }
 }
 
-/// What a row holds: a message, and the notice of a recall.
-fn row() -> [Item; 2] {
+/// What a row holds: a message, the notice of a recall, and that of a message to the back end.
+fn row() -> [Item; 3] {
     let news = News::Recalled(ID, 42);
     let Message { conversation, from, .. } = message();
     let (id, by) = (MessageId(ID.0 + 2), Some(from));
     let notice = Notice { id, at_ms: AT_MS + 2, conversation, by, news };
-    [Item::Message(message().into()), Item::Notice(notice.into())]
+    let done = Upstream::notice((MessageId(ID.0 + 3), AT_MS + 3), ID, &peer("bob"), true);
+    [Item::Message(message().into()), Item::Notice(notice.into()), Item::Notice(done.into())]
+}
+
+fn whereabouts() -> Whereabouts {
+    Whereabouts { peer: peer("bob"), alias: Some(alias()), applied: ID }
+}
+
+fn key() -> Stored {
+    Stored { number: 0, id: ID, sequence: 42, at_ms: AT_MS, hash: 0x1234_5678 }
+}
+
+fn upstream() -> Upstream {
+    let (from, device) = (peer("bob"), device("phone"));
+    Upstream { id: ID, at_ms: AT_MS, from, device, body: "help".into() }
 }
 
 fn packed_row() -> Vec<u8> {
@@ -243,6 +260,7 @@ fn bob() -> Peer {
         away_at_ms: AT_MS + 60_000,
         devices: vec![device],
         waiting: VecDeque::from([waiting(10, 0), waiting(12, AT_MS + 99)]),
+        stored: 2,
         away_count: 1,
         rows: vec![RowRef { first: MessageId(10), last: MessageId(12) }],
         loss: Loss { count: 3, id: MessageId(9) },
@@ -286,6 +304,14 @@ fn values() -> Vec<(&'static str, Vec<u8>)> {
         ("state-group", pack_group(&group())),
         ("state-nonce", pack_nonce(AT_MS)),
         ("state-recalled", pack_recalled(ID)),
+        ("state-device", pack_device(&whereabouts())),
+        ("state-alias", pack_alias(&[device("laptop"), device("phone")])),
+        ("state-aliased", pack_aliased(7)),
+        ("state-blocked", pack_blocked()),
+        ("state-key", pack_key(&key())),
+        ("state-upstream", pack_upstream(&upstream())),
+        ("state-deleted", pack_deleted(AT_MS)),
+        ("state-waiting", pack_waiting(7)),
         ("state-sequences", pack_sequences(&sequences())),
         ("state-checkpoint", pack_checkpoint(&CHECKPOINT)),
         ("state-head", pack_head(ID)),
@@ -315,8 +341,13 @@ fn every_value_on_disk_has_the_bytes_it_has_always_had() {
 
 #[test]
 fn the_fingerprint_of_a_content_is_the_one_it_has_always_been() {
-    let Message { conversation, client_msg_no, body, .. } = message();
-    assert_eq!(content_hash(&conversation, &client_msg_no, &body), 1_510_540_264);
+    let Message { conversation, client_msg_no, body, from, .. } = message();
+    let hash_for = |on: &[DeviceId]| content_hash(&conversation, on, &client_msg_no, &body);
+    assert_eq!(hash_for(&[]), 1_510_540_264);
+    assert_eq!(hash_for(&[device("phone"), device("laptop")]), 0);
+    assert_eq!(upstream_hash(&from, &body), 0);
+    let to_itself = ConversationId::of_peers([&from]);
+    assert_ne!(content_hash(&to_itself, &[], &[], &body), upstream_hash(&from, &body));
 }
 
 #[test]
@@ -338,6 +369,17 @@ fn what_is_read_is_what_was_written() {
     assert_eq!(unpack_receipts(&pack_receipts(&receipts())).unwrap(), receipts());
     assert_eq!(unpack_group(GROUP, &pack_group(&group())).unwrap(), group());
     assert_eq!(unpack_nonce(&pack_nonce(AT_MS)).unwrap(), AT_MS);
+    assert_eq!(unpack_device(&pack_device(&whereabouts())).unwrap(), whereabouts());
+    let nameless = Whereabouts { alias: None, ..whereabouts() };
+    assert_eq!(unpack_device(&pack_device(&nameless)).unwrap(), nameless);
+    let devices = [device("laptop"), device("phone")];
+    assert_eq!(unpack_alias(&pack_alias(&devices)).unwrap(), devices);
+    assert_eq!(unpack_aliased(&pack_aliased(7)).unwrap(), 7);
+    assert_eq!(unpack_waiting(&pack_waiting(7)).unwrap(), 7);
+    assert_eq!(unpack_key(&pack_key(&key())).unwrap(), key());
+    assert_eq!(unpack_upstream(ID, &pack_upstream(&upstream())).unwrap(), upstream());
+    assert_eq!(upstream_at_ms(&pack_upstream(&upstream())).unwrap(), AT_MS);
+    assert_eq!(unpack_deleted(&pack_deleted(AT_MS)).unwrap(), AT_MS);
     assert_eq!(unpack_sequences(&pack_sequences(&sequences())).unwrap(), sequences());
     let (conversation, last) = sequences()[1];
     let found = find_sequence(&pack_sequences(&sequences()), &conversation);
@@ -391,6 +433,28 @@ fn the_largest_message_added_to_a_nearly_full_record_fits_the_bound_of_a_value()
     assert_eq!(writer.count(), 0, "the writer is empty again");
 }
 
+#[test]
+fn the_longest_change_of_a_group_fits_what_is_reckoned_for_it_and_the_bound_of_a_value() {
+    let peers: Vec<PeerId> =
+        (0..CHANGED_MEMBERS_MAX).map(|index| peer(&format!("{index:064}"))).collect();
+    let metadata = vec![b'm'; GROUP_METADATA_BYTES_MAX];
+    let (metadata, by) = (bytes::Bytes::from(metadata), Some(peer(&"b".repeat(64))));
+    let action = GroupAction::Create {
+        open: false,
+        rules: RULES,
+        metadata: metadata.clone(),
+        members: peers.clone(),
+    };
+    let created = Entry::GroupCreated { group: GROUP, by: by.clone(), action };
+    let (rules, metadata) = (Some(RULES), Some(metadata));
+    let change = Change { change: GroupChange::Invited, peers, rules, metadata };
+    let changed = Entry::GroupChanged { group: GROUP, by, change, sequence: 7 };
+    for entry in [created, changed] {
+        let bytes = record(std::slice::from_ref(&entry)).len();
+        assert!(bytes <= entry.bytes_max() && entry.bytes_max() <= RECORD_BYTES_MAX, "{bytes}");
+    }
+}
+
 fn read_all(bytes: &[u8]) {
     if let Ok(record) = Record::parse(bytes) {
         record.entries().for_each(drop);
@@ -406,6 +470,14 @@ fn read_all(bytes: &[u8]) {
     let _ = unpack_receipts(bytes);
     let _ = unpack_group(GROUP, bytes);
     let _ = unpack_nonce(bytes);
+    let _ = unpack_device(bytes);
+    let _ = unpack_alias(bytes);
+    let _ = unpack_aliased(bytes);
+    let _ = unpack_key(bytes);
+    let _ = unpack_upstream(ID, bytes);
+    let _ = upstream_at_ms(bytes);
+    let _ = unpack_deleted(bytes);
+    let _ = unpack_waiting(bytes);
 }
 
 proptest! {
@@ -413,7 +485,7 @@ proptest! {
 
     #[test]
     fn a_value_with_changed_bytes_or_a_cut_never_panics(
-        value in 0..10usize,
+        value in 0..16usize,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         cut in any::<prop::sample::Index>(),
     ) {
@@ -428,6 +500,12 @@ proptest! {
             pack_receipts(&receipts()),
             pack_group(&group()),
             pack_nonce(AT_MS),
+            pack_device(&whereabouts()),
+            pack_alias(&[device("laptop"), device("phone")]),
+            pack_aliased(7),
+            pack_key(&key()),
+            pack_upstream(&upstream()),
+            pack_deleted(AT_MS),
         ];
         let mut bytes = values[value].clone();
         for (at, byte) in &changes {

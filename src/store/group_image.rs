@@ -10,7 +10,7 @@ use rkyv::{Archive, Serialize};
 use crate::id::{GroupId, MessageId, PeerId};
 use crate::store::archive::{AsText, Kind, ValueError, pack, unpack};
 use crate::store::group::{Group, Stint};
-use crate::store::inscription::{maybe_peer, name, peer, rules_bytes, rules_of};
+use crate::store::inscribed::{maybe_peer, name, peer, rules_bytes, rules_of};
 
 const VERSION: u8 = 1;
 

@@ -14,7 +14,7 @@ use crate::store::aim_image::{AimV1, aims_of, image_aims};
 use crate::store::archive::{AsText, Kind, ValueError, pack, unpack};
 use crate::store::device::{Device, Loss};
 use crate::store::entry::{Item, News, Notice};
-use crate::store::inscription::{MessageV1, RecallV1, device};
+use crate::store::inscribed::{MessageV1, RecallV1, device};
 use crate::store::part::Parts;
 use crate::store::peer::{Peer, RowRef, Waiting};
 use crate::store::receipts::Receipts;
@@ -175,6 +175,7 @@ pub(super) fn unpack_peer(bytes: &[u8]) -> Result<Peer, ValueError> {
         away_at_ms: image.away_at_ms.to_native(),
         devices: image.devices.iter().map(unpack_device).collect::<Result<_, _>>()?,
         aims: aims_of(&image.aims, &waiting),
+        stored: waiting.len(),
         waiting,
         away_count: (image.away_count.to_native() as usize).min(image.waiting.len()),
         rows: image

@@ -13,15 +13,13 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::chain::Chain;
-use crate::group::GroupChange;
-use crate::id::{Alias, ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::id::{Alias, ConversationId, DeviceId, MessageId, PeerId, SessionId};
 use crate::metrics::{Drop, Metrics};
 use crate::store::blocked::Blocked;
 use crate::store::directory::Directory;
 use crate::store::entry::{
-    GroupAction, Item, Message, NewUpstream, Opening, Origin, Recall, Upstream, upstream_hash,
+    Item, Message, NewUpstream, Opening, Origin, Recall, Upstream, upstream_hash,
 };
-use crate::store::group::{Change, Group};
 use crate::store::groups::Groups;
 use crate::store::idempotency::Keys;
 use crate::store::image::Checkpoint;
@@ -50,6 +48,9 @@ pub(super) struct Ledger {
     /// Peers whose messages may have to settle, each once, with the time from which that is so.
     pub(super) tails: VecDeque<(PeerId, i64)>,
     pub(super) tail_bytes: usize,
+    /// Messages and notices in all inboxes, and how many there are by the state.
+    pub(super) waiting: usize,
+    pub(super) stored_waiting: usize,
     /// Peers whose inbox was full, and what it gave up; for the commit in the making.
     pub(super) overflows: Vec<(PeerId, Overflow)>,
     pub(super) groups: Groups,
@@ -73,7 +74,10 @@ impl Ledger {
         checkpoint: Checkpoint,
         metrics: Arc<Metrics>,
     ) -> Result<Self, DatabaseError> {
+        let waiting = state.waiting()?.unwrap_or(0);
         Ok(Self {
+            waiting,
+            stored_waiting: waiting,
             groups: Groups::open(&state)?,
             nonces: Nonces::open(&state)?,
             recalled: Recalled::open(&state)?,
@@ -141,14 +145,15 @@ impl Ledger {
         if entry <= peer.applied {
             return Ok(None);
         }
-        let before = peer.tail_bytes;
+        let (before, waited) = (peer.tail_bytes, peer.waiting.len());
         let result = change(peer, &rules);
-        let after = peer.tail_bytes;
+        let (after, waits) = (peer.tail_bytes, peer.waiting.len());
         let newest_ms = peer.waiting.back().map_or(0, |newest| newest.at_ms);
         peer.dirty = true;
         let is_unlisted = !std::mem::replace(&mut peer.listed, true);
         let is_unqueued = peer.has_tail() && !std::mem::replace(&mut peer.queued, true);
         self.tail_bytes = (self.tail_bytes + after).saturating_sub(before);
+        self.waiting = (self.waiting + waits).saturating_sub(waited);
         if is_unlisted {
             self.dirty.push(id.clone());
         }
@@ -220,7 +225,7 @@ impl Ledger {
     }
 
     /// Puts a message or a notice into inboxes; `also` is done to each of the peers.
-    fn deliver<'a>(
+    pub(super) fn deliver<'a>(
         &mut self,
         item: &Item,
         to: impl IntoIterator<Item = &'a PeerId>,
@@ -339,83 +344,6 @@ impl Ledger {
         Ok(Told { notice, to: to.into() })
     }
 
-    /// A group was created. Gives it, and what is to be told to whom.
-    pub(super) fn create_group(
-        &mut self,
-        group: GroupId,
-        by: Option<&PeerId>,
-        action: &GroupAction,
-        at: (MessageId, i64),
-    ) -> Result<Changed, DatabaseError> {
-        let known = self.groups.find_ever(&self.state, group)?;
-        let created = match known {
-            Some(group) => group,
-            None => match Group::create(group, by, at, action) {
-                Some(created) => self.groups.insert(created),
-                None => return Ok(None),
-            },
-        };
-        if created.open {
-            return Ok(Some((created, None)));
-        }
-        let Some(change) = action.as_change(by) else { return Ok(None) };
-        let told = self.tell_group(&created, by, &change, 0, at)?;
-        Ok(Some((created, Some(told))))
-    }
-
-    /// A group was changed, whose last message was number `sequence`. Gives it as it is now, and
-    /// what is to be told to whom.
-    pub(super) fn change_group(
-        &mut self,
-        group: GroupId,
-        by: Option<&PeerId>,
-        change: &Change,
-        sequence: u32,
-        at: (MessageId, i64),
-    ) -> Result<Changed, DatabaseError> {
-        let applied = self.checkpoint.applied;
-        let apply = |group: &mut Group| {
-            group.forget_before(applied);
-            group.apply(at.0, change);
-        };
-        let Some(group) = self.groups.change(&self.state, group, at.0, apply)? else {
-            return Ok(None);
-        };
-        if change.change == GroupChange::Deleted {
-            self.groups.bury(group.id, at.1);
-        }
-        let told = self.tell_group(&group, by, change, sequence, at)?;
-        Ok(Some((group, Some(told))))
-    }
-
-    fn tell_group(
-        &mut self,
-        group: &Group,
-        by: Option<&PeerId>,
-        change: &Change,
-        sequence: u32,
-        (id, at_ms): (MessageId, i64),
-    ) -> Result<Told, DatabaseError> {
-        let conversation = ConversationId::Group(group.id);
-        let notice = Arc::new(change.notice(id, at_ms, group.id, by));
-        let to = group.concerned(id);
-        self.deliver(&Item::Notice(notice.clone()), &to, |peer, who| {
-            if change.peers.binary_search(who).is_err() {
-                return;
-            }
-            match change.change {
-                GroupChange::Joined | GroupChange::Invited => {
-                    peer.parts.joined(conversation, id, sequence);
-                }
-                GroupChange::Left | GroupChange::Kicked | GroupChange::Deleted => {
-                    peer.parts.left(conversation);
-                }
-                GroupChange::Edited => {}
-            }
-        })?;
-        Ok(Told { notice, to: to.into() })
-    }
-
     /// An alias was bound to a device, or taken away from it.
     pub(super) fn alias(
         &mut self,
@@ -494,6 +422,7 @@ impl Ledger {
     /// Tells how much there is of everything.
     pub(super) fn measure(&self) {
         self.metrics.tail_bytes.set(self.tail_bytes as i64);
+        self.metrics.inbox_messages.set(self.waiting as i64);
         self.metrics.groups.set(self.groups.count as i64);
         self.metrics.aliases.set(self.directory.aliased as i64);
         self.metrics.blocked.set(self.blocked.len() as i64);
@@ -505,17 +434,4 @@ impl Ledger {
         self.checkpoint.run = run;
         self.checkpoint.started_ms = at_ms;
     }
-
-    /// The members of a group that a message is for; `None` if it is for peers.
-    pub(super) fn members(
-        &mut self,
-        message: &Message,
-    ) -> Result<Option<Arc<[PeerId]>>, DatabaseError> {
-        let ConversationId::Group(group) = message.conversation else { return Ok(None) };
-        let group = self.groups.find_ever(&self.state, group)?;
-        Ok(Some(group.map(|group| group.members_at(message.id)).unwrap_or_default()))
-    }
 }
-
-/// A group as it is now, and what is to be told of it.
-pub(super) type Changed = Option<(Arc<Group>, Option<Told>)>;

@@ -9,7 +9,7 @@ use rkyv::{Archive, Serialize};
 
 use crate::id::{ConversationId, MessageId, PeerId};
 use crate::store::archive::{AsText, Kind, ValueError, pack, unpack};
-use crate::store::inscription::{peer, peers};
+use crate::store::inscribed::{peer, peers};
 use crate::store::part::{OtherMark, Part, Reach};
 use crate::store::receipts::{Asked, Receipts};
 

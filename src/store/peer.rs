@@ -103,6 +103,8 @@ pub(super) struct Peer {
     pub(super) waiting: VecDeque<Waiting>,
     /// Which of `waiting` are for some devices only.
     pub(super) aims: Aims,
+    /// How many wait by its stored form.
+    pub(super) stored: usize,
     /// How many at the end of `waiting` came while it was away.
     pub(super) away_count: usize,
     /// Where the messages without a body are.

@@ -8,16 +8,19 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::group::Rules as GroupRules;
-use crate::id::{ConversationId, DeviceFlag, DeviceId, GroupId, SessionId};
+use crate::id::{Alias, ConversationId, DeviceFlag, DeviceId, GroupId, SessionId};
 use crate::metrics::Metrics;
 use crate::store::entry::{
-    Entry, GroupAction, Message, Opening, Origin, Placed, Recall, SendNumber,
+    Entry, GroupAction, Message, NewUpstream, Opening, Origin, Placed, Recall, SendNumber,
 };
 use crate::store::peer::Rules;
+use crate::store::sender::Verdict;
 use crate::store::state::State;
 
 const PEERS: [&str; 4] = ["ann", "bob", "cid", "dan"];
 const DEVICES: [&str; 3] = ["phone", "laptop", "tablet"];
+const ALIASES: [&str; 2] = ["red", "blue"];
+const BOOKS: usize = 6;
 const GROUPS: [GroupId; 2] = [GroupId([1; 12]), GroupId([2; 12])];
 const RULES: Rules = Rules {
     window_messages: 3,
@@ -49,11 +52,19 @@ enum Step {
     Recall(usize),
     Group(usize, usize, usize, usize),
     Nonce(usize, u8),
+    /// A device, an alias, bound or not.
+    Alias(usize, usize, bool),
+    Block(usize, bool),
+    /// A message of the back end with one of a few keys.
+    Push(usize, u8),
+    Upstream(usize),
+    /// The oldest message to the back end is done.
+    UpstreamDone(bool),
     Wait(i64),
     /// A part of the ledger reaches the state, and no checkpoint says so.
     WritePeer(usize),
     WriteGroup,
-    WriteBook,
+    WriteBook(usize),
     /// So many steps of a flush of everything.
     Flush(usize),
     Crash,
@@ -66,7 +77,8 @@ fn step() -> impl Strategy<Value = Step> {
     let ttl_ms = prop_oneof![3 => Just(0), 1 => Just(90_000i64)];
     let on = prop_oneof![1 => Just(0), 1 => 1..1usize << DEVICES.len()];
     let send = (peer.clone(), peer.clone(), on, any::<bool>(), ttl_ms);
-    let change = (group.clone(), peer.clone(), 0..5usize, peer.clone());
+    let change = (group.clone(), peer.clone(), 0..9usize, peer.clone());
+    let alias = (device.clone(), 0..ALIASES.len(), prop::bool::weighted(0.7));
     prop_oneof![
         4 => open.prop_map(|(p, d, c)| Step::Open(p, d, c)),
         3 => end.prop_map(|(p, d, c)| Step::End(p, d, c)),
@@ -79,10 +91,15 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..8usize).prop_map(Step::Recall),
         8 => change.prop_map(|(g, by, what, whom)| Step::Group(g, by, what, whom)),
         2 => (peer.clone(), 0..3u8).prop_map(|(p, n)| Step::Nonce(p, n)),
+        6 => alias.prop_map(|(d, a, bound)| Step::Alias(d, a, bound)),
+        2 => (peer.clone(), any::<bool>()).prop_map(|(p, blocked)| Step::Block(p, blocked)),
+        2 => (peer.clone(), 0..3u8).prop_map(|(p, key)| Step::Push(p, key)),
+        3 => peer.clone().prop_map(Step::Upstream),
+        2 => any::<bool>().prop_map(Step::UpstreamDone),
         2 => prop_oneof![Just(1_000), Just(61_000)].prop_map(Step::Wait),
         6 => peer.prop_map(Step::WritePeer),
         2 => Just(Step::WriteGroup),
-        2 => Just(Step::WriteBook),
+        8 => (0..BOOKS).prop_map(Step::WriteBook),
         4 => (1..8usize).prop_map(Step::Flush),
         4 => Just(Step::Crash),
     ]
@@ -90,6 +107,10 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn peer(index: usize) -> PeerId {
     PeerId::new(PEERS[index]).unwrap()
+}
+
+fn alias(index: usize) -> Alias {
+    Alias::new(ALIASES[index]).unwrap()
 }
 
 fn device(index: usize) -> DeviceId {
@@ -143,9 +164,10 @@ impl Run {
     }
 
     fn message(&mut self, from: usize, to: Option<usize>, group: usize, step: &Step) {
-        let (on, receipt, ttl_ms) = match step {
-            Step::Send { on, receipt, ttl_ms, .. } => (*on, *receipt, *ttl_ms),
-            _ => (0, false, 0),
+        let (on, receipt, ttl_ms, key) = match step {
+            Step::Send { on, receipt, ttl_ms, .. } => (*on, *receipt, *ttl_ms, None),
+            Step::Push(_, key) => (0, false, 0, Some([*key; 16])),
+            _ => (0, false, 0, None),
         };
         let from = peer(from);
         let to: Vec<PeerId> = to.map(peer).into_iter().collect();
@@ -167,15 +189,37 @@ impl Run {
             client_msg_no: Default::default(),
             body: format!("body {}", self.next).into(),
         };
-        let number = self.next as u64;
-        let send = SendNumber { device: device(0), instance: 1, number, answered: 0 };
-        let origin = Origin::Client(send);
+        let origin = match key {
+            Some(_) => Origin::Backend { key, system: true },
+            None => Origin::Client(self.number()),
+        };
         self.put(Entry::Message { message: message.into(), origin, hash: 0 });
+    }
+
+    fn number(&self) -> SendNumber {
+        let number = self.next as u64;
+        SendNumber { device: device(0), instance: 1, number, answered: 0 }
+    }
+
+    fn change_alias(&mut self, on: usize, which: usize, bound: bool) {
+        let (alias, device, state) = (alias(which), device(on), self.ledger.state.clone());
+        let directory = &mut self.ledger.directory;
+        let is_allowed = if bound {
+            directory.judge(&state, &alias, &device, 2).unwrap() == Ok(true)
+        } else {
+            directory.has(&state, &device, &alias).unwrap()
+        };
+        if is_allowed {
+            self.put(Entry::Alias { alias, device, bound });
+        }
     }
 
     fn group(&mut self, group: usize, by: usize, what: usize, whom: usize) {
         let (group, by) = (GROUPS[group], peer(by));
         let found = self.ledger.groups.find(&self.ledger.state, group).unwrap();
+        if self.ledger.groups.is_deleted(group) {
+            return;
+        }
         let Some(found) = found else {
             let members = vec![by.clone()];
             let (rules, metadata) = (GroupRules::default(), Default::default());
@@ -187,28 +231,43 @@ impl Run {
             1 => GroupAction::Leave,
             2 => GroupAction::Invite(vec![peer(whom), peer(0)]),
             3 => GroupAction::Kick(vec![peer(whom)]),
+            4 => GroupAction::Delete { version: None },
             _ => {
                 let metadata = Some(self.next.to_string().into());
                 GroupAction::Edit { rules: None, metadata, version: None }
             }
         };
         let applied = self.ledger.checkpoint.applied;
-        let Ok(Some(change)) = found.judge(Some(&by), action, 3, applied) else { return };
+        let is_deletion = matches!(action, GroupAction::Delete { .. });
+        let by = (!is_deletion).then_some(by);
+        let Ok(Some(change)) = found.judge(by.as_ref(), action, 3, applied) else { return };
         drop(found);
         let key = ConversationId::Group(group).key();
         let sequence = self.ledger.next(&key, SEGMENT).unwrap().sequence - 1;
-        self.put(Entry::GroupChanged { group, by: Some(by), change, sequence });
+        self.put(Entry::GroupChanged { group, by, change, sequence });
     }
 
     /// What a device has had, by an acknowledgement or an Open; with the receipts that are due.
     fn has_had(&mut self, who: usize, entry: Entry) {
         let (mut known, session, now_ms) = (self.peer(who), SessionId(self.next), self.now_ms);
-        let due = match &entry {
-            Entry::Opened(opening) => known.open(opening, session, now_ms, &RULES).receipts,
-            Entry::Acked { device, id, .. } => known.acknowledge(device, *id, now_ms, &RULES),
-            _ => Vec::new(),
+        let (due, forgotten) = match &entry {
+            Entry::Opened(opening) => {
+                let found = known.open(opening, session, now_ms, &RULES);
+                (found.receipts, found.forgotten)
+            }
+            Entry::Acked { device, id, .. } => {
+                (known.acknowledge(device, *id, now_ms, &RULES), Vec::new())
+            }
+            _ => Default::default(),
         };
         self.put(entry);
+        for device in forgotten {
+            let (peer, state) = (peer(who), self.ledger.state.clone());
+            let known = self.ledger.directory.device(&state, &device).unwrap();
+            if known.is_some_and(|known| known.peer == peer) {
+                self.put(Entry::Forgotten { peer, device });
+            }
+        }
         for asked in due {
             let (conversation, sequence) = (asked.conversation, asked.sequence);
             self.put(Entry::Delivered { to: asked.from, by: peer(who), conversation, sequence });
@@ -283,6 +342,30 @@ impl Run {
                     self.put(Entry::Nonce { peer, nonce: nonce.into(), expires_ms });
                 }
             }
+            Step::Alias(on, which, bound) => self.change_alias(on, which, bound),
+            Step::Block(who, blocked) => {
+                if self.ledger.blocked.judge(&peer(who), blocked) == Ok(true) {
+                    self.put(Entry::Blocked { peer: peer(who), blocked });
+                }
+            }
+            Step::Push(to, key) => {
+                let now_ms = self.now_ms;
+                if self.ledger.keys.judge(&[key; 16], 0, now_ms) == Verdict::New {
+                    self.message(3, Some(to), 0, step);
+                }
+            }
+            Step::Upstream(who) => {
+                let body = format!("upstream {}", self.next).into();
+                let new = NewUpstream { from: peer(who), number: self.number(), body };
+                self.put(Entry::Upstream(new));
+            }
+            Step::UpstreamDone(accepted) => {
+                let (waiting, _) = self.upstreams(1);
+                if let Some(oldest) = waiting.into_iter().next() {
+                    let (upstream, peer) = (oldest.id, oldest.from);
+                    self.put(Entry::UpstreamDone { upstream, peer, accepted });
+                }
+            }
             Step::Wait(ms) => self.now_ms += ms,
             _ => self.write(step),
         }
@@ -293,21 +376,19 @@ impl Run {
         let ledger = &mut self.ledger;
         match *step {
             Step::WritePeer(who) => {
-                let id = peer(who);
-                if let Some(peer) = ledger.peers.get_mut(&id) {
-                    ledger.tail_bytes -= peer.tail_bytes;
-                    write_peer(&id, peer, head, &mut changes);
-                }
+                write_peer(&peer(who), ledger, head, &mut changes);
             }
             Step::WriteGroup => {
                 ledger.groups.flush_one(ledger.checkpoint.applied, &mut changes);
             }
-            Step::WriteBook => {
-                ledger.nonces.flush_some(1, &mut changes);
-                if let Some((message, entry)) = ledger.recalls.pop() {
-                    changes.recalled(message, entry);
-                }
-            }
+            Step::WriteBook(which) => match which {
+                0 => drop(ledger.nonces.flush_some(1, &mut changes)),
+                1 => drop(ledger.blocked.flush_some(&mut ledger.blocks, 1, &mut changes)),
+                2 => drop(ledger.directory.flush_some(1, &mut changes)),
+                3 => drop(ledger.keys.flush_some(1, &mut changes)),
+                4 => drop(ledger.upstreams.flush_some(1, &mut changes)),
+                _ => ledger.recalls.pop().into_iter().for_each(|(id, by)| changes.recalled(id, by)),
+            },
             Step::Flush(steps) => {
                 self.settling.want_flush();
                 for _ in 0..steps {
@@ -343,6 +424,8 @@ impl Run {
         let mut seen: Vec<String> = (0..PEERS.len()).map(|who| self.seen_of(who)).collect();
         let tail_bytes: usize = self.ledger.peers.values().map(|peer| peer.tail_bytes).sum();
         assert_eq!(self.ledger.tail_bytes, tail_bytes);
+        let waiting = (0..PEERS.len()).map(|who| self.peer(who).waiting.len()).sum::<usize>();
+        assert_eq!(self.ledger.waiting, waiting);
         for group in GROUPS {
             let found = self.ledger.groups.find(&self.ledger.state, group).unwrap();
             seen.extend(found.map(|group| {
@@ -362,7 +445,33 @@ impl Run {
         let ids = (1..self.next).map(MessageId);
         let recalled: Vec<_> = ids.filter(|id| self.ledger.recalled.contains(*id)).collect();
         seen.push(format!("recalled {recalled:?}, {} groups", self.ledger.groups.count));
+        seen.push(self.seen_of_backend());
         seen
+    }
+
+    fn upstreams(&self, max: usize) -> (Vec<crate::store::Upstream>, bool) {
+        let (range, ledger) = ((MessageId::NONE, self.head()), &self.ledger);
+        ledger.upstreams.page(&ledger.state, range, max).unwrap()
+    }
+
+    fn seen_of_backend(&mut self) -> String {
+        let mut seen = format!("{:?}\n", self.upstreams(99));
+        let Ledger { directory, state, keys, blocked, groups, .. } = &mut self.ledger;
+        seen += &format!("{} {:?}\n", directory.aliased, blocked.page(None, 9));
+        for on in 0..DEVICES.len() {
+            let found = directory.device(state, &device(on)).unwrap();
+            let found = found.map(|found| (found.peer.clone(), found.alias.clone()));
+            seen += &format!("{on} {found:?}\n");
+        }
+        for which in 0..ALIASES.len() {
+            seen += &format!("{:?}\n", directory.devices_of(state, &alias(which)).unwrap());
+        }
+        for key in 0..3 {
+            seen += &format!("{:?}\n", keys.judge(&[key; 16], 0, self.now_ms));
+        }
+        let (page, more) = groups.page(state, GroupId::default(), 9).unwrap();
+        let ids: Vec<_> = page.iter().map(|group| group.id).collect();
+        seen + &format!("{ids:?} {more}")
     }
 
     fn seen_of(&mut self, who: usize) -> String {
@@ -380,6 +489,7 @@ impl Run {
             let entry = &self.log[waiting.id.0 as usize - 1].entry;
             let shared = match entry {
                 Entry::Message { message, .. } => message.to.is_empty(),
+                Entry::UpstreamDone { .. } => false,
                 Entry::Recalled(recall) => {
                     matches!(recall.conversation, ConversationId::Group(_))
                 }

@@ -175,8 +175,7 @@ fn settle_tails(ledger: &mut Ledger, head: MessageId, now_ms: i64) -> Result<boo
             ledger.tails.push_back((id, oldest_ms));
             continue;
         }
-        ledger.tail_bytes = ledger.tail_bytes.saturating_sub(peer.tail_bytes);
-        write_peer(&id, peer, head, &mut changes);
+        write_peer(&id, ledger, head, &mut changes);
     }
     let has_changed = changes.count > 0;
     changes.apply(&ledger.state)?;
@@ -199,8 +198,7 @@ fn flush_peers(
         if !peer.dirty {
             continue;
         }
-        ledger.tail_bytes = ledger.tail_bytes.saturating_sub(peer.tail_bytes);
-        write_peer(&id, peer, head, &mut changes);
+        write_peer(&id, ledger, head, &mut changes);
     }
     changes.apply(&ledger.state)?;
     Ok(seen)
@@ -226,7 +224,8 @@ fn flush_books(ledger: &mut Ledger) -> Result<bool, DatabaseError> {
 }
 
 /// Writes a peer as it is at `head`: its messages into rows, then itself.
-fn write_peer(id: &PeerId, peer: &mut Peer, head: MessageId, changes: &mut Changes) {
+fn write_peer(id: &PeerId, ledger: &mut Ledger, head: MessageId, changes: &mut Changes) {
+    let Some(peer) = ledger.peers.get_mut(id) else { return };
     let bodies: Vec<_> = peer.waiting.iter_mut().filter_map(|w| w.body.take()).collect();
     let mut row: Vec<&Item> = Vec::new();
     let mut bytes = 0;
@@ -242,7 +241,10 @@ fn write_peer(id: &PeerId, peer: &mut Peer, head: MessageId, changes: &mut Chang
     if !row.is_empty() {
         write_row(id, peer, row, changes);
     }
-    peer.tail_bytes = 0;
+    ledger.tail_bytes = ledger.tail_bytes.saturating_sub(std::mem::take(&mut peer.tail_bytes));
+    let stored = std::mem::replace(&mut peer.stored, peer.waiting.len());
+    ledger.stored_waiting = (ledger.stored_waiting + peer.stored).saturating_sub(stored);
+    changes.waiting(ledger.stored_waiting);
     for spent in peer.spent_rows() {
         changes.remove_row(id, spent.first);
     }

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use tidings::group::GroupChange;
-use tidings::id::{MessageId, PeerId};
-use tidings::limits::{GROUP_STINTS_MAX, WINDOW_AGE};
+use tidings::id::{GroupId, MessageId, PeerId};
+use tidings::limits::{CHANGED_MEMBERS_MAX, GROUP_STINTS_MAX, WINDOW_AGE};
 use tidings::reason::Reason;
-use tidings::store::{GroupAction, Item, News, Outcome, Told};
+use tidings::store::{GroupAction, Item, News, Outcome, Request, Told};
 
-use super::harness::{DAY_MS, MINUTE_MS, OF_GROUP, Running, ids, peer, refusal};
+use super::harness::{
+    DAY_MS, GROUP, MINUTE_MS, OF_GROUP, Running, ids, new_message, peer, refusal, sent,
+};
 
 const HOUR_MS: i64 = 3_600_000;
+/// The deletion of a group, whatever its version.
+const DELETE: GroupAction = GroupAction::Delete { version: None };
 
 /// A group of three, one of whom is not here.
 fn three() -> Running {
@@ -206,8 +210,8 @@ fn one_group_too_many_for_a_member_refuses_all_of_the_invited() {
             metadata: Default::default(),
             members: vec![peer("dan")],
         };
-        let group = tidings::id::GroupId(id);
-        running.outcome(tidings::store::Request::Group { group, by: Some(peer("dan")), action })
+        let group = GroupId(id);
+        running.outcome(Request::Group { group, by: Some(peer("dan")), action })
     };
     for index in 0..groups {
         assert!(refusal(&create(&mut running, index)).is_none(), "group {index}");
@@ -251,4 +255,202 @@ fn one_stint_too_many_is_refused_until_a_flush_that_it_asks_for_has_passed() {
     let sent = running.send_to_group("alice", "to Bob");
     running.step(MINUTE_MS);
     assert!(running.waiting_ids("bob").contains(&sent.id));
+}
+
+/// Asks for a group to change in the name of the back end.
+fn by_backend(running: &mut Running, group: GroupId, action: GroupAction) -> Outcome<u64> {
+    running.outcome(Request::Group { group, by: None, action })
+}
+
+fn create(open: bool, members: Vec<PeerId>) -> GroupAction {
+    let (rules, metadata) = Default::default();
+    GroupAction::Create { open, rules, metadata, members }
+}
+
+fn group(number: u8) -> GroupId {
+    GroupId([number; 12])
+}
+
+/// The ids of all groups, in pages of so many.
+fn all_groups(running: &Running, max: usize) -> Vec<GroupId> {
+    let (mut all, mut after) = (Vec::new(), GroupId::default());
+    loop {
+        let (page, more) = running.block_on(running.store.groups(after, max)).unwrap();
+        assert!(page.len() <= max);
+        all.extend(page.iter().map(|group| group.id));
+        let Some(last) = all.last().filter(|_| more) else { return all };
+        after = *last;
+    }
+}
+
+#[test]
+fn a_deleted_group_is_no_more_and_its_members_are_told() {
+    let mut running = three();
+    let before = running.send_to_group("alice", "before");
+    let refused = running.group("alice", DELETE);
+    assert_eq!(refusal(&refused), Some(Reason::NotAllowed));
+    let Outcome::Grouped { told: Some(Told { notice, to }), group, .. } =
+        by_backend(&mut running, GROUP, DELETE)
+    else {
+        panic!("not deleted")
+    };
+    let all = ["alice", "bob", "carol"].map(peer);
+    assert_eq!((notice.news.clone(), notice.by.clone()), {
+        (News::Group(GroupChange::Deleted, all.to_vec()), None)
+    });
+    assert_eq!((&*to, group.count()), (&all[..], 0));
+    for _ in 0..3 {
+        assert_eq!(running.block_on(running.store.group(GROUP)).unwrap(), None);
+        assert_eq!(all_groups(&running, 9), []);
+        for who in ["alice", "bob", "carol"] {
+            assert_eq!(changes(&running, who).pop(), Some((GroupChange::Deleted, all.to_vec())));
+            assert_eq!(running.part(who, OF_GROUP).unwrap().since, MessageId::NONE);
+        }
+        assert_eq!(running.waiting_ids("bob"), [before.id]);
+        for action in [GroupAction::Join, GroupAction::Leave] {
+            assert_eq!(refusal(&running.group("bob", action)), Some(Reason::NoSuchGroup));
+        }
+        let refused = running.ask_to_send_to_group("alice", b"after");
+        assert_eq!(refusal(&refused), Some(Reason::NoSuchGroup));
+        let again = by_backend(&mut running, GROUP, DELETE);
+        assert_eq!(refusal(&again), Some(Reason::NoSuchGroup));
+        running.commit_something();
+        assert_eq!(running.metrics.groups.get(), 0);
+        running = running.crash().restart();
+    }
+    assert_eq!(running.store.report().damage, [""; 0]);
+}
+
+#[test]
+fn a_deletion_that_reached_the_state_does_not_hide_what_a_replay_has_to_know_of_the_group() {
+    let mut running = three();
+    running.settle();
+    running.group("alice", invite("dan"));
+    let mut sent = vec![running.send_to_group("alice", "1")];
+    running.group("alice", GroupAction::Kick(vec![peer("bob")]));
+    sent.push(running.send_to_group("alice", "2"));
+    by_backend(&mut running, GROUP, DELETE);
+    let expected = ids(&sent);
+    for _ in 0..3 {
+        assert_eq!(running.waiting_ids("carol"), expected);
+        assert_eq!(running.waiting_ids("dan"), expected);
+        assert_eq!(running.waiting_ids("bob"), expected[..1]);
+        // Each start has what the run before wrote reach the state.
+        running = running.crash();
+        running.commit_something();
+    }
+}
+
+#[test]
+fn a_deleted_open_group_is_no_more() {
+    let mut running = Running::new();
+    by_backend(&mut running, GROUP, create(true, Vec::new()));
+    let deleted = by_backend(&mut running, GROUP, DELETE);
+    let Outcome::Grouped { told: Some(Told { to, .. }), .. } = deleted else {
+        panic!("{deleted:?}")
+    };
+    assert!(to.is_empty());
+    for _ in 0..2 {
+        assert_eq!(running.block_on(running.store.group(GROUP)).unwrap(), None);
+        running = running.crash();
+    }
+}
+
+#[test]
+fn what_a_deleted_group_was_told_is_kept_for_inboxes() {
+    let mut running = Running::with(|options| options.history_age = Duration::ZERO);
+    running.create_group(&["alice", "bob"]);
+    let sent = running.send_to_group("alice", "1");
+    by_backend(&mut running, GROUP, DELETE);
+    running = running.restart();
+    running.step(WINDOW_AGE.as_millis() as i64 - DAY_MS);
+    look(&mut running);
+    running.step(2 * HOUR_MS);
+    look(&mut running);
+    running = running.restart();
+    assert_eq!(running.waiting_ids("bob"), [sent.id]);
+    assert_eq!(running.inbox("bob").1.count, 0);
+}
+
+#[test]
+fn all_groups_are_listed_by_their_ids_whether_the_state_has_them_or_not() {
+    let mut running = Running::new();
+    for number in [5, 2, 9, 7] {
+        by_backend(&mut running, group(number), create(number == 2, vec![peer("alice")]));
+    }
+    running = running.restart();
+    for number in [8, 1, 6] {
+        by_backend(&mut running, group(number), create(false, vec![peer("alice")]));
+    }
+    by_backend(&mut running, group(7), DELETE);
+    by_backend(&mut running, group(6), DELETE);
+    let edit = GroupAction::Edit { rules: None, metadata: Some("{}".into()), version: None };
+    by_backend(&mut running, group(9), edit);
+    for _ in 0..2 {
+        for max in [1, 2, 5, 6] {
+            assert_eq!(all_groups(&running, max), [1, 2, 5, 8, 9].map(group));
+        }
+        let (page, _) = running.block_on(running.store.groups(group(8), 9)).unwrap();
+        assert_eq!(page[0].metadata, "{}");
+        running = running.crash();
+    }
+}
+
+#[test]
+fn an_edit_of_another_version_is_refused() {
+    let mut running = three();
+    let version = running.block_on(running.store.group(GROUP)).unwrap().unwrap().version;
+    let edit = |version, text: &'static str| {
+        let metadata = Some(text.into());
+        GroupAction::Edit { rules: None, metadata, version: Some(version) }
+    };
+    assert_eq!(refusal(&by_backend(&mut running, GROUP, edit(version, "1"))), None);
+    let late = by_backend(&mut running, GROUP, edit(version, "2"));
+    assert_eq!(refusal(&late), Some(Reason::VersionChanged));
+    let group = running.block_on(running.store.group(GROUP)).unwrap().unwrap();
+    assert!(group.version > version);
+    assert_eq!(group.metadata, "1");
+}
+
+#[test]
+fn as_many_members_as_one_request_may_name_come_and_go_between_messages() {
+    let mut running = Running::new();
+    let names = || (0..CHANGED_MEMBERS_MAX).map(|number| peer(&format!("{number:064}")));
+    let mut callers = Vec::new();
+    let mut number = 0;
+    // Records are nearly full of messages when a change comes.
+    let mut fill = |running: &mut Running, callers: &mut Vec<u64>| {
+        for _ in 0..30 {
+            number += 1;
+            let message = new_message("alice", "bob", number, &[7; 4_000]);
+            callers.push(running.submit(Request::Message(message)));
+        }
+    };
+    let actions = [
+        create(false, Vec::new()),
+        GroupAction::Invite(names().collect()),
+        GroupAction::Kick(names().skip(1).collect()),
+        DELETE,
+    ];
+    for action in actions {
+        fill(&mut running, &mut callers);
+        callers.push(running.submit(Request::Group { group: GROUP, by: None, action }));
+    }
+    let outcomes = running.outcomes(&callers);
+    let told: Vec<usize> = outcomes
+        .iter()
+        .filter_map(|outcome| match outcome {
+            Outcome::Grouped { told, .. } => Some(told.as_ref().map_or(0, |told| told.to.len())),
+            outcome => {
+                sent(outcome);
+                None
+            }
+        })
+        .collect();
+    assert_eq!(told, [0, CHANGED_MEMBERS_MAX, CHANGED_MEMBERS_MAX, 1]);
+    running = running.crash();
+    let last = names().next_back().unwrap();
+    let seen: Vec<_> = changes(&running, last.as_str()).iter().map(|change| change.0).collect();
+    assert_eq!(seen, [GroupChange::Invited, GroupChange::Kicked]);
+    assert_eq!(running.store.report().damage, [""; 0]);
 }
