@@ -65,9 +65,10 @@ fn number() -> SendNumber {
     SendNumber { device: device("phone"), instance: 9, number: 77, answered: 70 }
 }
 
-/// A message of the back end for one device.
-fn pushed(key: Option<[u8; 16]>, system: bool) -> Entry {
-    let message = Message { devices: vec![device("phone")], ..message() };
+/// A message of the back end for one device, at a place of the record.
+fn pushed(place: i64, key: Option<[u8; 16]>, system: bool) -> Entry {
+    let (id, devices) = (MessageId(ID.0 + place), vec![device("phone")]);
+    let message = Message { id, devices, ..message() };
     Entry::Message { message: message.into(), origin: Origin::Backend { key, system }, hash: 5 }
 }
 
@@ -114,8 +115,8 @@ fn entries() -> Vec<Entry> {
         Entry::GroupChanged { group: GROUP, by: None, change: edit(), sequence: 0 },
         Entry::GroupChanged { group: GROUP, by: Some(peer("bob")), change: left(), sequence: 7 },
         Entry::Nonce { peer: peer("bob"), nonce: "85561".into(), expires_ms: AT_MS + 1 },
-        pushed(None, true),
-        pushed(Some([3; 16]), false),
+        pushed(13, None, true),
+        pushed(14, Some([3; 16]), false),
         Entry::GroupChanged { group: GROUP, by: None, change: deleted(), sequence: 7 },
         Entry::Alias { alias: alias(), device: device("phone"), bound: true },
         Entry::Alias { alias: alias(), device: device("phone"), bound: false },
@@ -344,8 +345,8 @@ fn the_fingerprint_of_a_content_is_the_one_it_has_always_been() {
     let Message { conversation, client_msg_no, body, from, .. } = message();
     let hash_for = |on: &[DeviceId]| content_hash(&conversation, on, &client_msg_no, &body);
     assert_eq!(hash_for(&[]), 1_510_540_264);
-    assert_eq!(hash_for(&[device("phone"), device("laptop")]), 0);
-    assert_eq!(upstream_hash(&from, &body), 0);
+    assert_eq!(hash_for(&[device("phone"), device("laptop")]), 2_756_952_381);
+    assert_eq!(upstream_hash(&from, &body), 684_794_943);
     let to_itself = ConversationId::of_peers([&from]);
     assert_ne!(content_hash(&to_itself, &[], &[], &body), upstream_hash(&from, &body));
 }
