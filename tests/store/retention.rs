@@ -4,10 +4,14 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use tidings::group::Rules;
+use tidings::id::Alias;
 use tidings::reason::Reason;
-use tidings::store::{GroupAction, HistoryOf, Outcome, Request};
+use tidings::store::{AliasChange, GroupAction, HistoryOf, NewUpstream, Outcome, Request};
 
-use super::harness::{DAY_MS, Running, conversation, ids, new_message, peer, refusal, segments_as};
+use super::harness::{
+    DAY_MS, Running, conversation, device, ids, new_message, peer, refusal, segments_as,
+    send_number,
+};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -143,6 +147,15 @@ fn when_nothing_can_be_given_up_sends_and_groups_are_refused_and_all_else_goes_o
     assert_eq!(refusal(&running.group("alice", create)), Some(Reason::StorageFull));
     let again = running.send_as(2, "still full");
     assert!(matches!(again, Outcome::Refused { reason: Reason::StorageFull, .. }));
+    let new = NewUpstream { from: peer("bob"), number: send_number(1), body: "help".into() };
+    let upstream = running.outcome(Request::Upstream(new));
+    assert_eq!(refusal(&upstream), Some(Reason::StorageFull));
+    let (alias, device) = (Alias::new("red").unwrap(), device("phone"));
+    let change = AliasChange::Bind { alias, device };
+    let bound = running.outcome(Request::Alias { change, by: None });
+    assert_eq!(refusal(&bound), Some(Reason::StorageFull));
+    let block = running.outcome(Request::Block { peer: peer("dave"), blocked: true });
+    assert!(matches!(block, Outcome::Blocked { .. }));
 }
 
 #[test]

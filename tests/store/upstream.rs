@@ -1,7 +1,7 @@
 //! Messages to the back end: they wait for it, and who sent them hears what has become of them.
 
 use tidings::id::{ConversationId, MessageId};
-use tidings::limits::UPSTREAM_AGE;
+use tidings::limits::{UPSTREAM_AGE, UPSTREAM_WAITING_MAX};
 use tidings::reason::Reason;
 use tidings::store::{
     Item, NewMessage, NewUpstream, News, Notice, Outcome, Request, Told, Upstream,
@@ -188,4 +188,31 @@ fn nothing_of_it_is_history_or_a_conversation() {
     let of = tidings::store::HistoryOf::Sender(peer("alice"));
     assert_eq!(running.history(&of, 9).len(), 1);
     assert_eq!(running.part("alice", conversation("alice", "bob")).unwrap().sequence, 1);
+}
+
+#[test]
+fn one_message_too_many_for_the_back_end_is_refused_until_it_has_taken_one() {
+    let mut running = Running::new();
+    let mut callers = Vec::with_capacity(1_000);
+    for begin in (0..UPSTREAM_WAITING_MAX as u64).step_by(1_000) {
+        for number in begin + 1..=begin + 1_000 {
+            let (number, body) = (send_number(number), "x".into());
+            let new = NewUpstream { from: peer("alice"), number, body };
+            callers.push(running.submit(Request::Upstream(new)));
+        }
+        for outcome in running.outcomes(&callers) {
+            stored(&outcome);
+        }
+        callers.clear();
+    }
+    let (first, _) = running.block_on(running.store.upstream(MessageId::NONE, 1)).unwrap();
+    for _ in 0..2 {
+        let refused = ask(&mut running, "bob", 1, "too many");
+        assert_eq!(refusal(&refused), Some(Reason::TooManyUpstream));
+        running = running.restart();
+    }
+    done(&mut running, first[0].id, true);
+    stored(&ask(&mut running, "bob", 1, "one has gone"));
+    let refused = ask(&mut running, "bob", 2, "too many");
+    assert_eq!(refusal(&refused), Some(Reason::TooManyUpstream));
 }
