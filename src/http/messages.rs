@@ -77,8 +77,7 @@ struct Taken {
 ///
 /// With an `Idempotency-Key` the same request is the same message when it comes again within 24
 /// hours: it is answered with the message of before, and `repeated`. With another text, or for
-/// others, it is refused; so it is when the alias has other devices by then. A transient message
-/// is never stored, and so not recognised.
+/// others, it is refused. A transient message is never stored, and so not recognised.
 ///
 /// `outcome` of a recipient is what was so when the server took the message: `online`, `offline`
 /// (it waits for the recipient), or `ignored` (the device has logged out; or the message is

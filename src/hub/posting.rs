@@ -18,7 +18,7 @@ use crate::hub::session::{Done, Session};
 use crate::id::{Alias, ConversationId, DeviceId, GroupId, MessageId, PeerId};
 use crate::limits::{BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, RECIPIENTS_MAX};
 use crate::reason::Reason;
-use crate::store::{IdempotencyKey, NewMessage, Origin, Request, Route};
+use crate::store::{IdempotencyKey, NewMessage, Origin, Repeat, Request, Route};
 use crate::wire::{Deliver, ServerFrame};
 
 /// A message of the back end.
@@ -241,6 +241,7 @@ impl Hub {
     /// Hands what is to be stored to the store, and puts to sessions what is not.
     async fn hand_over(&self, post: &Post, parcels: Vec<Parcel>) -> Result<Vec<Begun>, Reason> {
         let system = *self.sender(post) == self.options.system;
+        let content = post.key.map_or(0, |_| post.content());
         let mut begun = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             if post.transient {
@@ -253,9 +254,10 @@ impl Hub {
                 begun.push((parcel, None));
                 continue;
             }
+            let repeat = parcel.key.map(|key| Repeat { key, content });
             let message = NewMessage {
                 from: self.sender(post).clone(),
-                origin: Origin::Backend { key: parcel.key, system },
+                origin: Origin::Backend { repeat, system },
                 conversation: parcel.conversation,
                 to: parcel.to.clone(),
                 devices: parcel.devices.clone(),
@@ -304,6 +306,19 @@ impl Hub {
             group.members().for_each(|peer| self.router.visit(peer, put));
         }
         Ok(())
+    }
+}
+
+impl Post {
+    /// What tells it from another message under the same key. Whom it reaches is no part of that:
+    /// an alias may have other devices by the time that it comes again.
+    fn content(&self) -> u32 {
+        let Self { from, to, transient: _, receipt, ttl_ms, client_msg_no, body, key: _ } = self;
+        let asked = format!("{from:?} {to:?} {receipt} {ttl_ms} {client_msg_no:?} ");
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(asked.as_bytes());
+        hasher.update(body);
+        hasher.finalize()
     }
 }
 

@@ -183,8 +183,10 @@ impl<T: Send + 'static> Committer<T> {
         new: NewMessage,
         draft: &mut Draft<T>,
     ) -> Result<(), Stop> {
-        let NewMessage { conversation, devices, client_msg_no, body, .. } = &new;
-        let hash = content_hash(conversation, devices, client_msg_no, body);
+        let hash = match new.origin {
+            Origin::Backend { repeat: Some(repeat), .. } => repeat.content,
+            _ => content_hash(&new.conversation, &new.client_msg_no, &new.body),
+        };
         let verdict = self.ledger.judge(&new.from, &new.origin, hash, draft.at_ms)?;
         if !self.is_new(caller, verdict, draft)? {
             return Ok(());

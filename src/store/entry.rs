@@ -248,8 +248,8 @@ pub enum Origin {
     Client(SendNumber),
     /// The app's back end.
     Backend {
-        /// The digest of what recognises the request when it comes again.
-        key: Option<IdempotencyKey>,
+        /// What recognises the request when it comes again.
+        repeat: Option<Repeat>,
         /// It speaks in its own name, which takes part in no conversation.
         system: bool,
     },
@@ -257,6 +257,15 @@ pub enum Origin {
 
 /// The digest of what a back end names a request by.
 pub type IdempotencyKey = [u8; 16];
+
+/// What recognises a request of the back end when it comes again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Repeat {
+    /// Its name.
+    pub key: IdempotencyKey,
+    /// What tells what it asks for from what another asks for.
+    pub content: u32,
+}
 
 /// Which send of which sender something is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -449,19 +458,9 @@ pub(super) struct Placed {
 
 /// The fingerprint of a message's content, by which a number that is used for another content is
 /// found out. Stored, so it must never change.
-pub(super) fn content_hash(
-    conversation: &ConversationId,
-    devices: &[DeviceId],
-    msg_no: &[u8],
-    body: &[u8],
-) -> u32 {
+pub(super) fn content_hash(conversation: &ConversationId, msg_no: &[u8], body: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&conversation.key());
-    // No text is as long as that, so no message for all devices is taken for one of these.
-    for device in devices {
-        hasher.update(&[u8::MAX, device.as_str().len() as u8]);
-        hasher.update(device.as_str().as_bytes());
-    }
     hasher.update(&[msg_no.len() as u8]);
     hasher.update(msg_no);
     hasher.update(body);
@@ -471,7 +470,7 @@ pub(super) fn content_hash(
 /// The fingerprint of a message to the back end, which no message to peers has. Stored, so it must
 /// never change.
 pub(super) fn upstream_hash(from: &PeerId, body: &[u8]) -> u32 {
-    content_hash(&ConversationId::of_peers([from]), &[], UPSTREAM_MARK, body)
+    content_hash(&ConversationId::of_peers([from]), UPSTREAM_MARK, body)
 }
 
 /// Longer than the app's own number for a message can be.

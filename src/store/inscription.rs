@@ -13,7 +13,7 @@ use crate::id::{
     Alias, ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId,
 };
 use crate::store::archive::{AsText, ValueError};
-use crate::store::entry::{Entry, GroupAction, NewUpstream, Opening, Origin};
+use crate::store::entry::{Entry, GroupAction, NewUpstream, Opening, Origin, Repeat};
 use crate::store::group::Change;
 use crate::store::inscribed::{
     MessageV1, RecallV1, SendNumberV1, alias, device, maybe_peer, name, peer, peers, rules_bytes,
@@ -149,8 +149,9 @@ impl EntryV1 {
                     Origin::Client(send) => {
                         Self::Message { message, send: SendNumberV1::new(send), hash }
                     }
-                    Origin::Backend { key, system } => {
-                        Self::Pushed { message, key: *key, system: *system, hash }
+                    Origin::Backend { repeat, system } => {
+                        let (key, system) = (repeat.map(|repeat| repeat.key), *system);
+                        Self::Pushed { message, key, system, hash }
                     }
                 }
             }
@@ -242,7 +243,10 @@ impl ArchivedEntryV1 {
             },
             Self::Pushed { message, key, system, hash } => Entry::Message {
                 message: message.message(id, at_ms)?.into(),
-                origin: Origin::Backend { key: key.as_ref().copied(), system: *system },
+                origin: Origin::Backend {
+                    repeat: key.as_ref().map(|key| Repeat { key: *key, content: hash.to_native() }),
+                    system: *system,
+                },
                 hash: hash.to_native(),
             },
             Self::Opened { peer: who, device: on, flag, instance, client, address, cursor } => {

@@ -18,7 +18,7 @@ use crate::metrics::{Drop, Metrics};
 use crate::store::blocked::Blocked;
 use crate::store::directory::Directory;
 use crate::store::entry::{
-    Item, Message, NewUpstream, Opening, Origin, Recall, Upstream, upstream_hash,
+    Item, Message, NewUpstream, Opening, Origin, Recall, Repeat, Upstream, upstream_hash,
 };
 use crate::store::groups::Groups;
 use crate::store::idempotency::Keys;
@@ -173,10 +173,10 @@ impl Ledger {
     ) -> Result<Verdict, DatabaseError> {
         let origin = match origin {
             Origin::Client(origin) => origin,
-            Origin::Backend { key: Some(key), .. } => {
+            Origin::Backend { repeat: Some(Repeat { key, .. }), .. } => {
                 return Ok(self.keys.judge(key, hash, now_ms));
             }
-            Origin::Backend { key: None, .. } => return Ok(Verdict::New),
+            Origin::Backend { repeat: None, .. } => return Ok(Verdict::New),
         };
         let peer = self.peer(from)?;
         let senders = peer.device(&origin.device).map(|device| &device.senders);
@@ -200,7 +200,7 @@ impl Ledger {
         (previous, segment): (u32, u32),
     ) -> Result<(), DatabaseError> {
         let Message { id, sequence, at_ms, .. } = **message;
-        if let Origin::Backend { key: Some(key), .. } = origin {
+        if let Origin::Backend { repeat: Some(Repeat { key, .. }), .. } = origin {
             self.keys.note(key, Stored { number: 0, id, sequence, at_ms, hash });
         }
         if !matches!(origin, Origin::Backend { system: true, .. }) {

@@ -86,7 +86,7 @@ pub use asking::ReadError;
 pub use device::Loss;
 pub use entry::{
     AliasChange, GroupAction, IdempotencyKey, Item, Mark, Message, NewUpstream, News, Notice,
-    Opening, Origin, Past, SendNumber, Upstream,
+    Opening, Origin, Past, Repeat, SendNumber, Upstream,
 };
 pub use group::Group;
 pub use history::{Look, Page};

@@ -11,7 +11,7 @@ use crate::group::Rules as GroupRules;
 use crate::id::{Alias, ConversationId, DeviceFlag, DeviceId, GroupId, SessionId};
 use crate::metrics::Metrics;
 use crate::store::entry::{
-    Entry, GroupAction, Message, NewUpstream, Opening, Origin, Placed, Recall, SendNumber,
+    Entry, GroupAction, Message, NewUpstream, Opening, Origin, Placed, Recall, Repeat, SendNumber,
 };
 use crate::store::peer::Rules;
 use crate::store::sender::Verdict;
@@ -190,7 +190,10 @@ impl Run {
             body: format!("body {}", self.next).into(),
         };
         let origin = match key {
-            Some(_) => Origin::Backend { key, system: true },
+            Some(key) => {
+                let repeat = Some(Repeat { key, content: 0 });
+                Origin::Backend { repeat, system: true }
+            }
             None => Origin::Client(self.number()),
         };
         self.put(Entry::Message { message: message.into(), origin, hash: 0 });

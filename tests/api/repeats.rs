@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Running, answer};
+use crate::harness::{Answer, Online, Running, answer};
 use crate::messages::{bodies_until, send};
 
 /// Sends with an `Idempotency-Key`.
@@ -41,6 +41,26 @@ async fn a_request_with_an_idempotency_key_is_one_message_however_often_it_comes
     send_as(&server, &shop, "order-4711", &other).await.expect(StatusCode::CREATED);
     send(&server, json!({"to": {"peers": ["bob"]}, "body": "last"})).await;
     assert_eq!(bodies_until(&mut bob, "last").await, ["once", "other", "other", "last"]);
+}
+
+#[tokio::test]
+async fn a_push_that_comes_again_is_the_same_though_its_alias_has_another_device_by_then() {
+    let server = Running::start().await;
+    let (phone, laptop) = (server.open("ann").await, server.open("ann").await);
+    let bind = async |online: &Online| {
+        let device = online.session.device().as_str();
+        let bindings = json!({"bindings": [{"alias": "ann", "device": device}]});
+        server.post("/v1/aliases", bindings).await.ok();
+    };
+    let message = json!({"to": {"alias": "ann"}, "body": "once"});
+    let send = async || send_as(&server, &server.master, "push", &message).await;
+    bind(&phone).await;
+    let first = send().await.expect(StatusCode::CREATED);
+    server.delete("/v1/aliases/ann").await.expect(StatusCode::NO_CONTENT);
+    bind(&laptop).await;
+    let again = send().await.ok();
+    assert_eq!(again["messages"][0]["id"], first["messages"][0]["id"]);
+    assert_eq!(again["messages"][0]["repeated"], json!(true));
 }
 
 #[tokio::test]

@@ -154,7 +154,7 @@ impl Running {
         let message = NewMessage {
             conversation: ConversationId::of_peers([&from, &to]),
             from,
-            origin: Origin::Backend { key: None, system: false },
+            origin: Origin::Backend { repeat: None, system: false },
             to: vec![to],
             devices: on.iter().map(|name| name.parse().unwrap()).collect(),
             receipt: true,

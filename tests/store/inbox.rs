@@ -13,7 +13,7 @@ impl Running {
         let mut callers = Vec::new();
         for index in 0..count {
             let message = new_message("alice", "bob", 0, format!("push {index}").as_bytes());
-            let origin = Origin::Backend { key: None, system: false };
+            let origin = Origin::Backend { repeat: None, system: false };
             let devices = devices.clone();
             let message = NewMessage { origin, devices, receipt: true, ..message };
             callers.push(self.submit(Request::Message(message)));
