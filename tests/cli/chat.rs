@@ -192,6 +192,32 @@ fn chats_create_join_fill_and_leave_groups() {
 }
 
 #[test]
+fn devices_have_aliases_and_say_things_to_the_app() {
+    let home = TempDir::new().unwrap();
+    let (server, address, _) = serve(&home, &[]);
+    let listen = ["listen", "bob", "--alias", "customer: 4711", "--server", &address];
+    let mut listener = Running::start(tidings(&home, &listen));
+    listener.await_log("bob listens on device ");
+    listener.await_log("\"The first push\" in the README");
+    listener.await_log("this device has the alias customer: 4711");
+
+    let mut bob = Chat::start(&home, &address, &["bob"]);
+    bob.types("/unalias");
+    bob.is_told("you have bound no alias in this chat: /unalias NAME");
+    bob.types("/unalias customer: 4711");
+    bob.is_told("this device does not have that alias");
+    bob.does("/alias vip", "this device has the alias vip");
+    bob.does("/unalias", "this device has the alias vip no longer");
+    bob.types("/unalias vip");
+    bob.is_told("this device does not have that alias");
+    let first = bob.does("/upstream two  lamps", " to the app: sent");
+    assert_ne!(first, bob.does("/upstream two  lamps", " to the app: sent"), "two messages");
+    assert_eq!(bob.end(), (Some(0), String::new()));
+    assert_eq!(listener.stop("INT").0.code(), Some(0));
+    assert_eq!(server.stop("TERM").0.code(), Some(0));
+}
+
+#[test]
 fn a_chat_that_is_interrupted_finds_what_waited_and_one_that_logs_out_does_not() {
     let home = TempDir::new().unwrap();
     let (server, address, _) = serve(&home, &[]);

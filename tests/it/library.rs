@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use crate::harness::{Running, library, soon, until};
 use tidings::client::{
-    Client, ConnectError, ConnectOptions, Event, Fingerprint, Incoming, Message, OpenError,
-    OpenOptions, Outgoing, Refusal, SendError, Session, Trust,
+    Client, ConnectError, ConnectOptions, Event, Fingerprint, GroupChange, Incoming, Message,
+    NewGroup, OpenError, OpenOptions, Outgoing, Refusal, RequestError, SendError, Session, Trust,
 };
+use tidings::id::Alias;
 use tidings::limits::SESSIONS_PER_CONNECTION_MAX;
 use tidings::net::CertificateFiles;
 use tidings::reason::Reason;
+use tidings::store::GroupAction;
 
 async fn open(client: &Client, name: &str) -> (Session, Incoming) {
     let opening = client.open(OpenOptions::new(name.parse().unwrap()));
@@ -227,4 +229,115 @@ async fn a_session_that_the_back_end_ends_hears_its_words_and_may_come_back() {
     assert_eq!(refusal.text.as_str(), "see the office");
     assert!(soon("nothing more", to_bob.next()).await.is_none());
     open(&client, "bob").await;
+}
+
+#[tokio::test]
+async fn a_blocked_peer_is_out_until_it_is_blocked_no_more() {
+    let server = Running::start().await;
+    let (client, hub) = (server.client().await, server.server().hub());
+    let (bob, mut to_bob) = open(&client, "bob").await;
+    soon("a block", hub.block(bob.peer(), true)).await.unwrap();
+    assert_eq!(ended(&mut to_bob).await.reason(), Some(Reason::Blocked));
+    let options = || OpenOptions::new(bob.peer());
+    match soon("a refusal", client.open(options())).await {
+        Err(OpenError::Refused(refusal)) => {
+            assert_eq!(refusal.reason(), Some(Reason::Blocked));
+        }
+        other => panic!("{other:?}"),
+    }
+    soon("the end of it", hub.block(bob.peer(), false)).await.unwrap();
+    open(&client, "bob").await;
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_message_to_the_back_end_is_told_to_all_devices_of_its_sender() {
+    let server = Running::start().await;
+    let (client, hub) = (server.client().await, server.server().hub());
+    let (phone, mut to_phone) = open(&client, "bob").await;
+    let (tablet, to_tablet) = open(&client, "bob").await;
+    let first = soon("it is stored", phone.send_upstream("one")).await.unwrap();
+    let sent = phone.send(Outgoing::to("ann".parse::<tidings::id::PeerId>().unwrap(), "two"));
+    let second = soon("it is stored", sent).await.unwrap();
+    let third = soon("it is stored", phone.send_upstream("three")).await.unwrap();
+    assert!(first.id < second.id && second.id < third.id);
+
+    let device = tablet.device().clone();
+    drop(to_tablet);
+    soon("an end", tablet.end()).await;
+    for (upstream, accepted) in [(third, false), (first, true)] {
+        soon("it is settled", hub.settle_upstream(upstream.id, accepted)).await.unwrap();
+        match soon("what became of it", to_phone.next()).await {
+            Some(Event::UpstreamDone(done)) => {
+                let told = (done.upstream, done.accepted, done.waited);
+                assert_eq!(told, (upstream.id, accepted, false));
+            }
+            event => panic!("{event:?}"),
+        }
+    }
+    let again = hub.settle_upstream(first.id, true);
+    assert_eq!(soon("a refusal", again).await, Err(Reason::NoSuchMessage));
+
+    let options = OpenOptions::new(phone.peer()).device(device);
+    let (_tablet, mut to_tablet) = soon("an opening", client.open(options)).await.unwrap();
+    assert!(matches!(soon("opened", to_tablet.next()).await, Some(Event::Opened(_))));
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        match soon("what waited", to_tablet.next()).await {
+            Some(Event::UpstreamDone(done)) => {
+                assert!(done.waited);
+                told.push((done.upstream, done.accepted));
+            }
+            Some(Event::Message(message)) => assert!(message.own),
+            event => panic!("{event:?}"),
+        }
+    }
+    assert_eq!(told, [(third.id, false), (first.id, true)]);
+}
+
+#[tokio::test]
+async fn an_alias_has_10_devices_and_a_device_one_alias() {
+    let server = Running::start().await;
+    let client = server.client().await;
+    let refused = |result: Result<(), RequestError>| match result {
+        Err(RequestError::Refused(refusal)) => refusal.reason().unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let [vip, other]: [Alias; 2] = ["vip: 客户", "other"].map(|alias| alias.parse().unwrap());
+    let mut devices = Vec::new();
+    for number in 0..10 {
+        let (session, incoming) = open(&client, &format!("peer-{number}")).await;
+        soon("it is bound", session.bind_alias(&vip)).await.unwrap();
+        devices.push((session, incoming));
+    }
+    let (late, _to_late) = open(&client, "late").await;
+    assert_eq!(refused(soon("a refusal", late.bind_alias(&vip)).await), Reason::AliasFull);
+    assert_eq!(refused(late.unbind_alias_everywhere(&vip).await), Reason::NoSuchAlias);
+    // Another alias takes the place of the one before, which has room again.
+    let (first, second) = (&devices[0].0, &devices[1].0);
+    soon("it is bound", first.bind_alias(&other)).await.unwrap();
+    assert_eq!(refused(first.unbind_alias(&vip).await), Reason::NoSuchAlias);
+    soon("it is bound", late.bind_alias(&vip)).await.unwrap();
+    soon("it is unbound", second.unbind_alias_everywhere(&vip)).await.unwrap();
+    assert_eq!(refused(late.unbind_alias(&vip).await), Reason::NoSuchAlias);
+    soon("it is unbound", first.unbind_alias(&other)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_members_of_a_group_that_the_back_end_deletes_have_left_it() {
+    let server = Running::start().await;
+    let (client, hub) = (server.client().await, server.server().hub());
+    let (ann, mut to_ann) = open(&client, "ann").await;
+    let group = soon("a group", ann.create_group(NewGroup::default())).await.unwrap().id;
+    assert!(matches!(soon("she joins", to_ann.next()).await, Some(Event::Joined(_))));
+    let deleted = hub.change_group(group, GroupAction::Delete);
+    soon("it is deleted", deleted).await.unwrap();
+    match soon("the end of the group", to_ann.next()).await {
+        Some(Event::Left(notice)) => {
+            assert_eq!((notice.group, notice.change), (group, GroupChange::Deleted));
+            assert_eq!(notice.by, None);
+        }
+        event => panic!("{event:?}"),
+    }
+    let send = ann.send(Outgoing::to(group, "hello?"));
+    assert!(matches!(soon("a refusal", send).await, Err(SendError::Refused(_))));
 }
