@@ -103,7 +103,7 @@ impl Line {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the server may have done what was asked, and the line is of no use.
+    /// If the future is dropped, the server may have done what was asked; the line is of no use.
     pub(crate) async fn ask(
         &mut self,
         method: Method,
