@@ -16,6 +16,8 @@ mod blocked;
 mod damage;
 #[path = "store/figures.rs"]
 mod figures;
+#[path = "store/folders.rs"]
+mod folders;
 #[path = "store/groups.rs"]
 mod groups;
 #[path = "store/harness.rs"]

@@ -1,5 +1,5 @@
-//! What the commit thread looks after now and then: segments that closed, got their file or expired,
-//! and whether the log is full.
+//! What the commit thread looks after now and then: segments that closed, got their file or
+//! expired, and whether the log is full.
 //!
 //! # Invariants
 //!

@@ -13,7 +13,7 @@ use crate::id::{
     Alias, ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId,
 };
 use crate::store::archive::{AsText, ValueError};
-use crate::store::entry::{Entry, GroupAction, NewUpstream, Opening, Origin, Repeat};
+use crate::store::entry::{Entry, GroupAction, Message, NewUpstream, Opening, Origin, Repeat};
 use crate::store::group::Change;
 use crate::store::inscribed::{
     MessageV1, RecallV1, SendNumberV1, alias, device, maybe_peer, name, peer, peers, rules_bytes,
@@ -143,27 +143,8 @@ pub(super) enum EntryV1 {
 impl EntryV1 {
     pub(super) fn new(entry: &Entry) -> Self {
         match entry {
-            Entry::Message { message, origin, hash } => {
-                let (message, hash) = (MessageV1::new(message), *hash);
-                match origin {
-                    Origin::Client(send) => {
-                        Self::Message { message, send: SendNumberV1::new(send), hash }
-                    }
-                    Origin::Backend { repeat, system } => {
-                        let (key, system) = (repeat.map(|repeat| repeat.key), *system);
-                        Self::Pushed { message, key, system, hash }
-                    }
-                }
-            }
-            Entry::Opened(opening) => Self::Opened {
-                peer: opening.peer.clone(),
-                device: opening.device.clone(),
-                flag: opening.flag as u8,
-                instance: opening.instance,
-                client: opening.client.clone(),
-                address: opening.address.clone(),
-                cursor: opening.cursor.0,
-            },
+            Entry::Message { message, origin, hash } => Self::message(message, origin, *hash),
+            Entry::Opened(opening) => Self::opened(opening),
             Entry::Ended { peer, device, session, closed } => Self::Ended {
                 peer: peer.clone(),
                 device: device.clone(),
@@ -197,6 +178,9 @@ impl EntryV1 {
                 metadata: change.metadata.clone(),
                 sequence: *sequence,
             },
+            Entry::Nonce { peer, nonce, expires_ms } => {
+                Self::Nonce { peer: peer.clone(), nonce: nonce.clone(), expires_ms: *expires_ms }
+            }
             Entry::Alias { alias, device, bound } => {
                 Self::Alias { alias: alias.clone(), device: device.clone(), bound: *bound }
             }
@@ -214,9 +198,29 @@ impl EntryV1 {
             Entry::UpstreamDone { upstream, peer, accepted } => {
                 Self::UpstreamDone { upstream: upstream.0, peer: peer.clone(), accepted: *accepted }
             }
-            Entry::Nonce { peer, nonce, expires_ms } => {
-                Self::Nonce { peer: peer.clone(), nonce: nonce.clone(), expires_ms: *expires_ms }
+        }
+    }
+
+    fn message(message: &Message, origin: &Origin, hash: u32) -> Self {
+        let message = MessageV1::new(message);
+        match origin {
+            Origin::Client(send) => Self::Message { message, send: SendNumberV1::new(send), hash },
+            Origin::Backend { repeat, system } => {
+                let (key, system) = (repeat.map(|repeat| repeat.key), *system);
+                Self::Pushed { message, key, system, hash }
             }
+        }
+    }
+
+    fn opened(opening: &Opening) -> Self {
+        Self::Opened {
+            peer: opening.peer.clone(),
+            device: opening.device.clone(),
+            flag: opening.flag as u8,
+            instance: opening.instance,
+            client: opening.client.clone(),
+            address: opening.address.clone(),
+            cursor: opening.cursor.0,
         }
     }
 

@@ -345,6 +345,13 @@ impl Run {
                     self.put(Entry::Nonce { peer, nonce: nonce.into(), expires_ms });
                 }
             }
+            Step::Wait(ms) => self.now_ms += ms,
+            _ => self.take_for_backend(step),
+        }
+    }
+
+    fn take_for_backend(&mut self, step: &Step) {
+        match *step {
             Step::Alias(on, which, bound) => self.change_alias(on, which, bound),
             Step::Block(who, blocked) => {
                 if self.ledger.blocked.judge(&peer(who), blocked) == Ok(true) {
@@ -369,7 +376,6 @@ impl Run {
                     self.put(Entry::UpstreamDone { upstream, peer, accepted });
                 }
             }
-            Step::Wait(ms) => self.now_ms += ms,
             _ => self.write(step),
         }
     }

@@ -4,8 +4,9 @@
 //! ```text
 //! state-N/   a generation; CURRENT names the one in force, the one before is kept
 //! keys:      c | h | p peer | w peer 00 first-id | t peer 00 conversation | k peer
-//!            | s bucket-u16 | g segment-u32 | u group | v deleted-group | z | n nonce | x message
-//!            | d device | a alias | y | m | b blocked-peer | i idempotency-key | q upstream-message
+//!            | s bucket-u16 | g segment-u32 | u group | v deleted-group | n nonce | x message
+//!            | d device | a alias | b blocked-peer | i idempotency-key | q upstream-message
+//!            | y aliased devices | m waiting messages | z time of the last deletion of a group
 //! ```
 //!
 //! # Invariants

@@ -6,6 +6,7 @@
 //! * A message that the state has is not held in memory.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -89,8 +90,9 @@ impl Upstreams {
     /// A message has come.
     pub(super) fn insert(&mut self, message: Upstream) {
         let (id, at_ms) = (message.id, message.at_ms);
-        if !self.waiting.contains_key(&id) {
-            self.waiting.insert(id, Slot { at_ms, message: Some(message.into()) });
+        // A replay may bring what the state has.
+        if let Entry::Vacant(vacant) = self.waiting.entry(id) {
+            vacant.insert(Slot { at_ms, message: Some(message.into()) });
             self.dirty.push(id);
         }
     }
