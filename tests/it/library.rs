@@ -329,7 +329,7 @@ async fn the_members_of_a_group_that_the_back_end_deletes_have_left_it() {
     let (ann, mut to_ann) = open(&client, "ann").await;
     let group = soon("a group", ann.create_group(NewGroup::default())).await.unwrap().id;
     assert!(matches!(soon("she joins", to_ann.next()).await, Some(Event::Joined(_))));
-    let deleted = hub.change_group(group, GroupAction::Delete);
+    let deleted = hub.change_group(group, GroupAction::Delete { version: None });
     soon("it is deleted", deleted).await.unwrap();
     match soon("the end of the group", to_ann.next()).await {
         Some(Event::Left(notice)) => {
