@@ -22,7 +22,7 @@ pub(crate) fn segments_as(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
 }
 
 /// What is in a folder, sorted.
-fn listing(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn listing(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();

@@ -19,6 +19,7 @@ use tidings::store::{
 };
 use tokio::runtime::Runtime;
 
+use super::folders::listing;
 pub(crate) use super::folders::{child, copy, segments, segments_as};
 
 /// How long a test waits for what has to come.
