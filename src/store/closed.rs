@@ -9,15 +9,17 @@
 //!   table of places:   id i64
 //!   footer, 106 bytes:
 //!     kind u8 | version u8 | crc u32 of all behind it
-//!     | of the last record: epoch u64 | first i64 | before i64 | commit i64 | at_ms i64 | count u32
+//!     | of the last record: epoch u64 | first i64 | before i64 | commit i64 | at_ms i64
+//!       | count u32
 //!     | first id i64 | oldest at_ms i64 | newest at_ms i64
 //!     | records u64 | subjects u64 | places u64 | where the tables begin u64
 //! ```
 //!
 //! Little-endian. `oldest_ms` is the least time of a record and all behind it, `newest_ms` the
-//! greatest of a record and all before it: both rise whatever the clock did, so that a time is found
-//! by a binary search. The places of a subject lie together, by rising id; `previous` is the segment
-//! that holds what the conversation had before. Tables are written in [blocks](crate::store::blocks).
+//! greatest of a record and all before it: both rise whatever the clock did, so that a time is
+//! found by a binary search. The places of a subject lie together, by rising id; `previous` is the
+//! segment that holds what the conversation had before. Tables are written in
+//! [blocks](crate::store::blocks).
 //!
 //! # Invariants
 //!
