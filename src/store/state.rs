@@ -51,6 +51,9 @@ const RECALLED: &[u8] = b"x";
 const BUCKETS: u16 = 4096;
 /// Bytes of a generation above which a start writes a fresh one, rid of what sled leaves behind.
 const GENERATION_BYTES_FRESH: u64 = 64 * 1024 * 1024;
+/// Bytes of a generation above which a start leaves it as it is: copying takes some 10 ms for each
+/// MiB, for which everybody would wait.
+const GENERATION_BYTES_COPIED_MAX: u64 = 128 * 1024 * 1024;
 /// Rows copied to a fresh generation in one batch.
 const COPY_ROWS: usize = 256;
 
@@ -105,14 +108,15 @@ impl State {
         Ok(state)
     }
 
-    /// Writes a fresh generation when this one is large, keeps this one, and removes all before.
+    /// Writes a fresh generation when this one is worth it, keeps this one, and removes all before.
     pub(super) fn renew(self, folder: &Path) -> Result<Self, DatabaseError> {
         for old in generations(folder)? {
             if old + 1 < self.generation || old > self.generation {
                 remove_database(&path(folder, old))?;
             }
         }
-        if self.database.bytes() < GENERATION_BYTES_FRESH {
+        let worth = GENERATION_BYTES_FRESH..GENERATION_BYTES_COPIED_MAX;
+        if !worth.contains(&self.database.bytes()) {
             return Ok(self);
         }
         let fresh = Self::open_generation(folder, self.generation + 1)?;
