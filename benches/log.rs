@@ -11,7 +11,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
 use tidings::id::{ConversationId, DeviceId, PeerId};
 use tidings::metrics::Metrics;
-use tidings::store::{NewMessage, Options, Origin, Outcome, Request, Store};
+use tidings::store::{NewMessage, Options, Origin, Outcome, Request, SendNumber, Store};
 use tokio::runtime::Runtime;
 
 /// Peers that the messages go to, so that no inbox is longer than a window.
@@ -45,15 +45,16 @@ impl Bench {
         let from = PeerId::new("sender").expect("a valid id");
         let to = PeerId::new(&format!("peer-{}", self.sent % PEERS)).expect("a valid id");
         Request::Message(NewMessage {
-            origin: Origin {
+            origin: Origin::Client(SendNumber {
                 device: DeviceId::new("device").expect("a valid id"),
                 instance: 1,
                 number: self.sent,
                 answered: self.sent,
-            },
+            }),
             conversation: ConversationId::of_peers([&from, &to]),
             from,
             to: vec![to],
+            devices: Vec::new(),
             receipt: false,
             ttl_ms: 0,
             client_msg_no: Bytes::new(),

@@ -93,8 +93,9 @@
 //!
 //! A *signature* is a u8, and if that is 1: nonce text, timestamp u64, signature text. A *group*
 //! is 12 bytes. The *flag* of a device is 0 for a phone or tablet, 1 for a browser, 2 for a
-//! computer. An alias has 160 bytes of UTF-8 at the most, and no control characters. *Rules* are three u8, who may invite, kick and edit: 0 the app's back end alone,
-//! 1 the creator too, 2 every member.
+//! computer. An alias has 160 bytes of UTF-8 at the most, and no control characters. *Rules* are
+//! three u8, who may invite, kick and edit: 0 the app's back end alone, 1 the creator too, 2 every
+//! member.
 //!
 //! A *conversation* is a u8 and, for 0, the 16 bytes of the MD5 of its participants' ids, sorted
 //! and joined by `:`; for 1, the 12 bytes of a group id.
