@@ -524,7 +524,7 @@ impl Run {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 24,
+        cases: 48,
         failure_persistence: None,
         max_shrink_iters: 64,
         ..Default::default()
@@ -539,6 +539,40 @@ proptest! {
         run.crash();
         run.crash();
     }
+}
+
+/// A part of what the steps do reaches the state, and then the server stops.
+fn replays(steps: &[Step]) {
+    let mut run = Run::new();
+    steps.iter().for_each(|step| run.take(step));
+    run.crash();
+    run.crash();
+}
+
+#[test]
+fn a_deletion_in_the_state_does_not_hide_for_whom_earlier_messages_were() {
+    let delete = Step::Group(0, 0, 4, 0);
+    let member = |who| Step::Group(0, who, 0, 0);
+    let before = [member(0), member(1), Step::Flush(99), Step::SendToGroup(0, 0), delete];
+    for writes in 1..4 {
+        replays(&[&before[..], &vec![Step::WriteGroup; writes]].concat());
+    }
+}
+
+#[test]
+fn rows_of_the_back_end_that_reached_the_state_alone_do_not_mislead_a_replay() {
+    use Step::{Alias, Block, Flush, Open, Push, Upstream, UpstreamDone, WriteBook};
+    let scripts: [&[Step]; 7] = [
+        // The row of a device, without that of its alias; then both, of another alias.
+        &[Open(0, 0, false), Flush(99), Alias(0, 0, true), WriteBook(2)],
+        &[Open(0, 0, false), Alias(0, 0, true), Flush(99), Alias(0, 1, true), WriteBook(2)],
+        &[Open(0, 0, false), Alias(0, 0, true), Flush(99), Alias(0, 0, false), WriteBook(2)],
+        &[Block(0, true), Flush(99), Block(0, false), WriteBook(1), Block(0, true)],
+        &[Push(0, 1), WriteBook(3), Push(0, 2)],
+        &[Upstream(0), WriteBook(4), UpstreamDone(true)],
+        &[Upstream(0), Upstream(0), Flush(99), UpstreamDone(false), WriteBook(4)],
+    ];
+    scripts.iter().for_each(|steps| replays(steps));
 }
 
 #[test]
