@@ -84,6 +84,10 @@ pub(super) enum Kind {
     Deleted = 20,
     /// How much waits in all inboxes.
     Waiting = 21,
+    /// How many pieces a long value has.
+    Pieces = 22,
+    /// A piece of a long value.
+    Piece = 23,
 }
 
 /// A value that rkyv can write at the end of a vector.

@@ -21,6 +21,7 @@ use super::image::*;
 use super::part::{OtherMark, Part, Reach};
 use super::part_image::{pack_part, pack_receipts, unpack_part, unpack_receipts};
 use super::peer::{Peer, RowRef, Waiting};
+use super::pieces::{pack_piece, pack_pieces, unpack_pieces};
 use super::receipts::{Asked, Receipts};
 use super::record::{Header, Record, RecordWriter};
 use super::sender::{Sender, Stored};
@@ -314,6 +315,8 @@ fn values() -> Vec<(&'static str, Vec<u8>)> {
         ("state-upstream", pack_upstream(&upstream())),
         ("state-deleted", pack_deleted(AT_MS)),
         ("state-waiting", pack_waiting(7)),
+        ("state-pieces", pack_pieces(3)),
+        ("state-piece", pack_piece(b"a part of it")),
         ("state-sequences", pack_sequences(&sequences())),
         ("state-checkpoint", pack_checkpoint(&CHECKPOINT)),
         ("state-head", pack_head(ID)),
@@ -376,6 +379,7 @@ fn what_is_read_is_what_was_written() {
     assert_eq!(unpack_alias(&pack_alias(&devices)).unwrap(), devices);
     assert_eq!(unpack_aliased(&pack_aliased(7)).unwrap(), 7);
     assert_eq!(unpack_waiting(&pack_waiting(7)).unwrap(), 7);
+    assert_eq!(unpack_pieces(&pack_pieces(3)).unwrap(), 3);
     assert_eq!(unpack_key(&pack_key(&key())).unwrap(), key());
     assert_eq!(unpack_upstream(ID, &pack_upstream(&upstream())).unwrap(), upstream());
     assert_eq!(upstream_at_ms(&pack_upstream(&upstream())).unwrap(), AT_MS);
@@ -478,6 +482,7 @@ fn read_all(bytes: &[u8]) {
     let _ = upstream_at_ms(bytes);
     let _ = unpack_deleted(bytes);
     let _ = unpack_waiting(bytes);
+    let _ = unpack_pieces(bytes);
 }
 
 proptest! {

@@ -56,8 +56,7 @@ impl Groups {
         if self.is_deleted(id) {
             return Ok(None);
         }
-        let Some(group) = state.group(id)? else { return Ok(None) };
-        let group = Arc::new(group);
+        let Some(group) = readable(state, id)? else { return Ok(None) };
         if self.cached.len() >= GROUPS_CACHED_MAX + 2 * self.dirty.len() {
             self.cached.retain(|id, _| self.dirty.contains(id));
         }
@@ -177,7 +176,7 @@ impl Groups {
     }
 }
 
-/// A group as it is stored. One that is damaged is left out.
+/// A group as it is stored. One that is damaged is as good as gone.
 fn readable(state: &State, id: GroupId) -> Result<Option<Arc<Group>>, DatabaseError> {
     match state.group(id) {
         Err(error @ DatabaseError::Value { .. }) => {

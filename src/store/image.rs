@@ -192,6 +192,7 @@ pub(super) fn unpack_peer(bytes: &[u8]) -> Result<Peer, ValueError> {
         listed: false,
         queued: false,
         tail_bytes: 0,
+        pieces: 0,
         parts: Parts::default(),
         receipts: Receipts::default(),
     })

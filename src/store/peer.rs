@@ -121,6 +121,8 @@ pub(super) struct Peer {
     pub(super) queued: bool,
     /// Bytes of the bodies in `waiting`.
     pub(super) tail_bytes: usize,
+    /// Pieces that its stored form is in; 0 if it is whole.
+    pub(super) pieces: usize,
     /// What it takes part in.
     pub(super) parts: Parts,
     /// Who asked to hear that it has had a message.
@@ -434,9 +436,12 @@ impl Peer {
 
     /// The rows that hold nothing that waits any more; they are forgotten here.
     pub(super) fn spent_rows(&mut self) -> Vec<RowRef> {
-        let oldest = self.waiting.front().map(|waiting| waiting.id);
-        let spent = |row: &RowRef| oldest.is_none_or(|oldest| row.last < oldest);
-        let (gone, kept) = self.rows.iter().partition(|row| spent(row));
+        let waiting = &self.waiting;
+        let is_spent = |row: &RowRef| {
+            let first = waiting.partition_point(|waiting| waiting.id < row.first);
+            waiting.get(first).is_none_or(|waiting| waiting.id > row.last)
+        };
+        let (gone, kept) = self.rows.iter().partition(|row| is_spent(row));
         self.rows = kept;
         gone
     }

@@ -618,6 +618,27 @@ fn a_device_that_is_forgotten_takes_along_what_was_for_it_alone() {
 }
 
 #[test]
+fn a_row_goes_when_nothing_of_it_waits_any_more_though_older_messages_do() {
+    let mut bob = Bob::new();
+    bob.open_all(&["phone", "tablet"]);
+    let old = bob.send_to(&["tablet"], 1)[0];
+    for _ in 0..3 {
+        let new = bob.send_to(&["phone"], 2);
+        let row = |ids: &[i64]| RowRef { first: MessageId(ids[0]), last: MessageId(ids[1]) };
+        bob.peer.rows = vec![row(&[old, old]), row(&new)];
+        assert_eq!(bob.peer.spent_rows(), []);
+        bob.ack("phone", new[0]);
+        assert_eq!(bob.peer.spent_rows(), []);
+        bob.ack("phone", new[1]);
+        assert_eq!(bob.peer.spent_rows(), [row(&new)]);
+        assert_eq!(bob.peer.rows, [row(&[old, old])]);
+    }
+    bob.ack("tablet", old);
+    assert_eq!(bob.peer.spent_rows().len(), 1);
+    assert_eq!(bob.peer.rows, []);
+}
+
+#[test]
 fn a_receipt_is_due_when_a_device_that_the_message_is_for_has_it_whoever_has_later_ones() {
     let mut bob = Bob::new();
     bob.open_all(&["phone", "laptop", "tablet"]);

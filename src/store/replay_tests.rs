@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::group::Rules as GroupRules;
 use crate::id::{Alias, ConversationId, DeviceFlag, DeviceId, GroupId, SessionId};
+use crate::limits::{DEVICES_PER_PEER_MAX, INBOX_MESSAGES_MAX, RECIPIENTS_MAX, RECORD_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::store::entry::{
     Entry, GroupAction, Message, NewUpstream, Opening, Origin, Placed, Recall, Repeat, SendNumber,
@@ -584,4 +585,114 @@ fn peers_that_were_only_looked_at_are_forgotten_without_a_flush() {
     }
     settling.slice(&mut ledger, MessageId::NONE, T0).unwrap();
     assert!(ledger.peers.is_empty(), "{}", ledger.peers.len());
+}
+
+/// The sizes of all values of a state whose keys begin so.
+fn sizes(ledger: &Ledger, prefix: &[u8]) -> Vec<usize> {
+    let rows = ledger.state.database.scan(prefix, prefix);
+    rows.map(|row| row.unwrap().1.len()).collect()
+}
+
+fn store(ledger: &mut Ledger, who: usize) {
+    let mut changes = Changes::default();
+    write_peer(&peer(who), ledger, MessageId::NONE, &mut changes);
+    changes.apply(&ledger.state).unwrap();
+}
+
+/// A peer for whom as much waits as can, each message for another of its devices than the one
+/// before, in a row of its own and for a while only.
+fn overloaded() -> Peer {
+    let mut peer = Peer::default();
+    for index in 0..INBOX_MESSAGES_MAX as i64 {
+        let (id, at_ms, expires_ms) = (MessageId(1 + index), T0 + index, T0 + 90_000);
+        peer.waiting.push_back(Waiting { id, at_ms, expires_ms, body: None });
+        peer.aims.push(id, [index as usize % DEVICES_PER_PEER_MAX].into_iter().collect());
+        peer.rows.push(RowRef { first: id, last: id });
+    }
+    peer
+}
+
+#[test]
+fn a_peer_for_whom_much_waits_is_stored_in_pieces_and_read_back_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = ledger(&folder);
+    ledger.peers.insert(peer(0), overloaded());
+    store(&mut ledger, 0);
+    let sizes_of_all = sizes(&ledger, b"");
+    assert!(sizes_of_all.iter().all(|size| *size <= RECORD_BYTES_MAX), "{sizes_of_all:?}");
+    let pieces = sizes(&ledger, b"l").len();
+    assert!(pieces > 2, "{pieces}");
+    let expected = Peer { pieces, stored: INBOX_MESSAGES_MAX, ..overloaded() };
+    for read in [ledger.state.peer(&peer(0)), ledger.state.peer_alone(&peer(0))] {
+        assert_eq!(format!("{:?}", read.unwrap().unwrap()), format!("{expected:?}"));
+    }
+    let (oldest, _) = ledger.state.peers_from(&[], 9).unwrap();
+    assert_eq!(oldest, [(peer(0), T0)]);
+    // What becomes shorter leaves nothing behind, and is in the end as if it had never been.
+    for left in [INBOX_MESSAGES_MAX / 2, 3, 0] {
+        ledger.peers.remove(&peer(0));
+        let known = ledger.peer(&peer(0)).unwrap();
+        (left..known.waiting.len()).for_each(|id| known.let_go(MessageId(1 + id as i64)));
+        store(&mut ledger, 0);
+        let known = ledger.peer(&peer(0)).unwrap();
+        assert_eq!((known.waiting.len(), known.rows.len()), (left, left));
+        assert_eq!(sizes(&ledger, b"l").len(), ledger.peers[&peer(0)].pieces);
+    }
+    assert_eq!((sizes(&ledger, b"l"), sizes(&ledger, b"p")), (vec![], vec![]));
+}
+
+#[test]
+fn a_peer_of_which_a_piece_is_missing_is_lost_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = ledger(&folder);
+    ledger.peers.insert(peer(0), overloaded());
+    ledger.peers.insert(peer(1), overloaded());
+    [0, 1].into_iter().for_each(|who| store(&mut ledger, who));
+    let mut changes = Changes::default();
+    changes.remove_pieces(b"pann", 1..2);
+    changes.apply(&ledger.state).unwrap();
+    ledger.peers.clear();
+    assert!(ledger.peer(&peer(0)).unwrap().waiting.is_empty());
+    assert_eq!(ledger.peer(&peer(1)).unwrap().waiting.len(), INBOX_MESSAGES_MAX);
+    assert!(ledger.state.peer_alone(&peer(0)).unwrap().is_none());
+}
+
+#[test]
+fn a_row_of_messages_to_many_is_no_longer_than_a_value_may_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = ledger(&folder);
+    let named = |index| PeerId::new(&format!("{index:064}")).unwrap();
+    let mut full = Peer::default();
+    for id in 1..=500 {
+        let message = Message {
+            id: MessageId(id),
+            sequence: id as u32,
+            at_ms: T0,
+            expires_ms: 0,
+            conversation: ConversationId::of_peers([&named(0), &named(1)]),
+            from: named(0),
+            to: (0..RECIPIENTS_MAX).map(named).collect(),
+            devices: Vec::new(),
+            receipt: false,
+            client_msg_no: Default::default(),
+            body: "short".into(),
+        };
+        let body = Some(Item::Message(message.into()));
+        full.waiting.push_back(Waiting { id: MessageId(id), at_ms: T0, expires_ms: 0, body });
+    }
+    ledger.peers.insert(peer(0), full);
+    store(&mut ledger, 0);
+    let rows = sizes(&ledger, b"w");
+    assert!(rows.len() > 1 && rows.iter().all(|size| *size <= RECORD_BYTES_MAX), "{rows:?}");
+}
+
+#[test]
+fn a_damaged_group_is_as_good_as_gone_and_stops_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = ledger(&folder);
+    let mut changes = Changes::default();
+    changes.write(&crate::store::state::group_key(GROUPS[0]), b"damaged".to_vec());
+    changes.apply(&ledger.state).unwrap();
+    assert_eq!(ledger.groups.find(&ledger.state, GROUPS[0]).unwrap(), None);
+    assert_eq!(ledger.groups.find_ever(&ledger.state, GROUPS[0]).unwrap(), None);
 }

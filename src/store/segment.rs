@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::id::MessageId;
+use crate::limits::RECORD_BYTES_MAX;
 use crate::store::archive::ValueError;
 
 /// How long a database that another handle still holds is waited for: sled lets go of its lock a
@@ -148,6 +149,7 @@ impl Database {
     }
 
     pub(super) fn write(&self, key: &[u8], value: Vec<u8>) -> Result<(), DatabaseError> {
+        debug_assert!(value.len() <= RECORD_BYTES_MAX, "{} bytes", value.len());
         let write = || -> io::Result<()> {
             fail::fail_point!("store-write", |_| Err(io::ErrorKind::StorageFull.into()));
             self.sled.insert(key, value)?;
@@ -183,6 +185,7 @@ pub(super) struct Batch(sled::Batch);
 
 impl Batch {
     pub(super) fn write(&mut self, key: &[u8], value: Vec<u8>) {
+        debug_assert!(value.len() <= RECORD_BYTES_MAX, "{} bytes", value.len());
         self.0.insert(key, value);
     }
 

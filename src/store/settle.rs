@@ -262,7 +262,7 @@ fn write_peer(id: &PeerId, ledger: &mut Ledger, head: MessageId, changes: &mut C
     forgotten.iter().for_each(|conversation| changes.remove_part(id, conversation));
     let is_nobody = peer.devices.is_empty() && peer.parts.is_empty();
     if is_nobody && peer.waiting.is_empty() && peer.loss.count == 0 {
-        changes.remove_peer(id);
+        changes.remove_peer(id, peer);
     } else {
         changes.peer(id, peer);
     }

@@ -7,11 +7,13 @@
 //!            | s bucket-u16 | g segment-u32 | u group | v deleted-group | n nonce | x message
 //!            | d device | a alias | b blocked-peer | i idempotency-key | q upstream-message
 //!            | y aliased devices | m waiting messages | z time of the last deletion of a group
+//!            | l key-of-a-long-value 00 piece-u16
 //! ```
 //!
 //! # Invariants
 //!
-//! * A peer and its rows change together, in one batch.
+//! * A peer and its rows change together, in one batch. One that is too long for a value is in
+//!   [pieces](crate::store::pieces).
 //! * `CURRENT` is replaced by a rename, after the generation that it names is on stable storage.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,7 +151,9 @@ impl State {
 
     /// A peer, with what it takes part in and the receipts that are due.
     pub(super) fn peer(&self, id: &PeerId) -> Result<Option<Peer>, DatabaseError> {
-        let Some(mut peer) = self.unpacked(&peer_key(id), unpack_peer)? else { return Ok(None) };
+        let key = peer_key(id);
+        let Some(value) = self.database.read(&key)? else { return Ok(None) };
+        let mut peer = self.stored_peer(&key, &value)?;
         let parts = parts_key(id);
         for row in self.database.scan(&parts, &parts) {
             let (key, value) = row?;
@@ -165,8 +169,18 @@ impl State {
 
     /// A peer without what it takes part in; `None` also if it cannot be read.
     pub(super) fn peer_alone(&self, id: &PeerId) -> Result<Option<Peer>, DatabaseError> {
-        let Some(bytes) = self.database.read(&peer_key(id))? else { return Ok(None) };
-        Ok(unpack_peer(&bytes).ok())
+        let key = peer_key(id);
+        let Some(value) = self.database.read(&key)? else { return Ok(None) };
+        match self.stored_peer(&key, &value) {
+            Err(DatabaseError::Value { .. }) => Ok(None),
+            peer => peer.map(Some),
+        }
+    }
+
+    fn stored_peer(&self, key: &[u8], value: &[u8]) -> Result<Peer, DatabaseError> {
+        let (value, pieces) = self.whole(key, value)?;
+        let peer = unpack_peer(&value).map_err(DatabaseError::value(&self.database.path))?;
+        Ok(Peer { pieces, ..peer })
     }
 
     pub(super) fn group(&self, id: GroupId) -> Result<Option<Group>, DatabaseError> {
@@ -220,7 +234,7 @@ impl State {
                 return Ok((peers, Some(key.to_vec())));
             }
             let id = std::str::from_utf8(&key[1..]).ok().and_then(|id| PeerId::new(id).ok());
-            let peer = unpack_peer(&value).ok();
+            let peer = self.stored_peer(&key, &value).ok();
             if let (Some(id), Some(oldest)) =
                 (id, peer.and_then(|peer| peer.waiting.front().cloned()))
             {
@@ -297,13 +311,14 @@ impl Changes {
         self.count += 1;
     }
 
-    pub(super) fn peer(&mut self, id: &PeerId, peer: &Peer) {
-        self.write(&peer_key(id), pack_peer(peer));
+    pub(super) fn peer(&mut self, id: &PeerId, peer: &mut Peer) {
+        peer.pieces = self.write_long(&peer_key(id), pack_peer(peer), peer.pieces);
     }
 
-    pub(super) fn remove_peer(&mut self, id: &PeerId) {
-        self.batch.remove(&peer_key(id));
-        self.count += 1;
+    pub(super) fn remove_peer(&mut self, id: &PeerId, peer: &mut Peer) {
+        let key = peer_key(id);
+        self.remove_pieces(&key, 0..std::mem::take(&mut peer.pieces));
+        self.put(&key, None);
     }
 
     pub(super) fn row(&mut self, peer: &PeerId, first: MessageId, row: Vec<u8>) {
