@@ -21,6 +21,8 @@ pub const PEER_ID_BYTES_MAX: usize = 64;
 pub const DEVICE_ID_BYTES_MAX: usize = 64;
 /// Bytes of an alias: Getui's 40 characters in any script.
 pub const ALIAS_BYTES_MAX: usize = 160;
+/// Bytes of a webhook endpoint's id.
+pub const ENDPOINT_ID_BYTES_MAX: usize = 64;
 /// Bytes of an app id.
 pub const APP_ID_BYTES_MAX: usize = 64;
 /// Bytes of the text by which a client names itself and its version.
@@ -123,6 +125,28 @@ pub const STORED_PEER_BYTES_MAX: usize = PEER_ID_BYTES_MAX + 8;
 /// Peers that one request of the back end adds to a group, or removes from it.
 pub const CHANGED_MEMBERS_MAX: usize = GROUP_MEMBERS_SETTING_MAX;
 
+// Webhooks.
+
+/// Endpoints of the server; each holds up the log for what it has not been told.
+pub const ENDPOINTS_MAX: usize = 32;
+/// Lanes of an endpoint: what has an order among itself goes through one of them, so this many
+/// things can be on their way at once. How far they have come takes 12 bytes each on disk.
+pub const ENDPOINT_LANES: usize = 64;
+/// Recipients that one event names at the most; more make several events. With ids of 64 bytes that
+/// JSON has to escape they are 65 KB.
+pub const EVENT_PEERS_MAX: usize = 500;
+/// Bytes of a dead letter's body, as long as an event of [`EVENT_PEERS_MAX`] recipients and a body
+/// that JSON has to escape can be.
+pub const LETTER_BYTES_MAX: usize = 100 * 1024;
+/// Dead letters of one endpoint; the oldest go first.
+pub const LETTERS_MAX: usize = 10_000;
+/// Bytes of the dead letters of one endpoint; the oldest go first.
+pub const LETTERS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long dead letters are kept: as long as history.
+pub const LETTERS_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Bytes of the text that a push service is to show for a message.
+pub const PUSH_TEXT_BYTES_MAX: usize = 256;
+
 // Signatures and presence.
 
 /// How far the timestamp of a signature may be off: what LeanCloud allows.
@@ -193,8 +217,8 @@ pub const COMMIT_GATHER_MAX: Duration = Duration::from_millis(20);
 /// page, and a page over a quarter of its 8 MiB segments would leave the log file: 16 x 112 KiB is
 /// 1.75 MiB, below the 2 MiB where that begins.
 pub const RECORD_BYTES_TARGET: usize = 64 * 1024;
-/// Bytes of a record of the log, or of any other value on disk; the longest is a peer for whom
-/// 10,000 messages wait, at 11 bytes each.
+/// Bytes of a record of the log, or of any other value on disk; the longest is a group. A peer for
+/// whom 10,000 messages wait, at 11 to 45 bytes each, is in several values.
 pub const RECORD_BYTES_MAX: usize = 112 * 1024;
 /// Bytes that make a commit start without waiting for company.
 pub const COMMIT_BYTES_EAGER: usize = 32 * 1024;
@@ -207,8 +231,9 @@ pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Bytes the whole log may take, unless set otherwise.
 pub const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 /// The least that `log_bytes_max` can be, in segments: the open one, the one made ready, the one
-/// that closes and its file, the one the checkpoint needs, and three for history to give way.
-pub const LOG_SEGMENTS_MIN: u64 = 8;
+/// that closes and its file, the one the checkpoint needs, and five for history to give way: the
+/// smallest segments may be half as long again before that is noticed.
+pub const LOG_SEGMENTS_MIN: u64 = 10;
 /// How long a message whose recipients have not acknowledged it stays in memory.
 pub const SETTLE_AFTER: Duration = Duration::from_secs(2);
 /// Bytes of such messages in memory, above which they settle without waiting.

@@ -332,7 +332,7 @@ mod tests {
             "--listen: \"localhost\" is not an address such as 0.0.0.0:7400 or [::]:7400".into(),
             "--http-listen: \"on\" is neither off nor an address such as 127.0.0.1:7480".into(),
             "--http-key: cannot read /no/such/key: No such file or directory (os error 2)".into(),
-            "log_bytes_max: 1GiB is less than 8 segments, 2GiB".into(),
+            "log_bytes_max: 1GiB is less than 10 segments, 2560MiB".into(),
         ];
         assert_eq!(mistakes, expected);
     }
