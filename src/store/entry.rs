@@ -56,7 +56,7 @@ impl Message {
     /// Bytes it takes in memory, about.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
-            + 80 * self.devices.len()
+            + 80 * (self.to.len() + self.devices.len())
             + self.body.len()
             + self.client_msg_no.len()
             + 96
