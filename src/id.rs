@@ -12,7 +12,9 @@ use std::sync::Arc;
 use md5::{Digest, Md5};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::limits::{ALIAS_BYTES_MAX, DEVICE_ID_BYTES_MAX, PEER_ID_BYTES_MAX};
+use crate::limits::{
+    ALIAS_BYTES_MAX, DEVICE_ID_BYTES_MAX, ENDPOINT_ID_BYTES_MAX, PEER_ID_BYTES_MAX,
+};
 
 /// Why a text is not an id.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -122,6 +124,11 @@ text_id! {
 text_id! {
     /// One installation of the app: 1 to 64 bytes of UTF-8, no control characters.
     DeviceId, DEVICE_ID_BYTES_MAX, colon_allowed: true
+}
+
+text_id! {
+    /// A webhook endpoint: 1 to 64 bytes of UTF-8, no control characters, no `:`.
+    EndpointId, ENDPOINT_ID_BYTES_MAX, colon_allowed: false
 }
 
 impl DeviceId {

@@ -75,7 +75,9 @@ fn segments(folder: &Path, parts: &[Commits]) -> (Vec<OpenSegment>, Vec<Message>
                 let device = DeviceId::new("phone").unwrap();
                 let send = SendNumber { device, instance: 9, number: 7, answered: 7 };
                 let origin = Origin::Client(send);
-                let entry = Entry::Message { message: message.into(), origin, hash: 0 };
+                let (push, absent) = Default::default();
+                let message = message.into();
+                let entry = Entry::Message { message, origin, hash: 0, push, absent };
                 let newest = newest.entry(*of).or_insert((number, 0));
                 if newest.0 != number {
                     *newest = (number, newest.0);

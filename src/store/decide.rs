@@ -15,7 +15,7 @@ use crate::limits::{GROUPS_MAX, GROUPS_PER_PEER_MAX};
 use crate::reason::Reason;
 use crate::store::commit::{Committer, Draft};
 use crate::store::entry::{
-    Entry, GroupAction, Mark, Message, Opening, Origin, Recall, content_hash,
+    Counts, Ending, Entry, GroupAction, Mark, Message, Opening, Origin, Recall, content_hash,
 };
 use crate::store::group::Change;
 use crate::store::grouping::Changed;
@@ -107,10 +107,12 @@ impl<T: Send + 'static> Committer<T> {
         }
         let (id, at_ms) = (draft.next, draft.at_ms);
         let found = self.ledger.open(&opening, id, at_ms)?;
-        self.push(&Entry::Opened(opening.clone()), draft)?;
+        let counts = Counts::default();
+        self.push(&Entry::Opened { opening: opening.clone(), counts }, draft)?;
         let Some(mut found) = found else { return Ok(()) };
         self.forget_devices(&opening.peer, std::mem::take(&mut found.forgotten), draft)?;
-        self.tell_delivered(&opening.peer, std::mem::take(&mut found.receipts), draft)?;
+        let receipts = std::mem::take(&mut found.receipts);
+        self.tell_delivered(&opening.peer, &opening.device, receipts, draft)?;
         let Some(caller) = caller.take() else { return Ok(()) };
         let marks = self.ledger.peer(&opening.peer)?.parts.marks_after(found.cursor, &opening.peer);
         let opened = Opened {
@@ -138,7 +140,9 @@ impl<T: Send + 'static> Committer<T> {
     ) -> Result<(), Stop> {
         let at = (draft.next, draft.at_ms);
         self.ledger.end(&peer, &device, session, closed, at)?;
-        self.push(&Entry::Ended { peer, device, session, closed }, draft)?;
+        let (flag, counts) = Default::default();
+        let ending = if closed { Ending::Closed } else { Ending::Lost };
+        self.push(&Entry::Ended { peer, device, flag, session, ending, counts }, draft)?;
         draft.outcomes.extend(caller.take().map(|caller| Outcome::Closed { caller }));
         Ok(())
     }
@@ -152,14 +156,16 @@ impl<T: Send + 'static> Committer<T> {
     ) -> Result<(), Stop> {
         let (at_ms, entry) = (draft.at_ms, draft.next);
         let receipts = self.ledger.acknowledge(&peer, &device, acked, (entry, at_ms))?;
-        self.push(&Entry::Acked { peer: peer.clone(), device, id: acked }, draft)?;
-        self.tell_delivered(&peer, receipts, draft)
+        let entry = Entry::Acked { peer: peer.clone(), device: device.clone(), id: acked };
+        self.push(&entry, draft)?;
+        self.tell_delivered(&peer, &device, receipts, draft)
     }
 
     /// The peer has what others asked a receipt for.
     fn tell_delivered(
         &mut self,
         peer: &PeerId,
+        device: &DeviceId,
         receipts: Vec<Asked>,
         draft: &mut Draft<T>,
     ) -> Result<(), Stop> {
@@ -169,7 +175,9 @@ impl<T: Send + 'static> Committer<T> {
             let reach = Reach { sequence, at_ms, entry: draft.next };
             self.ledger.delivered(&to, peer, conversation, reach)?;
             let (told, by) = (to.clone(), peer.clone());
-            self.push(&Entry::Delivered { to, by, conversation, sequence }, draft)?;
+            let (device, messages) = (device.clone(), vec![asked.id]);
+            let entry = Entry::Delivered { to, by, device, conversation, sequence, messages };
+            self.push(&entry, draft)?;
             let mark = Mark { conversation, peer: peer.clone(), read: false, sequence, at_ms };
             let to = vec![told];
             draft.outcomes.push(Outcome::Marked { caller: None, mark: Some(mark), to });
@@ -190,6 +198,9 @@ impl<T: Send + 'static> Committer<T> {
         let verdict = self.ledger.judge(&new.from, &new.origin, hash, draft.at_ms)?;
         if !self.is_new(caller, verdict, draft)? {
             return Ok(());
+        }
+        if matches!(new.origin, Origin::Client(_)) {
+            self.check_sender(&new.from)?;
         }
         self.check_membership(&new)?;
         self.store(caller, new, hash, draft)
@@ -215,6 +226,12 @@ impl<T: Send + 'static> Committer<T> {
             Verdict::New if self.housekeeping.is_full() => Err(Reason::StorageFull.into()),
             Verdict::New => Ok(true),
         }
+    }
+
+    /// Whether a client may send: what a blocked peer has said before it heard of it, or before
+    /// its session is open, is not stored.
+    pub(super) fn check_sender(&self, from: &PeerId) -> Result<(), Stop> {
+        if self.ledger.blocked.contains(from) { Err(Reason::Blocked.into()) } else { Ok(()) }
     }
 
     /// Whether the sender may write to the group, if it is one.
@@ -260,7 +277,9 @@ impl<T: Send + 'static> Committer<T> {
         let to = members.as_deref().unwrap_or(&message.to);
         let (origin, place_in) = (&new.origin, (next.previous, draft.segment));
         self.ledger.message(&message, to, origin, hash, place_in)?;
-        let entry = Entry::Message { message: message.clone(), origin: new.origin, hash };
+        let (push, absent) = Default::default();
+        let (message_in, origin) = (message.clone(), new.origin);
+        let entry = Entry::Message { message: message_in, origin, hash, push, absent };
         self.push(&entry, draft)?;
         draft.places.extend(place(&entry, next.previous));
         self.metrics.messages.inc();

@@ -12,12 +12,13 @@ use super::backend_image::*;
 use super::device::{Device, Loss};
 use super::directory::Whereabouts;
 use super::entry::{
-    Entry, GroupAction, Item, Message, NewUpstream, News, Notice, Opening, Origin, Recall, Repeat,
-    SendNumber, Upstream, content_hash, upstream_hash,
+    Absent, Counts, Ending, Entry, GroupAction, Item, Message, NewUpstream, News, Notice, Opening,
+    Origin, Recall, Repeat, SendNumber, Upstream, content_hash, upstream_hash,
 };
 use super::group::{Change, Group};
 use super::group_image::{pack_group, pack_nonce, pack_recalled, unpack_group, unpack_nonce};
 use super::image::*;
+use super::journal::{Batch, EndpointChange, Letter, Position, Span};
 use super::part::{OtherMark, Part, Reach};
 use super::part_image::{pack_part, pack_receipts, unpack_part, unpack_receipts};
 use super::peer::{Peer, RowRef, Waiting};
@@ -27,7 +28,7 @@ use super::record::{Header, Record, RecordWriter};
 use super::sender::{Sender, Stored};
 use crate::group::{GroupChange, Rules, Who};
 use crate::id::{
-    Alias, ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId,
+    Alias, ConversationId, DeviceFlag, DeviceId, EndpointId, GroupId, MessageId, PeerId, SessionId,
 };
 use crate::limits::{
     BODY_BYTES_MAX, CHANGED_MEMBERS_MAX, CLIENT_MSG_NO_BYTES_MAX, GROUP_METADATA_BYTES_MAX,
@@ -71,7 +72,13 @@ fn pushed(place: i64, key: Option<[u8; 16]>, system: bool) -> Entry {
     let (id, devices) = (MessageId(ID.0 + place), vec![device("phone")]);
     let message = Message { id, devices, ..message() };
     let repeat = key.map(|key| Repeat { key, content: 5 });
-    Entry::Message { message: message.into(), origin: Origin::Backend { repeat, system }, hash: 5 }
+    Entry::Message {
+        message: message.into(),
+        origin: Origin::Backend { repeat, system },
+        hash: 5,
+        push: "Post!".into(),
+        absent: vec![Absent { peer: peer("bob"), waiting: 3 }],
+    }
 }
 
 /// One entry of each kind.
@@ -81,21 +88,28 @@ fn entries() -> Vec<Entry> {
             message: message().into(),
             origin: Origin::Client(number()),
             hash: 0x1234_5678,
+            push: Default::default(),
+            absent: Vec::new(),
         },
-        Entry::Opened(Opening {
-            peer: peer("bob"),
-            device: device("laptop"),
-            flag: DeviceFlag::Pc,
-            instance: 3,
-            client: "tidings/0.1".to_owned(),
-            address: "192.0.2.7:4000".to_owned(),
-            cursor: MessageId(5),
-        }),
+        Entry::Opened {
+            opening: Opening {
+                peer: peer("bob"),
+                device: device("laptop"),
+                flag: DeviceFlag::Pc,
+                instance: 3,
+                client: "tidings/0.1".to_owned(),
+                address: "192.0.2.7:4000".to_owned(),
+                cursor: MessageId(5),
+            },
+            counts: Counts { same_flag: 1, all: 2 },
+        },
         Entry::Ended {
             peer: peer("bob"),
             device: device("laptop"),
+            flag: DeviceFlag::Pc,
             session: SessionId(8),
-            closed: true,
+            ending: Ending::Replaced,
+            counts: Counts { same_flag: 0, all: 1 },
         },
         Entry::Acked { peer: peer("bob"), device: device("laptop"), id: ID },
         Entry::Started { run: 6 },
@@ -108,8 +122,10 @@ fn entries() -> Vec<Entry> {
         Entry::Delivered {
             to: peer("alice"),
             by: peer("bob"),
+            device: device("laptop"),
             conversation: message().conversation,
             sequence: 41,
+            messages: vec![MessageId(7), ID],
         },
         Entry::Recalled(recall()),
         Entry::Recalled(Recall { by: None, concerned: Vec::new(), ..recall() }),
@@ -128,6 +144,53 @@ fn entries() -> Vec<Entry> {
         Entry::Upstream(NewUpstream { from: peer("bob"), number: number(), body: "help".into() }),
         Entry::UpstreamDone { upstream: ID, peer: peer("bob"), accepted: true },
         Entry::UpstreamDone { upstream: ID, peer: peer("bob"), accepted: false },
+        Entry::Unacknowledged { peer: peer("bob"), waiting: 9, messages: vec![MessageId(7), ID] },
+    ]
+    .into_iter()
+    .chain(endpoint_changes().into_iter().map(endpoint))
+    .collect()
+}
+
+fn endpoint(change: EndpointChange) -> Entry {
+    Entry::Endpoint { endpoint: EndpointId::new("push").unwrap(), change }
+}
+
+fn position(entry: i64, part: u32) -> Position {
+    Position { entry: MessageId(entry), part }
+}
+
+fn batch() -> Batch {
+    let span = |lane| Span { lane, from: position(7, 1), to: Position::end_of(ID) };
+    Batch { number: 4, formed_ms: AT_MS, spans: vec![span(3), span(63)] }
+}
+
+fn letter() -> Letter {
+    Letter {
+        position: position(ID.0, 2),
+        event: "offline-7".to_owned(),
+        kind: "message.offline".to_owned(),
+        at_ms: AT_MS,
+        status: 400,
+        why: "it answered 400".to_owned(),
+        tries: 3,
+        request: "msg_7".to_owned(),
+        query: "event=msg.offline".to_owned(),
+        body: "{}".into(),
+    }
+}
+
+fn endpoint_changes() -> Vec<EndpointChange> {
+    vec![
+        EndpointChange::Began { after: ID },
+        EndpointChange::Formed(batch()),
+        EndpointChange::Done { number: 4 },
+        EndpointChange::Split { number: 4, parts: vec![batch(), Batch { number: 5, ..batch() }] },
+        EndpointChange::Passed { through: ID },
+        EndpointChange::Halted { why: Some("it answered 410".to_owned()) },
+        EndpointChange::Halted { why: None },
+        EndpointChange::Kept(letter()),
+        EndpointChange::Dropped { letters: vec![position(7, 0), position(ID.0, 2)] },
+        EndpointChange::Removed,
     ]
 }
 
@@ -425,7 +488,8 @@ fn the_largest_message_added_to_a_nearly_full_record_fits_the_bound_of_a_value()
         ..message()
     };
     let (message, origin) = (Arc::new(largest), Origin::Client(number()));
-    let entry = Entry::Message { message, origin, hash: 0 };
+    let (push, absent) = Default::default();
+    let entry = Entry::Message { message, origin, hash: 0, push, absent };
     let mut writer = RecordWriter::default();
     let mut next = ID;
     while writer.bytes() < RECORD_BYTES_TARGET {

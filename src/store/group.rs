@@ -56,12 +56,15 @@ pub(super) struct Stint {
 
 /// A change that is allowed, for the log.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Change {
-    pub(super) change: GroupChange,
+pub struct Change {
+    /// What.
+    pub change: GroupChange,
     /// Who becomes a member or is none any more.
-    pub(super) peers: Vec<PeerId>,
-    pub(super) rules: Option<Rules>,
-    pub(super) metadata: Option<Bytes>,
+    pub peers: Vec<PeerId>,
+    /// Who may do what from then on.
+    pub rules: Option<Rules>,
+    /// JSON, or empty.
+    pub metadata: Option<Bytes>,
 }
 
 impl Change {

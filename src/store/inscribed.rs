@@ -12,7 +12,7 @@ use rkyv::{Archive, Serialize};
 use crate::group::{Rules, Who};
 use crate::id::{Alias, ConversationId, DeviceId, MessageId, PeerId};
 use crate::store::archive::{AsText, ValueError};
-use crate::store::entry::{Message, News, Notice, Recall, SendNumber};
+use crate::store::entry::{Absent, Message, News, Notice, Recall, SendNumber};
 
 #[derive(Archive, Serialize)]
 pub(super) struct MessageV1 {
@@ -88,6 +88,29 @@ impl ArchivedSendNumberV1 {
             number: self.number.to_native(),
             answered: self.answered.to_native(),
         })
+    }
+}
+
+#[derive(Archive, Serialize)]
+pub(super) struct AbsentV1 {
+    #[rkyv(with = AsText)]
+    peer: PeerId,
+    waiting: u32,
+}
+
+impl AbsentV1 {
+    pub(super) fn all(absent: Vec<Absent>) -> Vec<Self> {
+        let one = |Absent { peer, waiting }| Self { peer, waiting };
+        absent.into_iter().map(one).collect()
+    }
+}
+
+impl ArchivedAbsentV1 {
+    pub(super) fn list(all: &[Self]) -> Result<Vec<Absent>, ValueError> {
+        let one = |absent: &Self| {
+            Ok(Absent { peer: peer(&absent.peer)?, waiting: absent.waiting.to_native() })
+        };
+        all.iter().map(one).collect()
     }
 }
 

@@ -10,14 +10,17 @@ use rkyv::{Archive, Serialize};
 
 use crate::group::GroupChange;
 use crate::id::{
-    Alias, ConversationId, DeviceFlag, DeviceId, GroupId, MessageId, PeerId, SessionId,
+    Alias, ConversationId, DeviceFlag, DeviceId, EndpointId, GroupId, MessageId, PeerId, SessionId,
 };
 use crate::store::archive::{AsText, ValueError};
-use crate::store::entry::{Entry, GroupAction, Message, NewUpstream, Opening, Origin, Repeat};
+use crate::store::endpoint_image::EndpointChangeV1;
+use crate::store::entry::{
+    Counts, Ending, Entry, GroupAction, Message, NewUpstream, Opening, Origin, Repeat,
+};
 use crate::store::group::Change;
 use crate::store::inscribed::{
-    MessageV1, RecallV1, SendNumberV1, alias, device, maybe_peer, name, peer, peers, rules_bytes,
-    rules_of,
+    AbsentV1, ArchivedAbsentV1, MessageV1, RecallV1, SendNumberV1, alias, device, maybe_peer, name,
+    peer, peers, rules_bytes, rules_of,
 };
 
 #[derive(Archive, Serialize)]
@@ -26,6 +29,8 @@ pub(super) enum EntryV1 {
         message: MessageV1,
         send: SendNumberV1,
         hash: u32,
+        push: Bytes,
+        absent: Vec<AbsentV1>,
     },
     Opened {
         #[rkyv(with = AsText)]
@@ -37,14 +42,17 @@ pub(super) enum EntryV1 {
         client: String,
         address: String,
         cursor: i64,
+        counts: (u32, u32),
     },
     Ended {
         #[rkyv(with = AsText)]
         peer: PeerId,
         #[rkyv(with = AsText)]
         device: DeviceId,
+        flag: u8,
         session: i64,
-        closed: bool,
+        ending: u8,
+        counts: (u32, u32),
     },
     Acked {
         #[rkyv(with = AsText)]
@@ -69,8 +77,11 @@ pub(super) enum EntryV1 {
         to: PeerId,
         #[rkyv(with = AsText)]
         by: PeerId,
+        #[rkyv(with = AsText)]
+        device: DeviceId,
         conversation: [u8; 17],
         sequence: u32,
+        messages: Vec<i64>,
     },
     Recalled {
         recall: RecallV1,
@@ -107,6 +118,8 @@ pub(super) enum EntryV1 {
         key: Option<[u8; 16]>,
         system: bool,
         hash: u32,
+        push: Bytes,
+        absent: Vec<AbsentV1>,
     },
     Alias {
         #[rkyv(with = AsText)]
@@ -138,97 +151,104 @@ pub(super) enum EntryV1 {
         peer: PeerId,
         accepted: bool,
     },
+    Unacknowledged {
+        #[rkyv(with = AsText)]
+        peer: PeerId,
+        waiting: u32,
+        messages: Vec<i64>,
+    },
+    Endpoint {
+        #[rkyv(with = AsText)]
+        endpoint: EndpointId,
+        change: EndpointChangeV1,
+    },
 }
 
 impl EntryV1 {
     pub(super) fn new(entry: &Entry) -> Self {
-        match entry {
-            Entry::Message { message, origin, hash } => Self::message(message, origin, *hash),
-            Entry::Opened(opening) => Self::opened(opening),
-            Entry::Ended { peer, device, session, closed } => Self::Ended {
-                peer: peer.clone(),
-                device: device.clone(),
-                session: session.0,
-                closed: *closed,
-            },
-            Entry::Acked { peer, device, id } => {
-                Self::Acked { peer: peer.clone(), device: device.clone(), id: id.0 }
+        match entry.clone() {
+            Entry::Message { message, origin, hash, push, absent } => {
+                Self::message((&message, hash), &origin, push, AbsentV1::all(absent))
             }
-            Entry::Started { run } => Self::Started { run: *run },
-            Entry::Read { peer, conversation, sequence, others } => Self::Read {
-                peer: peer.clone(),
-                conversation: conversation.key(),
-                sequence: *sequence,
-                others: others.clone(),
+            Entry::Opened { opening, counts } => Self::opened(opening, counts),
+            Entry::Ended { peer, device, flag, session, ending, counts } => Self::Ended {
+                peer,
+                device,
+                flag: flag as u8,
+                session: session.0,
+                ending: ending as u8,
+                counts: (counts.same_flag, counts.all),
             },
-            Entry::Delivered { to, by, conversation, sequence } => Self::Delivered {
-                to: to.clone(),
-                by: by.clone(),
-                conversation: conversation.key(),
-                sequence: *sequence,
-            },
-            Entry::Recalled(recall) => Self::Recalled { recall: RecallV1::new(recall) },
+            Entry::Unacknowledged { peer, waiting, messages } => {
+                Self::Unacknowledged { peer, waiting, messages: numbers(&messages) }
+            }
+            Entry::Acked { peer, device, id } => Self::Acked { peer, device, id: id.0 },
+            Entry::Started { run } => Self::Started { run },
+            Entry::Read { peer, conversation, sequence, others } => {
+                Self::Read { peer, conversation: conversation.key(), sequence, others }
+            }
+            Entry::Delivered { to, by, device, conversation, sequence, messages } => {
+                let (conversation, messages) = (conversation.key(), numbers(&messages));
+                Self::Delivered { to, by, device, conversation, sequence, messages }
+            }
+            Entry::Recalled(recall) => Self::Recalled { recall: RecallV1::new(&recall) },
             Entry::GroupCreated { group, by, action } => Self::created(group, by.as_ref(), action),
             Entry::GroupChanged { group, by, change, sequence } => Self::GroupChanged {
                 group: group.0,
                 by: name(by.as_ref()),
                 change: change.change as u8,
-                peers: change.peers.clone(),
+                peers: change.peers,
                 rules: change.rules.map(rules_bytes),
-                metadata: change.metadata.clone(),
-                sequence: *sequence,
+                metadata: change.metadata,
+                sequence,
             },
-            Entry::Nonce { peer, nonce, expires_ms } => {
-                Self::Nonce { peer: peer.clone(), nonce: nonce.clone(), expires_ms: *expires_ms }
+            Entry::Nonce { peer, nonce, expires_ms } => Self::Nonce { peer, nonce, expires_ms },
+            Entry::Alias { alias, device, bound } => Self::Alias { alias, device, bound },
+            Entry::Forgotten { peer, device } => Self::Forgotten { peer, device },
+            Entry::Blocked { peer, blocked } => Self::Blocked { peer, blocked },
+            Entry::Upstream(NewUpstream { from, number, body }) => {
+                Self::Upstream { from, send: SendNumberV1::new(&number), body }
             }
-            Entry::Alias { alias, device, bound } => {
-                Self::Alias { alias: alias.clone(), device: device.clone(), bound: *bound }
-            }
-            Entry::Forgotten { peer, device } => {
-                Self::Forgotten { peer: peer.clone(), device: device.clone() }
-            }
-            Entry::Blocked { peer, blocked } => {
-                Self::Blocked { peer: peer.clone(), blocked: *blocked }
-            }
-            Entry::Upstream(NewUpstream { from, number, body }) => Self::Upstream {
-                from: from.clone(),
-                send: SendNumberV1::new(number),
-                body: body.clone(),
-            },
             Entry::UpstreamDone { upstream, peer, accepted } => {
-                Self::UpstreamDone { upstream: upstream.0, peer: peer.clone(), accepted: *accepted }
+                Self::UpstreamDone { upstream: upstream.0, peer, accepted }
+            }
+            Entry::Endpoint { endpoint, change } => {
+                Self::Endpoint { endpoint, change: EndpointChangeV1::new(change) }
             }
         }
     }
 
-    fn message(message: &Message, origin: &Origin, hash: u32) -> Self {
+    fn message(
+        (message, hash): (&Message, u32),
+        origin: &Origin,
+        push: Bytes,
+        absent: Vec<AbsentV1>,
+    ) -> Self {
         let message = MessageV1::new(message);
         match origin {
-            Origin::Client(send) => Self::Message { message, send: SendNumberV1::new(send), hash },
+            Origin::Client(send) => {
+                let send = SendNumberV1::new(send);
+                Self::Message { message, send, hash, push, absent }
+            }
             Origin::Backend { repeat, system } => {
                 let (key, system) = (repeat.map(|repeat| repeat.key), *system);
-                Self::Pushed { message, key, system, hash }
+                Self::Pushed { message, key, system, hash, push, absent }
             }
         }
     }
 
-    fn opened(opening: &Opening) -> Self {
-        Self::Opened {
-            peer: opening.peer.clone(),
-            device: opening.device.clone(),
-            flag: opening.flag as u8,
-            instance: opening.instance,
-            client: opening.client.clone(),
-            address: opening.address.clone(),
-            cursor: opening.cursor.0,
-        }
+    fn opened(opening: Opening, counts: Counts) -> Self {
+        let Opening { peer, device, flag, instance, client, address, cursor } = opening;
+        let (flag, cursor) = (flag as u8, cursor.0);
+        let counts = (counts.same_flag, counts.all);
+        Self::Opened { peer, device, flag, instance, client, address, cursor, counts }
     }
 
     /// A group is only created by the action of that name; another would create an empty one.
-    fn created(group: &GroupId, by: Option<&PeerId>, action: &GroupAction) -> Self {
+    fn created(group: GroupId, by: Option<&PeerId>, action: GroupAction) -> Self {
         let (open, rules, metadata, members) = match action {
             GroupAction::Create { open, rules, metadata, members } => {
-                (*open, *rules, metadata.clone(), members.clone())
+                (open, rules, metadata, members)
             }
             _ => Default::default(),
         };
@@ -240,21 +260,34 @@ impl EntryV1 {
 impl ArchivedEntryV1 {
     pub(super) fn entry(&self, id: MessageId, at_ms: i64) -> Result<Entry, ValueError> {
         Ok(match self {
-            Self::Message { message, send, hash } => Entry::Message {
+            Self::Message { message, send, hash, push, absent } => Entry::Message {
                 message: message.message(id, at_ms)?.into(),
                 origin: Origin::Client(send.send()?),
                 hash: hash.to_native(),
+                push: Bytes::copy_from_slice(push),
+                absent: ArchivedAbsentV1::list(absent)?,
             },
-            Self::Pushed { message, key, system, hash } => Entry::Message {
+            Self::Pushed { message, key, system, hash, push, absent } => Entry::Message {
                 message: message.message(id, at_ms)?.into(),
                 origin: Origin::Backend {
                     repeat: key.as_ref().map(|key| Repeat { key: *key, content: hash.to_native() }),
                     system: *system,
                 },
                 hash: hash.to_native(),
+                push: Bytes::copy_from_slice(push),
+                absent: ArchivedAbsentV1::list(absent)?,
             },
-            Self::Opened { peer: who, device: on, flag, instance, client, address, cursor } => {
-                Entry::Opened(Opening {
+            Self::Opened {
+                peer: who,
+                device: on,
+                flag,
+                instance,
+                client,
+                address,
+                cursor,
+                counts: then,
+            } => Entry::Opened {
+                opening: Opening {
                     peer: peer(who)?,
                     device: device(on)?,
                     flag: DeviceFlag::from_number(*flag).unwrap_or_default(),
@@ -262,14 +295,20 @@ impl ArchivedEntryV1 {
                     client: client.as_str().to_owned(),
                     address: address.as_str().to_owned(),
                     cursor: MessageId(cursor.to_native()),
-                })
-            }
-            Self::Ended { peer: who, device: on, session, closed } => Entry::Ended {
-                peer: peer(who)?,
-                device: device(on)?,
-                session: SessionId(session.to_native()),
-                closed: *closed,
+                },
+                counts: counts(then.0.to_native(), then.1.to_native()),
             },
+            Self::Ended { peer: who, device: on, flag, session, ending, counts: then } => {
+                Entry::Ended {
+                    peer: peer(who)?,
+                    device: device(on)?,
+                    flag: DeviceFlag::from_number(*flag).unwrap_or_default(),
+                    session: SessionId(session.to_native()),
+                    ending: Ending::from_number(*ending)
+                        .ok_or_else(|| ValueError::damaged("unknown end of a session"))?,
+                    counts: counts(then.0.to_native(), then.1.to_native()),
+                }
+            }
             Self::Acked { peer: who, device: on, id } => Entry::Acked {
                 peer: peer(who)?,
                 device: device(on)?,
@@ -289,12 +328,16 @@ impl ArchivedEntryV1 {
                 sequence: sequence.to_native(),
                 others: peers(others)?,
             },
-            Self::Delivered { to, by, conversation, sequence } => Entry::Delivered {
-                to: peer(to)?,
-                by: peer(by)?,
-                conversation: ConversationId::from_key(conversation),
-                sequence: sequence.to_native(),
-            },
+            Self::Delivered { to, by, device: on, conversation, sequence, messages } => {
+                Entry::Delivered {
+                    to: peer(to)?,
+                    by: peer(by)?,
+                    device: device(on)?,
+                    conversation: ConversationId::from_key(conversation),
+                    sequence: sequence.to_native(),
+                    messages: messages.iter().map(|id| MessageId(id.to_native())).collect(),
+                }
+            }
             Self::Recalled { recall } => Entry::Recalled(recall.recall()?),
             Self::GroupCreated { group, by, open, rules, metadata, members } => {
                 Entry::GroupCreated {
@@ -353,7 +396,25 @@ impl ArchivedEntryV1 {
                 peer: peer(who)?,
                 accepted: *accepted,
             },
+            Self::Unacknowledged { peer: who, waiting, messages } => Entry::Unacknowledged {
+                peer: peer(who)?,
+                waiting: waiting.to_native(),
+                messages: messages.iter().map(|id| MessageId(id.to_native())).collect(),
+            },
+            Self::Endpoint { endpoint, change } => Entry::Endpoint {
+                endpoint: EndpointId::new(endpoint).map_err(ValueError::damaged)?,
+                change: change.change(),
+            },
             _ => return Err(ValueError::damaged("no entry")),
         })
     }
+}
+
+fn counts(same_flag: u32, all: u32) -> Counts {
+    Counts { same_flag, all }
+}
+
+/// Ids as they are stored.
+fn numbers(ids: &[MessageId]) -> Vec<i64> {
+    ids.iter().map(|id| id.0).collect()
 }

@@ -35,6 +35,7 @@ mod commit;
 mod decide;
 mod device;
 mod directory;
+mod endpoint_image;
 mod entry;
 #[cfg(test)]
 mod golden_tests;
@@ -49,6 +50,7 @@ mod image;
 mod index;
 mod inscribed;
 mod inscription;
+mod journal;
 mod ledger;
 mod log;
 mod nonces;
@@ -86,12 +88,15 @@ pub use archive::ValueError;
 pub use asking::ReadError;
 pub use device::Loss;
 pub use entry::{
-    AliasChange, GroupAction, IdempotencyKey, Item, Mark, Message, NewUpstream, News, Notice,
-    Opening, Origin, Past, Repeat, SendNumber, Upstream,
+    Absent, AliasChange, Counts, Ending, Entry, GroupAction, IdempotencyKey, Item, Mark, Message,
+    NewUpstream, News, Notice, Opening, Origin, Past, Placed, Recall, Repeat, SendNumber, Upstream,
 };
-pub use group::Group;
+pub use group::{Change, Group};
 pub use history::{Look, Page};
 pub use index::HistoryOf;
+pub use journal::{
+    Batch, EndpointChange, EndpointState, Journal, Letter, Position, Span, Stretch,
+};
 pub use outcome::{Commit, KnownDevice, Opened, Outcome, Route, Told, Waiting};
 pub use part::Part;
 pub use queue::{Closed, NewMessage, Request};

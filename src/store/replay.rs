@@ -6,7 +6,7 @@
 //!   do again.
 
 use crate::id::MessageId;
-use crate::store::entry::{Entry, Placed};
+use crate::store::entry::{Ending, Entry, Placed};
 use crate::store::ledger::Ledger;
 use crate::store::part::Reach;
 use crate::store::segment::DatabaseError;
@@ -16,7 +16,7 @@ impl Ledger {
     /// messages before it, if it is a message.
     pub(super) fn replay(&mut self, placed: &Placed, segment: u32) -> Result<u32, DatabaseError> {
         let mut previous = 0;
-        if let Entry::Message { message, origin, hash } = &placed.entry {
+        if let Entry::Message { message, origin, hash, .. } = &placed.entry {
             previous = self.next(&message.conversation.key(), segment)?.previous;
             let members = self.members(message)?;
             let to = members.as_deref().unwrap_or(&message.to);
@@ -34,9 +34,9 @@ impl Ledger {
         let reach = |sequence: u32| Reach { sequence, at_ms, entry: id };
         match entry {
             Entry::Message { .. } => {}
-            Entry::Opened(opening) => drop(self.open(opening, id, at_ms)?),
-            Entry::Ended { peer, device, session, closed } => {
-                self.end(peer, device, *session, *closed, at)?;
+            Entry::Opened { opening, .. } => drop(self.open(opening, id, at_ms)?),
+            Entry::Ended { peer, device, session, ending, .. } => {
+                self.end(peer, device, *session, *ending == Ending::Closed, at)?;
             }
             // The receipts have entries of their own.
             Entry::Acked { peer, device, id } => drop(self.acknowledge(peer, device, *id, at)?),
@@ -44,7 +44,7 @@ impl Ledger {
             Entry::Read { peer, conversation, sequence, others } => {
                 self.read(peer, others, *conversation, reach(*sequence))?;
             }
-            Entry::Delivered { to, by, conversation, sequence } => {
+            Entry::Delivered { to, by, conversation, sequence, .. } => {
                 self.delivered(to, by, *conversation, reach(*sequence))?;
             }
             Entry::Recalled(recall) => drop(self.recall(recall, at)?),
@@ -60,6 +60,7 @@ impl Ledger {
                 self.directory.forget(&self.state, device, peer, id)?;
             }
             Entry::Blocked { peer, blocked } => self.block(peer, *blocked),
+            Entry::Unacknowledged { .. } | Entry::Endpoint { .. } => {}
             Entry::Upstream(new) => self.upstream(new, at)?,
             Entry::UpstreamDone { upstream, peer, accepted } => {
                 self.upstream_done(*upstream, peer, *accepted, at)?;

@@ -12,9 +12,9 @@ use crate::id::{Alias, ConversationId, DeviceFlag, DeviceId, GroupId, SessionId}
 use crate::limits::{DEVICES_PER_PEER_MAX, INBOX_MESSAGES_MAX, RECIPIENTS_MAX, RECORD_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::store::entry::{
-    Entry, GroupAction, Message, NewUpstream, Opening, Origin, Placed, Recall, Repeat, SendNumber,
+    Counts, Ending, Entry, GroupAction, Message, NewUpstream, Opening, Origin, Placed, Recall, Repeat, SendNumber,
 };
-use crate::store::peer::Rules;
+use crate::store::peer::{Rules, Waiting};
 use crate::store::sender::Verdict;
 use crate::store::state::State;
 
@@ -197,7 +197,8 @@ impl Run {
             }
             None => Origin::Client(self.number()),
         };
-        self.put(Entry::Message { message: message.into(), origin, hash: 0 });
+        let (push, absent) = Default::default();
+        self.put(Entry::Message { message: message.into(), origin, hash: 0, push, absent });
     }
 
     fn number(&self) -> SendNumber {
@@ -255,7 +256,7 @@ impl Run {
     fn has_had(&mut self, who: usize, entry: Entry) {
         let (mut known, session, now_ms) = (self.peer(who), SessionId(self.next), self.now_ms);
         let (due, forgotten) = match &entry {
-            Entry::Opened(opening) => {
+            Entry::Opened { opening, .. } => {
                 let found = known.open(opening, session, now_ms, &RULES);
                 (found.receipts, found.forgotten)
             }
@@ -274,7 +275,10 @@ impl Run {
         }
         for asked in due {
             let (conversation, sequence) = (asked.conversation, asked.sequence);
-            self.put(Entry::Delivered { to: asked.from, by: peer(who), conversation, sequence });
+            let (by, device, messages) = (peer(who), device(0), vec![asked.id]);
+            let to = asked.from;
+            let entry = Entry::Delivered { to, by, device, conversation, sequence, messages };
+            self.put(entry);
         }
     }
 
@@ -308,14 +312,16 @@ impl Run {
                 let (peer, device) = (peer(who), device(on));
                 let (flag, client, address) = (DeviceFlag::App, String::new(), String::new());
                 let opening = Opening { peer, device, flag, instance: 1, client, address, cursor };
-                self.has_had(who, Entry::Opened(opening));
+                self.has_had(who, Entry::Opened { opening, counts: Counts::default() });
             }
             Step::End(who, on, closed) => {
                 let (peer, device) = (peer(who), device(on));
                 let mut known = self.peer(who);
                 let session = known.device(&device).and_then(|device| device.session);
                 let session = session.unwrap_or(SessionId(1));
-                self.put(Entry::Ended { peer, device, session, closed });
+                let (flag, counts) = Default::default();
+                let ending = if closed { Ending::Closed } else { Ending::Lost };
+                self.put(Entry::Ended { peer, device, flag, session, ending, counts });
             }
             Step::Send { from, to, .. } => self.message(from, Some(to), 0, step),
             Step::SendToGroup(from, group) => {
