@@ -316,6 +316,8 @@ fn figures_are_shown_once_and_line_by_line() {
     let stats = asked.says(&["stats"]);
     assert_eq!(columns(&stats, "sessions"), ["sessions", "1"]);
     assert_eq!(columns(&stats, "version")[1], env!("CARGO_PKG_VERSION"));
+    let told = asked.json(&["stats"]);
+    assert_eq!(stats.lines().count(), told.as_object().unwrap().len(), "{stats}");
     assert!(asked.says(&["metrics"]).contains("\ntidings_sessions 1\n"));
 
     let once = asked.says(&["top", "--once"]);
@@ -362,7 +364,9 @@ fn who_may_not_ask_or_finds_no_server_is_told_so() {
     assert_eq!(nobody.status.code(), Some(1));
     let said = text(&nobody.stderr);
     assert!(said.starts_with(&format!("tidings: nothing listens at {url}")), "{said}");
-    let scheme = run(&asked.home, &["admin", "stats", "--url", "ftp://127.0.0.1"]);
-    assert_eq!(scheme.status.code(), Some(64));
+    for wrong in ["ftp://127.0.0.1", &format!("{}?key=a", asked.url)] {
+        let refused = run(&asked.home, &["admin", "stats", "--url", wrong]);
+        assert_eq!(refused.status.code(), Some(64), "{wrong}");
+    }
     asked.stop();
 }

@@ -78,7 +78,8 @@ impl fmt::Debug for ApiKey {
 impl AccessArgs {
     /// The server's address, without a slash at the end.
     pub(super) fn url(&self) -> Result<String, Failure> {
-        if !matches!(self.url.scheme(), "http" | "https") || !self.url.has_host() {
+        let is_more = self.url.query().is_some() || self.url.fragment().is_some();
+        if is_more || !matches!(self.url.scheme(), "http" | "https") || !self.url.has_host() {
             return Err(usage("--url: neither http://HOST:PORT nor https://HOST:PORT"));
         }
         if !self.url.username().is_empty() || self.url.password().is_some() {
