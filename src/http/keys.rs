@@ -148,8 +148,8 @@ impl Keys {
     /// The master key, if it was made by [`Self::open`].
     pub(super) fn made(&self) -> Option<String> {
         let keys = self.all();
-        let first = keys.first().filter(|_| self.was_made)?;
-        Some(first.secret.reveal().to_owned())
+        let master = keys.iter().find(|key| self.was_made && key.scopes.contains(&Scope::Master));
+        master.map(|key| key.secret.reveal().to_owned())
     }
 
     /// All of them, by name.
@@ -328,6 +328,8 @@ mod tests {
         );
         let mode = fs::metadata(keys.path()).unwrap();
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
+        keys.add("first-by-name", &[Scope::Send], 7).unwrap();
+        assert_eq!(keys.made().as_deref(), Some(text.as_str()));
         let again = Keys::open(folder.path(), 8).unwrap();
         assert_eq!(again.made(), None);
         assert!(again.find(&text, 8).is_some());

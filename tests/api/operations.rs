@@ -245,6 +245,7 @@ impl Drop for Binary {
 
 #[tokio::test]
 async fn the_key_is_printed_once_and_is_in_no_log() {
+    const BODY: &str = "nobody-may-read-this";
     let folder = TempDir::new().unwrap();
     let binary = Binary::run(&folder).await;
     let url =
@@ -254,9 +255,15 @@ async fn the_key_is_printed_once_and_is_in_no_log() {
     let key = keys["keys"][0]["secret"].as_str().unwrap().to_owned();
     let client = http_client();
     let (stats, keys) = (format!("{url}/v1/stats"), format!("{url}/v1/keys"));
-    answer(client.get(&stats).bearer_auth(&key)).await.ok();
-    answer(client.get(&stats).bearer_auth(format!("{key}x"))).await.problem();
+    for client in [&client, &http_client_with(reqwest::ClientBuilder::http2_prior_knowledge)] {
+        answer(client.get(&stats).bearer_auth(&key)).await.ok();
+        answer(client.get(&stats).bearer_auth(format!("{key}x"))).await.problem();
+    }
     answer(client.get(format!("{stats}?key={key}"))).await.problem();
+    // Nor is what was sent, where it is refused.
+    for body in [json!({"name": "a", "scopes": [BODY]}), json!({BODY: 1}), json!(BODY)] {
+        answer(client.post(&keys).bearer_auth(&key).json(&body)).await.problem();
+    }
     let body = json!({"name": "other", "scopes": ["read"]});
     let made = answer(client.post(&keys).bearer_auth(&key).json(&body)).await;
     let other = made.expect(StatusCode::CREATED)["secret"].as_str().unwrap().to_owned();
@@ -272,8 +279,8 @@ async fn the_key_is_printed_once_and_is_in_no_log() {
     assert!(!said.contains("tdk_"), "{said}");
     let log = std::fs::read_to_string(folder.path().join("server.log")).unwrap();
     assert!(log.contains("/v1/stats"), "the log has the requests");
-    for secret in [&key, &other] {
-        assert!(!log.contains(&secret[4..]), "a key is in the log");
+    for secret in [&key[4..], &other[4..], BODY] {
+        assert!(!log.contains(secret), "a key or a body is in the log");
     }
 }
 
