@@ -21,10 +21,11 @@ use super::metadata;
 use super::page::{self, Page};
 use super::problem::{Kind, Outcome, Problem};
 use super::routes::Routes;
+use super::rules::{AllRules, SomeRules};
 use super::scope::Scope;
 use super::text::{Group, Message, Peer, Text};
 use super::version::{Demand, etag};
-use crate::group::{Rules, Who};
+use crate::group::Rules;
 use crate::hub::Hub;
 use crate::id::GroupId;
 use crate::limits::GROUPS_PAGE_MAX;
@@ -74,41 +75,6 @@ pub(super) struct GroupEdit {
     #[serde(default, deserialize_with = "metadata::given")]
     #[schema(value_type = Value)]
     metadata: Option<Box<RawValue>>,
-}
-
-/// Who may do what in a group, as far as it is said.
-#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SomeRules {
-    /// Who may invite.
-    invite: Option<Role>,
-    /// Who may kick.
-    kick: Option<Role>,
-    /// Who may change the metadata and these rules.
-    edit: Option<Role>,
-}
-
-/// Who may do something in a group; the back end may do everything.
-#[derive(Clone, Copy, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Role {
-    /// The back end alone.
-    Server,
-    /// The one who created the group, while a member.
-    Creator,
-    /// Every member.
-    Members,
-}
-
-/// Who may do what in a group.
-#[derive(Serialize, ToSchema)]
-pub(super) struct AllRules {
-    /// Who may invite.
-    invite: Role,
-    /// Who may kick.
-    kick: Role,
-    /// Who may change the metadata and these rules.
-    edit: Role,
 }
 
 /// How a group is.
@@ -255,7 +221,6 @@ pub(super) fn told(hub: &Hub, group: &store::Group) -> impl IntoResponse + use<>
 impl GroupState {
     fn new(hub: &Hub, group: &store::Group) -> Self {
         let count = if group.open { hub.open_group_count(group.id) } else { group.count() };
-        let Rules { invite, kick, edit } = group.rules;
         Self {
             group: Text(group.id),
             open: group.open,
@@ -263,39 +228,8 @@ impl GroupState {
             version: Text(group.version),
             created_ms: group.created_ms,
             count,
-            rules: AllRules { invite: invite.into(), kick: kick.into(), edit: edit.into() },
+            rules: group.rules.into(),
             metadata: metadata::told(&group.metadata),
-        }
-    }
-}
-
-impl SomeRules {
-    /// These, and those of before where they say nothing.
-    fn over(self, before: Rules) -> Rules {
-        Rules {
-            invite: self.invite.map_or(before.invite, Who::from),
-            kick: self.kick.map_or(before.kick, Who::from),
-            edit: self.edit.map_or(before.edit, Who::from),
-        }
-    }
-}
-
-impl From<Role> for Who {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::Server => Self::Server,
-            Role::Creator => Self::Creator,
-            Role::Members => Self::Members,
-        }
-    }
-}
-
-impl From<Who> for Role {
-    fn from(who: Who) -> Self {
-        match who {
-            Who::Server => Self::Server,
-            Who::Creator => Self::Creator,
-            Who::Members => Self::Members,
         }
     }
 }

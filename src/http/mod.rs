@@ -35,6 +35,7 @@ mod posting;
 mod problem;
 mod repeats;
 mod routes;
+mod rules;
 mod scope;
 mod secret;
 mod steady;
