@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 )]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Scope {
-    /// To send messages, and to recall them.
+    /// To send messages, to recall them, and to settle those of clients to the back end.
     Send,
-    /// To read: status, history, groups, figures.
+    /// To read: status, history, groups, aliases, messages to the back end, figures.
     Read,
     /// To change: groups, aliases, who is kicked and blocked.
     Admin,
