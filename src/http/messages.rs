@@ -80,8 +80,8 @@ struct Taken {
 /// others, it is refused. A transient message is never stored, and so not recognised.
 ///
 /// `outcome` of a recipient is what was so when the server took the message: `online`, `offline`
-/// (it waits for the recipient), or `ignored` (the device has logged out; or the message is
-/// transient and the recipient not online).
+/// (it waits for the recipient), or `ignored` (the peer is blocked; or the device has logged out;
+/// or the message is transient and the recipient not online).
 ///
 /// A `receipt` of a message that is sent as a peer comes to that peer, which hears that the
 /// message was delivered when a device of the recipient has it.

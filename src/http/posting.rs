@@ -47,7 +47,7 @@ pub(super) struct NewMessage {
 #[derive(Deserialize, ToSchema)]
 #[serde(try_from = "Recipients", rename_all = "snake_case")]
 enum To {
-    /// These peers, 1 to 20, on all their devices.
+    /// These peers, 1 to 20, on all their devices. The system is none of them.
     Peers(Vec<Peer>),
     /// The members of a group, or those who are in an open group now.
     Group(Group),

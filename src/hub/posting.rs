@@ -119,8 +119,8 @@ struct Parcel {
     to: Vec<PeerId>,
     devices: Vec<DeviceId>,
     key: Option<IdempotencyKey>,
-    /// Members of a group that are online, and that are not.
-    members: (usize, usize),
+    /// Members of a group but the sender: online, for whom it waits, and who do not get it.
+    members: (usize, usize, usize),
 }
 
 type Begun = (Parcel, Option<oneshot::Receiver<Result<Done, Reason>>>);
@@ -182,6 +182,10 @@ impl Hub {
             1..=RECIPIENTS_MAX => {}
             _ => return Err(Reason::TooManyRecipients),
         }
+        // Nobody opens a session as it, so what waits for it would never be taken.
+        if to.contains(&self.options.system) {
+            return Err(Reason::Reserved);
+        }
         let conversation = ConversationId::of_peers(to.iter().chain([self.sender(post)]));
         let recipient = |peer: &PeerId| {
             let reach = match self.router.has(peer) {
@@ -226,15 +230,16 @@ impl Hub {
 
     async fn to_group(&self, post: &Post, group: GroupId) -> Result<Parcel, Reason> {
         let group = self.group(group).await?;
-        let online = if group.open {
-            self.open_groups.count(group.id)
-        } else {
-            group.members().filter(|peer| self.router.has(peer)).count()
-        };
-        let offline = group.count().saturating_sub(online);
         let conversation = ConversationId::Group(group.id);
         let mut parcel = Parcel::new(conversation, Vec::new(), Vec::new(), post.key);
-        parcel.members = (online, offline);
+        let others = || group.members().filter(|peer| *peer != self.sender(post));
+        let online = others().filter(|peer| self.router.has(peer)).count();
+        let away = others().count() - online;
+        parcel.members = match (group.open, post.transient) {
+            (true, _) => (self.open_groups.count(group.id), 0, 0),
+            (false, true) => (online, 0, away),
+            (false, false) => (online, away, 0),
+        };
         Ok(parcel)
     }
 
@@ -273,7 +278,7 @@ impl Hub {
     }
 
     async fn post_transient(&self, post: &Post, parcel: &Parcel) -> Result<(), Reason> {
-        let deliver = Deliver {
+        let mut deliver = Deliver {
             transient: true,
             receipt: false,
             waited: false,
@@ -288,22 +293,33 @@ impl Hub {
             body: post.body.clone(),
         };
         let mut frame = BytesMut::new();
-        ServerFrame::Deliver(deliver).encode(&mut frame);
+        ServerFrame::Deliver(deliver.clone()).encode(&mut frame);
         let put = |session: &Arc<Session>| {
             let is_for = parcel.devices.is_empty() || parcel.devices.contains(session.device());
             if is_for && session.transient(&frame, false) {
                 self.metrics.transients.inc();
             }
         };
-        let ConversationId::Group(group) = parcel.conversation else {
-            parcel.to.iter().for_each(|peer| self.router.visit(peer, put));
-            return Ok(());
-        };
-        let group = self.group(group).await?;
-        if group.open {
-            self.open_groups.visit(group.id, put);
+        let sender = self.sender(post);
+        if let ConversationId::Group(group) = parcel.conversation {
+            let group = self.group(group).await?;
+            if group.open {
+                self.open_groups.visit(group.id, put);
+                return Ok(());
+            }
+            let others = group.members().filter(|peer| *peer != sender);
+            others.for_each(|peer| self.router.visit(peer, put));
         } else {
-            group.members().for_each(|peer| self.router.visit(peer, put));
+            parcel.to.iter().for_each(|peer| self.router.visit(peer, put));
+            if parcel.to.is_empty() || parcel.to.contains(sender) {
+                return Ok(());
+            }
+        }
+        if post.from.is_some() {
+            deliver.own = true;
+            frame.clear();
+            ServerFrame::Deliver(deliver).encode(&mut frame);
+            self.put_transient(sender, None, &frame, false);
         }
         Ok(())
     }
@@ -332,7 +348,7 @@ impl Parcel {
         let reached = recipients.iter().filter(|recipient| recipient.reach != Reach::Ignored);
         let mut to: Vec<_> = reached.map(|recipient| recipient.peer.clone()).collect();
         to.dedup();
-        Self { conversation, recipients, to, devices, key, members: (0, 0) }
+        Self { conversation, recipients, to, devices, key, members: (0, 0, 0) }
     }
 }
 
@@ -353,7 +369,7 @@ async fn finish(begun: Result<Vec<Begun>, Reason>) -> Result<Posted, Reason> {
         let count = |reach| parcel.recipients.iter().filter(|r| r.reach == reach).count();
         posted.online += count(Reach::Online) + parcel.members.0;
         posted.offline += count(Reach::Offline) + parcel.members.1;
-        posted.ignored += count(Reach::Ignored);
+        posted.ignored += count(Reach::Ignored) + parcel.members.2;
         posted.recipients.append(&mut parcel.recipients);
     }
     Ok(posted)

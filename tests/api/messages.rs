@@ -112,7 +112,8 @@ async fn a_transient_message_is_for_those_online_and_never_stored() {
     let options = NewGroup { open: true, ..NewGroup::default() };
     let group = ann.session.create_group(options).await.unwrap().id.to_string();
     let stored = json!({"to": {"group": group}, "body": "hello"});
-    assert_eq!(send(&server, stored.clone()).await.problem(), "invalid-body");
+    let refused = send(&server, stored.clone()).await;
+    assert_eq!((refused.status, refused.problem()), (StatusCode::CONFLICT, "conflict".into()));
     let mut transient = stored;
     transient["transient"] = json!(true);
     let sent = send(&server, transient).await.ok();
@@ -122,6 +123,76 @@ async fn a_transient_message_is_for_those_online_and_never_stored() {
     send(&server, json!({"to": {"peers": ["bob"]}, "body": "stored"})).await;
     let mut bob = server.open("bob").await;
     assert_eq!(bob.message().await.body, "stored", "the first that bob gets");
+}
+
+#[tokio::test]
+async fn a_transient_message_to_a_group_waits_for_nobody() {
+    let server = Running::start().await;
+    let mut ann = server.open("ann").await;
+    let group = json!({"members": ["ann", "bob", "cat"]});
+    let group = server.post("/v1/groups", group).await.expect(StatusCode::CREATED);
+    let message = json!({"to": {"group": group["group"]}, "body": "typing", "transient": true});
+    let sent = send(&server, message).await.ok();
+    assert_eq!([&sent["online"], &sent["offline"], &sent["ignored"]], [1, 0, 2]);
+    assert!(ann.message().await.transient);
+    send(&server, json!({"to": {"peers": ["bob"]}, "body": "stored"})).await;
+    let mut bob = server.open("bob").await;
+    assert_eq!(bob.message().await.body, "stored", "the first that bob gets");
+}
+
+#[tokio::test]
+async fn who_sends_to_a_group_is_none_of_its_own_recipients() {
+    let server = Running::start().await;
+    let (mut ann, mut bob) = (server.open("ann").await, server.open("bob").await);
+    let group = json!({"members": ["ann", "bob", "cat"]});
+    let group = server.post("/v1/groups", group).await.expect(StatusCode::CREATED);
+    for (transient, expected) in [(false, [1, 1, 0]), (true, [1, 0, 1])] {
+        let to = json!({"group": group["group"]});
+        let message = json!({"from": "ann", "to": to, "body": "hello", "transient": transient});
+        let sent = send(&server, message).await.json();
+        assert_eq!([&sent["online"], &sent["offline"], &sent["ignored"]], expected);
+        for (online, own) in [(&mut ann, true), (&mut bob, false)] {
+            let got = online.message().await;
+            assert_eq!((got.own, got.transient), (own, transient));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transient_message_in_the_name_of_a_peer_is_one_of_its_own() {
+    let server = Running::start().await;
+    let (mut ann, mut bob) = (server.open("ann").await, server.open("bob").await);
+    for to in [json!(["bob"]), json!(["ann", "bob"])] {
+        let message = json!({"from": "ann", "to": {"peers": to}, "body": "a", "transient": true});
+        send(&server, message).await.ok();
+        assert!(!bob.message().await.own);
+    }
+    // Who sends to itself gets it once.
+    send(&server, json!({"to": {"peers": ["ann"]}, "body": "last", "transient": true})).await.ok();
+    let mut got = Vec::new();
+    while got.last().is_none_or(|(body, _)| body != "last") {
+        let message = ann.message().await;
+        got.push((String::from_utf8(message.body.to_vec()).unwrap(), message.own));
+    }
+    let expected = [("a", true), ("a", false), ("last", false)];
+    assert_eq!(got, expected.map(|(body, own)| (body.to_owned(), own)));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_the_back_end_itself() {
+    let server = Running::start_with(|config| config.hub.system = peer("office")).await;
+    for refused in [
+        json!({"to": {"peers": ["office"]}, "body": "a"}),
+        json!({"from": "ann", "to": {"peers": ["bob", "office"]}, "body": "a"}),
+        json!({"to": {"peers": ["bob", "office"]}, "body": "a", "transient": true}),
+    ] {
+        let answer = send(&server, refused).await;
+        assert_eq!(answer.problem(), "invalid-body");
+        assert!(answer.text.contains("reserved for the app's back end"), "{}", answer.text);
+    }
+    // Another name is one like any other.
+    let message = json!({"to": {"peers": ["system"]}, "body": "a"});
+    send(&server, message).await.expect(StatusCode::CREATED);
 }
 
 #[tokio::test]
