@@ -70,7 +70,6 @@ kinds! {
     Forbidden = 403, "forbidden", "The key does not have the scope that is required";
     NotFound = 404, "not-found", "There is nothing at this address";
     NoSuchKey = 404, "no-such-key", "There is no key of this name";
-    NoSuchPeer = 404, "no-such-peer", "There is no such peer";
     NoSuchDevice = 404, "no-such-device", "There is no such device";
     NoSuchGroup = 404, "no-such-group", "There is no such group";
     NoSuchAlias = 404, "no-such-alias", "There is no such alias";
@@ -90,7 +89,6 @@ kinds! {
     InvalidBody = 422, "invalid-body", "The body is not as it has to be";
     IdempotencyKeyReused = 422, "idempotency-key-reused",
         "The idempotency key was used for another request";
-    VersionRequired = 428, "version-required", "An If-Match header is required";
     TooManyFailures = 429, "too-many-failures", "Too many requests without a valid key";
     Internal = 500, "internal", "The server failed";
     Unsupported = 501, "unsupported", "The server does not do this";
@@ -183,7 +181,12 @@ impl IntoResponse for Problem {
 
 impl From<Reason> for Problem {
     fn from(reason: Reason) -> Self {
-        let mut problem = Self::new(kind_of(reason), reason.text());
+        let detail = match reason {
+            // A back end has no send numbers.
+            Reason::NumberReused => "it was used for a message with another text, or for others",
+            _ => reason.text(),
+        };
+        let mut problem = Self::new(kind_of(reason), detail);
         problem.reason = Some(reason);
         match problem.kind {
             Kind::Stopping | Kind::Busy => problem.retry_after(Duration::from_secs(1)),
@@ -222,8 +225,7 @@ fn kind_of(reason: Reason) -> Kind {
         | Reason::NoRecipient
         | Reason::BadId
         | Reason::BadMetadata
-        | Reason::Reserved
-        | Reason::NotInOpenGroup => Kind::InvalidBody,
+        | Reason::Reserved => Kind::InvalidBody,
         Reason::NumberReused => Kind::IdempotencyKeyReused,
         Reason::NoSuchGroup => Kind::NoSuchGroup,
         Reason::NoSuchMessage => Kind::NoSuchMessage,
@@ -239,9 +241,11 @@ fn kind_of(reason: Reason) -> Kind {
         | Reason::TooManyNonces => Kind::LimitReached,
         Reason::TooLate | Reason::TooOld => Kind::TooLate,
         Reason::VersionChanged => Kind::VersionChanged,
-        Reason::NotMember | Reason::NotAllowed | Reason::NotWatched | Reason::Blocked => {
-            Kind::Conflict
-        }
+        Reason::NotInOpenGroup
+        | Reason::NotMember
+        | Reason::NotAllowed
+        | Reason::NotWatched
+        | Reason::Blocked => Kind::Conflict,
         Reason::Unsupported => Kind::Unsupported,
         // The others are about sessions and frames, which a back end has not.
         _ => Kind::Internal,
@@ -293,5 +297,22 @@ mod tests {
             assert_eq!(Problem::from(*reason).reason, Some(*reason));
         }
         assert_eq!(Problem::from(Reason::Restarting).kind, Kind::Stopping);
+    }
+
+    #[test]
+    fn a_bound_that_is_reached_is_told_as_such() {
+        for (reason, status, kind) in [
+            (Reason::TooManyGroups, 409, Kind::LimitReached),
+            (Reason::TooManyAliases, 409, Kind::LimitReached),
+            (Reason::TooManyBlocked, 409, Kind::LimitReached),
+            (Reason::TooManyUpstream, 409, Kind::LimitReached),
+            (Reason::GroupFull, 409, Kind::GroupFull),
+            (Reason::AliasFull, 409, Kind::AliasFull),
+            (Reason::Busy, 503, Kind::Busy),
+            (Reason::StorageFull, 507, Kind::StorageFull),
+        ] {
+            let problem = Problem::from(reason);
+            assert_eq!((problem.status().as_u16(), problem.kind), (status, kind));
+        }
     }
 }

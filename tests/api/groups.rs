@@ -402,8 +402,10 @@ async fn an_open_group_counts_the_sessions_that_are_in_it_now() {
     assert_eq!(members(&server, &group).await, json!([]));
     bob.session.leave(id_of(&group)).await.unwrap();
     assert_eq!(server.get(&path).await.ok()["count"], 1);
-    let invited = server.post(&format!("{path}/members"), json!({"peers": ["cat"]})).await;
-    assert_eq!(invited.problem(), "invalid-body");
+    for path in [format!("{path}/members"), format!("{path}/members/remove")] {
+        let refused = server.post(&path, json!({"peers": ["cat"]})).await;
+        assert_eq!((refused.status, refused.problem()), (StatusCode::CONFLICT, "conflict".into()));
+    }
     assert_eq!(server.patch(&path, json!({"metadata": 1})).await.ok()["metadata"], 1);
     server.delete(&path).await.expect(StatusCode::NO_CONTENT);
     assert_eq!(server.get(&path).await.problem(), "no-such-group");

@@ -14,9 +14,9 @@
 //! | ids, TLS, both versions of HTTP | `a_request_has_an_id`, `http_2_and_tls_are_spoken`, `an_address_that_is_taken_is_named_and_so_is_a_certificate_of_no_use`, `a_client_that_says_nothing_holds_up_nobody` |
 //! | **Messages** | `messages` |
 //! | from the system or as a peer, to peers | `a_message_of_the_system_reaches_who_is_online_and_waits_for_who_is_not`, `a_message_in_the_name_of_a_peer_is_one_of_its_own` |
-//! | to a group, transient, with a time to live | `a_message_to_a_group_reaches_its_members`, `a_transient_message_is_for_those_online_and_never_stored`, `a_message_is_not_delivered_when_its_time_to_live_is_over` |
-//! | bounds and refusals | `what_is_no_message_is_refused_and_nothing_is_sent` |
-//! | `Idempotency-Key`, in `repeats` | `a_request_with_an_idempotency_key_is_one_message_however_often_it_comes`, `an_idempotency_key_is_forgotten_after_a_day`, `an_idempotency_key_has_255_visible_characters_and_not_one_more`, `a_push_to_an_alias_that_comes_again_is_the_same_message_for_each_peer` |
+//! | to a group, transient, with a time to live | `a_message_to_a_group_reaches_its_members`, `who_sends_to_a_group_is_none_of_its_own_recipients`, `a_transient_message_is_for_those_online_and_never_stored`, `a_transient_message_to_a_group_waits_for_nobody`, `a_transient_message_in_the_name_of_a_peer_is_one_of_its_own`, `a_message_is_not_delivered_when_its_time_to_live_is_over` |
+//! | bounds and refusals | `what_is_no_message_is_refused_and_nothing_is_sent`, `nothing_is_sent_to_the_back_end_itself` |
+//! | `Idempotency-Key`, in `repeats` | `a_request_with_an_idempotency_key_is_one_message_however_often_it_comes`, `an_idempotency_key_is_forgotten_after_a_day`, `an_idempotency_key_has_255_visible_characters_and_not_one_more`, `a_push_to_an_alias_that_comes_again_is_the_same_message_for_each_peer`, `a_push_that_comes_again_is_the_same_though_its_alias_has_another_device_by_then` |
 //! | batches, in `batches` | `an_idempotency_key_names_each_message_of_a_batch_at_its_place`, `each_message_of_a_batch_has_an_outcome_of_its_own_and_they_keep_their_order`, `a_batch_has_a_thousand_messages_and_not_one_more`, `a_batch_has_8_mib_and_not_one_byte_more` |
 //! | recall | `a_recalled_message_is_taken_back_from_everybody`, `what_was_not_sent_cannot_be_recalled` |
 //! | **Aliases** | `aliases` |
@@ -58,6 +58,9 @@
 //! | what a message has; recalls | `a_message_is_told_with_all_that_it_has`, `a_message_that_was_recalled_has_no_body` |
 //! | pages and ranges of time | `a_page_has_1_to_1000_messages_and_100_if_nothing_is_said`, `a_range_of_time_has_both_its_ends`, `nothing_is_lost_or_told_twice_while_messages_are_being_sent`, `what_is_no_choice_is_refused` |
 //! | export | `an_export_has_what_all_pages_have_and_an_end`, `a_long_export_is_whole_and_goes_no_faster_than_it_is_taken` |
+//! | **Bounds of the server** | `bounds` |
+//! | the log is full | `when_the_log_is_full_what_fills_it_is_refused_and_all_else_goes_on` |
+//! | too much to do | `a_group_that_changes_too_fast_is_busy_for_a_while` |
 //! | **Problems and the document** | `openapi` |
 //! | problem details | `whatever_goes_wrong_is_a_problem`, `every_problem_is_listed` |
 //! | OpenAPI | `the_document_is_whole`, `bodies_of_the_document_take_no_unknown_fields`, `the_page_runs_nothing_but_itself` |
@@ -73,6 +76,7 @@
 mod aliases;
 mod auth;
 mod batches;
+mod bounds;
 mod groups;
 mod harness;
 mod history;
