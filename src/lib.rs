@@ -18,6 +18,8 @@ pub mod id;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "server")]
+pub mod presend;
 pub mod reason;
 pub mod signature;
 

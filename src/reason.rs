@@ -90,6 +90,8 @@ reasons! {
     TooManyBlocked = 52, "too many peers are blocked";
     NoSuchDevice = 53, "no such device";
     Reserved = 54, "the id is reserved for the app's back end";
+    Vetoed = 55, "refused by the app";
+    Unasked = 56, "the app could not be asked";
     Internal = 60, "the server failed";
 }
 
@@ -113,7 +115,7 @@ mod tests {
             [
                 0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 21, 22, 23, 24, 25, 26,
                 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47,
-                48, 49, 50, 51, 52, 53, 54, 60
+                48, 49, 50, 51, 52, 53, 54, 55, 56, 60
             ]
         );
         for reason in Reason::ALL {
