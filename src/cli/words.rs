@@ -178,7 +178,9 @@ pub(super) fn open_failed(error: &OpenError) -> String {
 pub(super) fn refused(refusal: &Refusal) -> String {
     let reason = refusal.reason();
     let own_words = match (reason, refusal.text.as_str()) {
-        (Some(reason @ (Reason::Kicked | Reason::Blocked)), text) if text != reason.text() => {
+        (Some(reason @ (Reason::Kicked | Reason::Blocked | Reason::Vetoed)), text)
+            if text != reason.text() =>
+        {
             printable(text.as_bytes())
         }
         _ => String::new(),
@@ -249,6 +251,8 @@ fn advice(reason: Reason) -> Option<&'static str> {
         Reason::AliasFull => "this alias has as many devices as it may have: choose another one",
         Reason::NoSuchAlias => "this device does not have that alias",
         Reason::TooManyUpstream => "too many messages wait for the app: try again in a while",
+        Reason::Vetoed => "the app refuses this message",
+        Reason::Unasked => "the app could not be asked about this message: try again in a while",
         _ => return None,
     })
 }

@@ -18,8 +18,9 @@ pub struct Refusal {
     /// The reason's number, which may be newer than this library.
     pub number: u16,
     /// More about it, for people: in a [`Reason::Kicked`] or [`Reason::Blocked`] the words of the
-    /// app's back end, if it gave any; otherwise often empty, or what the reason says anyway. It
-    /// has 200 bytes at the most, which may be anything that is UTF-8: control characters too.
+    /// app's back end, if it gave any, and in a [`Reason::Vetoed`] its code; otherwise often empty,
+    /// or what the reason says anyway. It has 200 bytes at the most, which may be anything that is
+    /// UTF-8: control characters too.
     pub text: wire::Text,
 }
 
@@ -32,9 +33,9 @@ impl Refusal {
     /// Whether the same request may be granted later.
     pub fn is_retryable(&self) -> bool {
         use Reason::{Busy, Internal, OpenTimeout, Restarting, StorageFull, TooSlow};
-        use Reason::{TooManyConnections, TooManyNonces, TooManySessions, TooManyUpstream};
+        use Reason::{TooManyConnections, TooManyNonces, TooManySessions, TooManyUpstream, Unasked};
         match self.reason() {
-            None => true,
+            None | Some(Unasked) => true,
             Some(Restarting | TooSlow | Busy | StorageFull | Internal | OpenTimeout) => true,
             Some(TooManySessions | TooManyConnections | TooManyNonces | TooManyUpstream) => true,
             Some(_) => false,
