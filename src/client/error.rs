@@ -32,8 +32,8 @@ impl Refusal {
 
     /// Whether the same request may be granted later.
     pub fn is_retryable(&self) -> bool {
-        use Reason::{Busy, Internal, OpenTimeout, Restarting, StorageFull, TooSlow};
-        use Reason::{TooManyConnections, TooManyNonces, TooManySessions, TooManyUpstream, Unasked};
+        use Reason::{Busy, Internal, OpenTimeout, Restarting, StorageFull, TooSlow, Unasked};
+        use Reason::{TooManyConnections, TooManyNonces, TooManySessions, TooManyUpstream};
         match self.reason() {
             None | Some(Unasked) => true,
             Some(Restarting | TooSlow | Busy | StorageFull | Internal | OpenTimeout) => true,
