@@ -1,9 +1,9 @@
 //! The load generator of Tidings: an honest client over real QUIC that proves what it measures.
 //!
 //! ```text
-//! options > scenario > { chat, rate, offline, idle, fanout, presence, roam, push }
+//! options > scenario > { chat, rate, offline, idle, fanout, presence, roam, push, webhook }
 //!                    > fleet > session > peer > frames
-//!                    > history, push > http
+//!                    > history, push, webhook > http
 //!                    > server, measure (process, metrics) > report
 //! ```
 //!
@@ -48,6 +48,7 @@ mod server;
 mod session;
 mod stamp;
 mod tls;
+mod webhook;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&format!("cannot start the runtime: {error}")),
     };
     let outcome = match options.command {
-        Command::Scenario(scenario) => runtime.block_on(run(&scenario, false)),
+        Command::Scenario(scenario) => runtime.block_on(run(&scenario.complete(), false)),
         Command::Floor(floor) => runtime.block_on(run(&floor.scenario.into(), true)),
         Command::Relay(relay) => {
             let pace = Duration::from_micros(relay.pace_us);

@@ -10,7 +10,9 @@ mod loads;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::flags::{Body, Common, ServerChoice, Talk, Timing, With};
-pub(crate) use self::loads::{Chat, Fanout, History, Idle, Offline, Presence, Push, Rate, Roam};
+pub(crate) use self::loads::{
+    Chat, Fanout, History, Idle, Offline, Presence, Push, Rate, Roam, Webhook,
+};
 use crate::stamp::STAMP_TEXT_BYTES;
 
 /// The load generator of Tidings: an honest client over real QUIC.
@@ -110,6 +112,20 @@ pub(crate) enum Scenario {
     ///
     /// Example: loadtest history --messages 5000000 --conversations 100000
     History(With<History>),
+    /// The load of `rate`, while endpoints of the generator hear of every message by webhook
+    ///
+    /// The generator listens on a port of its own, creates the endpoints over HTTP and takes what
+    /// the server posts: it verifies every signature, answers after --latency, and answers some
+    /// requests with 503 if --fail says so. The proof: every acknowledged message is heard of at
+    /// every endpoint, in the order of its conversation, and a request that comes again has the
+    /// same bytes. `lag_ms` counts from the intended send of a message to the request that is
+    /// answered with 204.
+    ///
+    /// With --down nobody listens while messages are sent; then the endpoints catch up, and
+    /// `down` in the JSON says how fast, and what the server's memory did meanwhile.
+    ///
+    /// Example: loadtest webhook --rate 5000 --endpoints 1 --latency 200 --fail 20
+    Webhook(With<Webhook>),
 }
 
 /// A load on the relay.
@@ -164,6 +180,7 @@ impl Scenario {
             Self::Roam(roam) => &roam.common,
             Self::Push(push) => &push.common,
             Self::History(history) => &history.common,
+            Self::Webhook(webhook) => &webhook.common,
         }
     }
 
@@ -180,7 +197,18 @@ impl Scenario {
             Self::Roam(roam) => roam.sessions + 1,
             Self::Push(push) => push.devices,
             Self::History(_) => 0,
+            Self::Webhook(webhook) => webhook.sessions,
         }
+    }
+
+    /// The scenario, with what its server has to be told for it.
+    pub(crate) fn complete(mut self) -> Self {
+        if let Self::Webhook(webhook) = &mut self {
+            // Its receiver listens on this machine, where a server posts nothing unless it may.
+            let networks = ["--webhook-networks", "127.0.0.0/8"];
+            webhook.common.serve_arg.extend(networks.map(str::to_owned));
+        }
+        self
     }
 
     /// What no single option can tell is wrong.
@@ -230,6 +258,7 @@ impl Scenario {
             Self::Fanout(fanout) => fanout.talk.body.payload,
             Self::Roam(roam) => roam.talk.body.payload,
             Self::Push(push) => push.talk.body.payload,
+            Self::Webhook(webhook) => webhook.talk.body.payload,
             Self::History(_) => crate::history::BODY_BYTES,
             Self::Idle(_) | Self::Presence(_) => 0,
         }
@@ -252,6 +281,7 @@ impl Scenario {
             Self::Roam(_) => "roam",
             Self::Push(_) => "push",
             Self::History(_) => "history",
+            Self::Webhook(_) => "webhook",
         }
     }
 }

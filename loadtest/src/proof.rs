@@ -169,6 +169,12 @@ impl Ledger {
         self.recipients[recipient as usize].dropped.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Messages acknowledged to their senders that are not among those heard of; of each sender.
+    pub(crate) fn unheard(&self, heard: &[Mutex<Numbers>]) -> u64 {
+        let senders = self.senders.iter().zip(heard);
+        senders.map(|(sender, heard)| sender.lock().acked.count_without(&heard.lock())).sum()
+    }
+
     /// Compares what was acknowledged with what came.
     ///
     /// What one recipient was told as dropped excuses no loss of another's: the messages missing

@@ -16,6 +16,7 @@ pub(crate) use self::rounds::Rounds;
 use crate::counters::{self, Compared};
 use crate::history::Found;
 use crate::record::Times;
+use crate::webhook::Webhooks;
 
 /// Times in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -170,6 +171,9 @@ pub(crate) struct Report {
     /// What was found in the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) history: Option<Found>,
+    /// What webhooks prove.
+    #[serde(flatten)]
+    pub(crate) webhooks: Option<Webhooks>,
     /// Sends that the server refused.
     pub(crate) refused: u64,
     /// Messages at the wrong peer, or not from who they say.
@@ -203,6 +207,7 @@ impl Report {
             + self.unanswered.unwrap_or(0)
             + self.beside.as_ref().map_or(0, Beside::wrong)
             + self.blob_files.unwrap_or(0)
+            + self.webhooks.as_ref().map_or(0, Webhooks::wrong)
             + self.history.as_ref().map_or(0, |found| found.wrong_pages);
         let counted = self.counters.iter().flatten().all(Compared::is_equal);
         wrong == 0 && counted
@@ -262,6 +267,9 @@ impl Report {
         }
         for (name, value) in self.history.iter().flat_map(Found::rows) {
             rows.add(&name, value);
+        }
+        for (name, value) in self.webhooks.iter().flat_map(Webhooks::rows) {
+            rows.add(name, value);
         }
         let beside = self.beside.iter().flat_map(|beside| &beside.troubles);
         self.troubles.iter().chain(beside).for_each(|trouble| rows.add("trouble", trouble));

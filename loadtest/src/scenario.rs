@@ -20,6 +20,7 @@ use crate::report::{Beside, Brief, Millis, Report};
 use crate::roster::Roster;
 use crate::run::Run;
 use crate::server::Server;
+use crate::webhook::{self, Webhooks};
 use crate::{chat, fanout, history, idle, offline, presence, push, rate, roam};
 
 /// What a scenario plays on.
@@ -65,6 +66,8 @@ pub(crate) struct Outcome {
     pub(crate) counters: Option<Vec<Compared>>,
     /// Sessions that a client would have had to open again.
     pub(crate) reopened: Option<u64>,
+    /// What webhooks prove.
+    pub(crate) webhooks: Option<Webhooks>,
 }
 
 /// Runs a scenario once, on the server or on the floor.
@@ -142,6 +145,7 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
         Scenario::Presence(options) => presence::run(&stage, options).await,
         Scenario::Roam(options) => roam::run(&stage, options).await,
         Scenario::Push(options) => push::run(&stage, options).await,
+        Scenario::Webhook(options) => webhook::run(&stage, options).await,
         Scenario::History(_) => Err("`history` has no sessions to play with".into()),
     };
     let rss_after_kib = server.pid.and_then(process::rss_kib);
@@ -196,6 +200,7 @@ fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report {
     add_speed(&mut report, scenario, &counts, &outcome);
     report.beside = outcome.beside;
     report.counters = outcome.counters;
+    report.webhooks = outcome.webhooks;
     if let Some(alive) = outcome.alive {
         // Each session was sent a Ping; who did not answer it is lost.
         report.sent = u64::from(sessions);

@@ -6,7 +6,7 @@
 
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
-use tidings::limits::{GROUP_MEMBERS_SETTING_MAX, WATCHED_MAX};
+use tidings::limits::{ENDPOINTS_MAX, GROUP_MEMBERS_SETTING_MAX, WATCHED_MAX};
 
 use super::{Body, Talk, Timing};
 use crate::names::PEERS_MAX;
@@ -142,6 +142,31 @@ pub(crate) struct History {
     pub(crate) pages: u32,
 }
 
+/// `webhook`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Webhook {
+    /// Sessions, one connection each
+    #[arg(long, default_value_t = 200, value_parser = peers_from(2))]
+    pub(crate) sessions: u32,
+    /// Messages a second, all sessions together
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// Endpoints, each of which hears of every message
+    #[arg(long, default_value_t = 1, value_parser = endpoints())]
+    pub(crate) endpoints: u32,
+    /// Milliseconds for which the receiver thinks before it answers
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    pub(crate) latency: u32,
+    /// Percent of the requests that are answered with 503
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=99))]
+    pub(crate) fail: u8,
+    /// Takes nothing while messages are sent, and catches up then
+    #[arg(long)]
+    pub(crate) down: bool,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+}
+
 impl Presence {
     /// How many of the sessions are watched: as many as one session may watch.
     pub(crate) fn watched(&self) -> u32 {
@@ -162,6 +187,11 @@ fn members() -> RangedI64ValueParser<u32> {
 /// Peers that one session watches, at least so many.
 fn watched_from(least: i64) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(least..=WATCHED_MAX as i64)
+}
+
+/// Endpoints of one server.
+fn endpoints() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=ENDPOINTS_MAX as i64)
 }
 
 /// Messages that `history` stores; it keeps 24 bytes of each, 2.4 GB at the most.
