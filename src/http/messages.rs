@@ -76,8 +76,10 @@ struct Taken {
 /// alias, or to one device.
 ///
 /// With an `Idempotency-Key` the same request is the same message when it comes again within 24
-/// hours: it is answered with the message of before, and `repeated`. With another text, or for
-/// others, it is refused. A transient message is never stored, and so not recognised.
+/// hours, and before 500,000 others: it is answered with the message of before, and `repeated`.
+/// With another text, or for others, it is refused. If it is for nobody by then, as when its alias
+/// is gone, that is told, and nothing is sent. A transient message is never stored, and so not
+/// recognised.
 ///
 /// `outcome` of a recipient is what was so when the server took the message: `online`, `offline`
 /// (it waits for the recipient), or `ignored` (the peer is blocked; or the device has logged out;
