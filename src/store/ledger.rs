@@ -64,7 +64,7 @@ pub(super) struct Ledger {
     pub(super) blocks: Vec<PeerId>,
     pub(super) keys: Keys,
     pub(super) upstreams: Upstreams,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Ledger {

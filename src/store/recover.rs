@@ -88,8 +88,10 @@ pub(super) fn recover<T>(
         inbox_max: INBOX_MESSAGES_MAX,
         devices_max: options.devices_max,
     };
-    let ledger =
-        Ledger::new(Arc::new(state), rules, checkpoint.unwrap_or_default(), metrics.clone())?;
+    // What a replay gives up was counted by the run that gave it up.
+    let uncounted = Arc::new(Metrics::new());
+    let checkpoint = checkpoint.unwrap_or_default();
+    let ledger = Ledger::new(Arc::new(state), rules, checkpoint, uncounted.clone())?;
     let log_folder = folder.join("log");
     create_folder(&log_folder)?;
     let mut replay = Replay::new(ledger, log_folder);
@@ -98,7 +100,9 @@ pub(super) fn recover<T>(
     }
     replay.run()?;
     let (catalog, epoch) = replay.open_segment()?;
-    let Replay { ledger, last, head, mut report, closing, leaped, .. } = replay;
+    let Replay { mut ledger, last, head, mut report, closing, leaped, .. } = replay;
+    metrics.damaged_records.inc_by(uncounted.damaged_records.get());
+    ledger.metrics = metrics.clone();
     for damage in &report.damage {
         tracing::error!(damage, "damaged data folder");
         metrics.damaged_records.inc();
