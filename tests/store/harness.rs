@@ -1,6 +1,8 @@
 //! A store on a folder of its own, and what tests do with it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -433,10 +435,24 @@ impl Running {
 
     /// Waits until all segments but the open one, and the one made ready, are files; says which.
     pub(crate) fn until_closed(&mut self) -> Vec<PathBuf> {
+        // So that the open one has a record.
+        self.commit_something();
         self.until("a file of each closed segment", |running| {
-            segments_as(running.dir(), &[""]).len() == 2
+            let databases = segments_as(running.dir(), &[""]);
+            // Until the next one is made ready, one that closes and the open one are two as well.
+            let [open, next] = &databases[..] else { return false };
+            running.has_records(open) && !running.has_records(next)
         });
         segments_as(self.dir(), &["segment"])
+    }
+
+    /// Whether a segment has records: each names the epoch, and the first stands near the start.
+    fn has_records(&self, segment: &Path) -> bool {
+        let mut start = vec![0; 64 * 1024];
+        let file = File::open(segment.join("db"));
+        let read = file.and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+        let epoch = self.store.epoch().to_le_bytes();
+        start[..read].windows(epoch.len()).any(|window| window == epoch)
     }
 }
 

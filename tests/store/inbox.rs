@@ -9,12 +9,16 @@ use super::harness::{MINUTE_MS, Running, Sent, device, ids, new_message, peer, s
 impl Running {
     /// Has the back end send so many messages, as Alice, to some of Bob's devices.
     pub(crate) fn push_many(&mut self, on: &[&str], count: usize) -> Vec<Sent> {
-        let devices: Vec<_> = on.iter().map(|name| device(name)).collect();
+        self.push_by_turns(&[on], count)
+    }
+
+    /// Has it send so many messages, each to the next of these sets of devices.
+    fn push_by_turns(&mut self, turns: &[&[&str]], count: usize) -> Vec<Sent> {
         let mut callers = Vec::new();
         for index in 0..count {
             let message = new_message("alice", "bob", 0, format!("push {index}").as_bytes());
             let origin = Origin::Backend { repeat: None, system: false };
-            let devices = devices.clone();
+            let devices = turns[index % turns.len()].iter().map(|name| device(name)).collect();
             let message = NewMessage { origin, devices, receipt: true, ..message };
             callers.push(self.submit(Request::Message(message)));
         }
@@ -248,6 +252,25 @@ fn an_open_session_that_acknowledges_nothing_is_too_slow_at_one_message_over_10_
     };
     assert_eq!((who, *id, &devices[..]), (&peer("bob"), sent[0].id, &[][..]));
     assert_eq!(running.open("bob", "phone").loss.count, 1);
+}
+
+#[test]
+fn ten_thousand_messages_that_are_for_two_devices_by_turns_outlast_restarts_and_crashes() {
+    let mut running = bob_with_two_devices();
+    let sent = running.push_by_turns(&[&["phone"], &["laptop"]], INBOX_MESSAGES_MAX);
+    running.settle();
+    for _ in 0..2 {
+        running = running.crash();
+        for (turn, on) in ["phone", "laptop"].into_iter().enumerate() {
+            let expected: Vec<_> = sent.iter().skip(turn).step_by(2).map(|sent| sent.id).collect();
+            assert_eq!(running.waiting_on(on).0, expected);
+        }
+        running = running.restart();
+    }
+    running.ack("bob", "laptop", sent[INBOX_MESSAGES_MAX - 1].id);
+    running = running.restart();
+    assert_eq!(running.waiting_on("laptop").0, []);
+    assert_eq!(running.waiting_on("phone").0.len(), INBOX_MESSAGES_MAX / 2);
 }
 
 #[test]
