@@ -107,20 +107,25 @@ impl Hub {
     /// # Errors
     ///
     /// [`Reason::NoSuchGroup`], [`Reason::VersionChanged`], [`Reason::BadMetadata`],
-    /// [`Reason::TooManyRecipients`] for more than [`CHANGED_MEMBERS_MAX`] members, and others.
+    /// [`Reason::TooManyRecipients`] for more than [`CHANGED_MEMBERS_MAX`] members,
+    /// [`Reason::Reserved`] if the back end itself is to be one, and others.
     pub async fn change_group(
         &self,
         group: GroupId,
         action: GroupAction,
     ) -> Result<Arc<Group>, Reason> {
         let (peers, metadata) = match &action {
-            GroupAction::Create { members, metadata, .. } => (members.len(), Some(metadata)),
-            GroupAction::Invite(peers) | GroupAction::Kick(peers) => (peers.len(), None),
-            GroupAction::Edit { metadata, .. } => (0, metadata.as_ref()),
-            GroupAction::Join | GroupAction::Leave | GroupAction::Delete { .. } => (0, None),
+            GroupAction::Create { members, metadata, .. } => (&members[..], Some(metadata)),
+            GroupAction::Invite(peers) | GroupAction::Kick(peers) => (&peers[..], None),
+            GroupAction::Edit { metadata, .. } => (&[][..], metadata.as_ref()),
+            GroupAction::Join | GroupAction::Leave | GroupAction::Delete { .. } => (&[][..], None),
         };
-        if peers > CHANGED_MEMBERS_MAX {
+        if peers.len() > CHANGED_MEMBERS_MAX {
             return Err(Reason::TooManyRecipients);
+        }
+        let is_less = matches!(action, GroupAction::Kick(_));
+        if !is_less && peers.contains(&self.options.system) {
+            return Err(Reason::Reserved);
         }
         metadata.map(|metadata| check_metadata(metadata)).transpose()?;
         let is_deletion = matches!(action, GroupAction::Delete { .. });

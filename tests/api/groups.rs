@@ -412,6 +412,20 @@ async fn an_open_group_counts_the_sessions_that_are_in_it_now() {
 }
 
 #[tokio::test]
+async fn the_back_end_itself_is_no_member() {
+    let server = Running::start_with(|config| config.hub.system = peer("office")).await;
+    let refused = server.post("/v1/groups", json!({"members": ["ann", "office"]})).await;
+    assert_eq!(refused.problem(), "invalid-body");
+    assert!(refused.text.contains("reserved for the app's back end"), "{}", refused.text);
+    let group = made(&server, &[]).await;
+    let path = format!("{}/members", path_of(&group));
+    let added = server.post(&path, json!({"peers": ["ann", "office"]})).await;
+    assert_eq!(added.problem(), "invalid-body");
+    assert_eq!(members(&server, &group).await, json!([]));
+    server.post(&format!("{path}/remove"), json!({"peers": ["office"]})).await.ok();
+}
+
+#[tokio::test]
 async fn the_back_end_may_do_what_members_may_not() {
     let server = Running::start().await;
     let ann = server.open("ann").await;

@@ -46,7 +46,7 @@
 //! | block and unblock | `who_is_blocked_hears_it_and_opens_nothing_until_it_is_not`, `those_blocked_are_listed_in_pages` |
 //! | **Groups** | `groups` |
 //! | create, read, list, delete | `a_group_is_made_and_read_as_it_was_made`, `a_group_with_nothing_said_is_empty_and_has_the_usual_rules`, `what_is_no_group_is_refused`, `all_groups_are_listed_in_pages`, `a_deleted_group_is_no_more_and_its_members_hear_it` |
-//! | members, who are told | `members_are_told_who_comes_and_goes_though_the_back_end_did_it`, `a_group_has_a_thousand_members_and_not_one_more`, `the_back_end_may_do_what_members_may_not` |
+//! | members, who are told | `members_are_told_who_comes_and_goes_though_the_back_end_did_it`, `a_group_has_a_thousand_members_and_not_one_more`, `the_back_end_itself_is_no_member`, `the_back_end_may_do_what_members_may_not` |
 //! | metadata and rules | `an_edit_changes_what_it_names_and_members_hear_of_it`, `metadata_is_kept_as_it_was_written_but_for_white_space`, `metadata_has_8_kib_and_not_one_byte_more` |
 //! | ETag and If-Match | `an_edit_is_made_only_to_the_version_that_if_match_names`, `of_all_that_edit_one_version_at_once_one_does`, `rules_that_are_changed_at_once_do_not_undo_one_another` |
 //! | open groups | `an_open_group_counts_the_sessions_that_are_in_it_now` |
