@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use quinn::{AckFrequencyConfig, Endpoint, EndpointConfig, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
+use tidings::client::Fingerprint;
 use tidings::limits::{IDLE_TIMEOUT, KEEP_ALIVE, SESSIONS_PER_CONNECTION_MAX};
 
-use crate::tls::{self, Fingerprint};
+use crate::tls;
 
 /// Bytes of a socket's buffers each way; the kernel grants less where its own limit is lower.
 const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use tidings::client::Fingerprint;
 use tokio::process::{Child, Command};
 
 use self::starting::{Started, Wanted, log_tail, serve, start};
 use crate::http::Api;
 use crate::options::{Common, ServerChoice};
 use crate::process;
-use crate::tls::Fingerprint;
 
 /// How long a child may take to end once asked to.
 const END_TIMEOUT: Duration = Duration::from_secs(20);

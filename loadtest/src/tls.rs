@@ -14,48 +14,11 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
+use tidings::client::Fingerprint;
 use tidings::limits::ALPN;
 
 /// The name that the generator asks for; a fingerprint makes it meaningless.
 pub(crate) const SERVER_NAME: &str = "tidings";
-
-/// The SHA-256 of a certificate.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Fingerprint([u8; 32]);
-
-impl Fingerprint {
-    /// The fingerprint of a DER certificate.
-    pub(crate) fn of(certificate: &[u8]) -> Self {
-        let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest.as_ref());
-        Self(bytes)
-    }
-}
-
-impl std::str::FromStr for Fingerprint {
-    type Err = String;
-
-    /// Reads 64 hexadecimal digits; colons between them are skipped.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits: String = text.chars().filter(|c| *c != ':').collect();
-        let bad = || format!("a fingerprint is 64 hexadecimal digits, not {text:?}");
-        if digits.len() != 64 || !digits.is_ascii() {
-            return Err(bad());
-        }
-        let mut bytes = [0; 32];
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).map_err(|_| bad())?;
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl std::fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
@@ -146,18 +109,5 @@ impl ServerCertVerifier for PinnedServer {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fingerprint_reads_back_what_it_writes() {
-        let fingerprint = Fingerprint::of(b"certificate");
-        assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
-        assert!("12ab".parse::<Fingerprint>().is_err());
-        assert!("z".repeat(64).parse::<Fingerprint>().is_err());
     }
 }

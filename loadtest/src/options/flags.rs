@@ -9,10 +9,10 @@ use std::ops::Deref;
 use std::path::PathBuf;
 
 use clap::Args;
+use tidings::client::Fingerprint;
 
 use crate::http::Api;
 use crate::stamp::STAMP_BYTES;
-use crate::tls::Fingerprint;
 
 /// What is sent.
 #[derive(Clone, Debug, Args)]

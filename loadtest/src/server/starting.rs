@@ -9,12 +9,12 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tidings::client::Fingerprint;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::beside_own;
 use crate::options::Common;
-use crate::tls::Fingerprint;
 
 /// How long a child may take to be ready; a server may have a long log to look through.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
