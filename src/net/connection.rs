@@ -62,7 +62,8 @@ async fn receive_datagram(mut datagram: Bytes, shared: &Shared, sessions: &Sessi
     let Ok(Some(raw)) = decoder.next_frame() else { return };
     let Ok(ClientFrame::Send(send)) = ClientFrame::decode(raw) else { return };
     let session = sessions.lock().get(&stream).cloned().flatten();
-    if let Some(session) = session.filter(|_| send.transient) {
+    let may_send = |session: &Arc<Session>| send.transient && session.outbox().ended().is_none();
+    if let Some(session) = session.filter(may_send) {
         let _ = shared.hub.send_transient(&session, send, true).await;
     }
 }

@@ -325,7 +325,11 @@ impl Input {
                 () = &mut quiesced => return Ended::Quiesced,
             };
             match read {
-                Ok(Some(chunk)) => self.decoder.push(chunk.bytes),
+                Ok(Some(chunk)) => match session.outbox().ended() {
+                    // The client may say much before it reads that its session is over.
+                    Some(reason) => return Ended::Refused(reason),
+                    None => self.decoder.push(chunk.bytes),
+                },
                 Ok(None) => return Ended::Finished,
                 Err(ReadError::Reset(_) | ReadError::ConnectionLost(_)) => return Ended::Lost,
                 Err(_) => return Ended::Refused(Reason::BadFrame),

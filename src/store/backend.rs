@@ -125,6 +125,7 @@ impl<T: Send + 'static> Committer<T> {
         if !self.is_new(caller, verdict, draft)? {
             return Ok(());
         }
+        self.check_sender(&new.from)?;
         if self.ledger.upstreams.is_full() {
             return Err(Reason::TooManyUpstream.into());
         }

@@ -150,6 +150,25 @@ async fn a_handshake_that_is_never_confirmed_opens_nothing_and_gives_its_place_b
 }
 
 #[tokio::test]
+async fn what_a_blocked_peer_says_in_early_data_is_not_stored() {
+    let server = Running::start().await;
+    let client = Returning::after(&server, &["ann"]).await;
+    let mut bob = server.open("bob").await;
+    soon("a block", server.server().hub().block(peer("ann"), true)).await.unwrap();
+    client.proxy.hold_answers();
+    let (raw, _accepted) = client.early();
+    let mut ann = raw.stream().await;
+    ann.say(open("ann")).await;
+    ann.say(send(1, &["bob"], "early")).await;
+    let refused = "tidings_refused_total{reason=\"blocked by the app\"} 1";
+    until("a refusal", || server.server().metrics().text().contains(refused)).await;
+    client.proxy.let_answers_pass();
+    assert_eq!(ann.hear_refusal(1).await, Reason::Blocked);
+    assert_eq!(ann.hear_reason().await, Reason::Blocked);
+    assert_eq!((bob.hear_all().await, server.sessions()), (Vec::new(), 1));
+}
+
+#[tokio::test]
 async fn a_ticket_is_taken_once() {
     let server = Running::start().await;
     let client = Returning::after(&server, &["ann"]).await;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::harness::{
-    End, Manner, Raw, Running, Session, assert_serves, encoded, open, raw_frame, send, soon, until,
+    End, Manner, Raw, Running, Session, assert_serves, encoded, open, peer, raw_frame, send, soon,
+    until,
 };
 use tidings::limits::OUTBOX_FRAMES_MAX;
 use tidings::reason::Reason;
@@ -80,6 +81,24 @@ async fn a_session_that_never_reads_is_cut_and_loses_nothing() {
     let mut bob = server.open("bob").await;
     let heard = bob.hear_messages(MESSAGES).await;
     assert_eq!(heard[MESSAGES - 1].sequence as usize, MESSAGES);
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_is_heard_no_more_even_if_it_does_not_read_that() {
+    let server = Running::start_with(|config| {
+        config.net.write_timeout = Duration::from_secs(3);
+    })
+    .await;
+    let mut bob = open_narrow(&server, "bob").await;
+    let (mut ann, mut cid) = (server.open("ann").await, server.open("cid").await);
+    // Twice what is under way to one who does not read.
+    for _ in 0..2 * WINDOW / 1024 {
+        ann.send(&["bob"], vec![0; 1024]).await;
+    }
+    assert_eq!(server.server().hub().end_sessions(&peer("bob"), None, "enough"), 1);
+    bob.say(send(1, &["cid"], "one more thing")).await;
+    until("the cut", || server.sessions() == 2).await;
+    assert_eq!(cid.hear_all().await, []);
 }
 
 /// Asks again and again, hearing no answer, until the server cuts the session; says how many
