@@ -32,7 +32,7 @@ impl Session {
     ///
     /// [`RequestError::Refused`] with [`Reason::AliasFull`](crate::reason::Reason::AliasFull) if
     /// other devices have the alias and there may be no more of them, and with
-    /// [`Reason::NotAllowed`](crate::reason::Reason::NotAllowed) if the server leaves aliases to
+    /// [`Reason::Unsupported`](crate::reason::Reason::Unsupported) if the server leaves aliases to
     /// the back end; otherwise [`RequestError`] says why there is no answer. Binding again does no
     /// harm.
     ///
@@ -63,7 +63,7 @@ impl Session {
     ///
     /// [`RequestError::Refused`] with [`Reason::NoSuchAlias`](crate::reason::Reason::NoSuchAlias)
     /// if the device does not have the alias (any more), and with
-    /// [`Reason::NotAllowed`](crate::reason::Reason::NotAllowed) if the server leaves aliases to
+    /// [`Reason::Unsupported`](crate::reason::Reason::Unsupported) if the server leaves aliases to
     /// the back end; otherwise [`RequestError`] says why there is no answer.
     ///
     /// # Cancel safety

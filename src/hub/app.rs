@@ -41,7 +41,7 @@ impl Hub {
         bound: bool,
     ) -> Result<(), Reason> {
         if !self.options.client_aliases {
-            return Err(Reason::NotAllowed);
+            return Err(Reason::Unsupported);
         }
         let caller = Caller::session(session, request, Asks::Alias { bound });
         let by = Some(session.device().clone());

@@ -128,12 +128,7 @@ impl Hub {
             return Err(Reason::Reserved);
         }
         metadata.map(|metadata| check_metadata(metadata)).transpose()?;
-        let is_deletion = matches!(action, GroupAction::Delete { .. });
-        let changed = self.change_as(None, group, action).await?;
-        if is_deletion && changed.open {
-            self.open_groups.close(group);
-        }
-        Ok(changed)
+        self.change_as(None, group, action).await
     }
 
     /// How many sessions are in an open group now.

@@ -11,7 +11,9 @@ use std::sync::{Arc, OnceLock};
 use bytes::BytesMut;
 use tokio::sync::oneshot;
 
+use crate::group::GroupChange;
 use crate::hub::frames::{How, encode_message, encode_notice, joined_frame, mark_frame};
+use crate::hub::open_groups::OpenGroups;
 use crate::hub::outbox::Pushed;
 use crate::hub::presence::Presence;
 use crate::hub::router::Router;
@@ -20,7 +22,7 @@ use crate::id::{MessageId, PeerId, SessionId};
 use crate::limits::{BODY_BYTES_MAX, CLIENT_SENDS_MAX, FRAME_BYTES_MAX, RECIPIENTS_MAX};
 use crate::metrics::Metrics;
 use crate::reason::Reason;
-use crate::store::{self, Group, Mark, Message, Outcome, Told};
+use crate::store::{self, Group, Mark, Message, News, Outcome, Told};
 use crate::wire::{
     AliasBound, AliasUnbound, Closed, Edited, Invited, Kicked, Left, Opened, ReadNoted, RecallDone,
     Sent, ServerFrame, UpstreamStored,
@@ -30,6 +32,7 @@ use crate::wire::{
 pub(super) struct Dispatcher {
     router: Arc<Router>,
     presence: Arc<Presence>,
+    open_groups: Arc<OpenGroups>,
     metrics: Arc<Metrics>,
     epoch: Arc<OnceLock<u64>>,
     /// The frame being handed out.
@@ -42,10 +45,12 @@ impl Dispatcher {
     pub(super) fn new(
         router: Arc<Router>,
         presence: Arc<Presence>,
+        open_groups: Arc<OpenGroups>,
         metrics: Arc<Metrics>,
         epoch: Arc<OnceLock<u64>>,
     ) -> Self {
-        Self { router, presence, metrics, epoch, frame: BytesMut::new(), woken: Vec::new() }
+        let (frame, woken) = (BytesMut::new(), Vec::new());
+        Self { router, presence, open_groups, metrics, epoch, frame, woken }
     }
 
     pub(super) fn dispatch(&mut self, outcomes: Vec<Outcome<Caller>>) {
@@ -91,6 +96,9 @@ impl Dispatcher {
             Outcome::Noted { caller } => self.answer_noted(Some(caller)),
             Outcome::Marked { caller, mark, to } => self.mark(caller, mark, &to),
             Outcome::Grouped { caller, group, told } => {
+                if group.open && told.as_ref().is_some_and(is_deletion) {
+                    self.open_groups.close(group.id);
+                }
                 let deliveries = self.tell(told);
                 if let Some(caller) = caller {
                     self.answer_group(caller, &group);
@@ -335,6 +343,10 @@ impl Dispatcher {
         self.presence.detach(session, true);
         session.tell(true, &Closed { request: *request }.into());
     }
+}
+
+fn is_deletion(told: &Told) -> bool {
+    matches!(told.notice.news, News::Group(GroupChange::Deleted, _))
 }
 
 fn tell_done(waits: oneshot::Sender<Result<Done, Reason>>, done: Result<Done, Reason>) {

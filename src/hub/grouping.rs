@@ -34,8 +34,7 @@ impl Hub {
             let action = GroupAction::Join;
             return self.change(session, join.request, group, action, GroupAct::Join).await;
         }
-        self.enter(session, join.request, &found);
-        Ok(())
+        self.enter(session, join.request, &found).await
     }
 
     async fn create(&self, session: &Arc<Session>, join: Join) -> Result<(), Reason> {
@@ -48,8 +47,7 @@ impl Hub {
             return self.change(session, request, group, action, GroupAct::Join).await;
         }
         let created = self.change_as(Some(by), group, action).await?;
-        self.enter(session, request, &created);
-        Ok(())
+        self.enter(session, request, &created).await
     }
 
     pub(super) async fn leave(&self, session: &Arc<Session>, leave: Leave) -> Result<(), Reason> {
@@ -141,13 +139,24 @@ impl Hub {
     }
 
     /// A session is in an open group from now on, and in no other; it is told.
-    fn enter(&self, session: &Arc<Session>, request: u64, group: &Group) {
+    async fn enter(
+        &self,
+        session: &Arc<Session>,
+        request: u64,
+        group: &Group,
+    ) -> Result<(), Reason> {
         if let Some(left) = session.enter(Some(group.id)) {
             self.open_groups.leave(left, session);
         }
         self.open_groups.enter(group.id, session);
+        // If it has been deleted since it was found, those in it may have been sent out before.
+        if let Err(reason) = self.group(group.id).await {
+            self.leave_open_group(session);
+            return Err(reason);
+        }
         let count = self.open_groups.count(group.id);
         session.tell(true, &joined_frame(request, group, count).into());
+        Ok(())
     }
 
     pub(super) fn leave_open_group(&self, session: &Arc<Session>) {

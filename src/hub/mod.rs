@@ -114,7 +114,7 @@ pub struct Hub {
     presence: Arc<Presence>,
     options: Options,
     metrics: Arc<Metrics>,
-    open_groups: OpenGroups,
+    open_groups: Arc<OpenGroups>,
     /// The last position of the log that has been dispatched.
     head: Arc<AtomicI64>,
     is_draining: AtomicBool,
@@ -136,8 +136,14 @@ impl Hub {
         let epoch = Arc::new(std::sync::OnceLock::new());
         let (grace, restart_grace) = (options.presence_grace, options.presence_restart_grace);
         let presence = Arc::new(Presence::new(router.clone(), grace, restart_grace));
-        let (routes, told) = (router.clone(), presence.clone());
-        let mut dispatcher = Dispatcher::new(routes, told, metrics.clone(), epoch.clone());
+        let open_groups = Arc::new(OpenGroups::default());
+        let mut dispatcher = Dispatcher::new(
+            router.clone(),
+            presence.clone(),
+            open_groups.clone(),
+            metrics.clone(),
+            epoch.clone(),
+        );
         let dispatched = head.clone();
         let store = Store::open(store, metrics.clone(), move |outcomes, last| {
             dispatcher.dispatch(outcomes);
@@ -145,7 +151,7 @@ impl Hub {
         })?;
         let _ = epoch.set(store.epoch());
         head.fetch_max(store.report().head.0, Ordering::AcqRel);
-        let (open_groups, is_draining) = (OpenGroups::default(), AtomicBool::new(false));
+        let is_draining = AtomicBool::new(false);
         Ok(Self { store, router, presence, options, metrics, open_groups, head, is_draining })
     }
 
@@ -390,11 +396,6 @@ impl Hub {
             };
             session.tell(false, &go_away.into());
         });
-    }
-
-    /// Whether a peer has a session.
-    pub fn is_online(&self, peer: &PeerId) -> bool {
-        self.router.has(peer)
     }
 }
 

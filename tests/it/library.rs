@@ -11,7 +11,7 @@ use tidings::id::Alias;
 use tidings::limits::SESSIONS_PER_CONNECTION_MAX;
 use tidings::net::CertificateFiles;
 use tidings::reason::Reason;
-use tidings::store::GroupAction;
+use tidings::store::{AliasChange, GroupAction};
 
 async fn open(client: &Client, name: &str) -> (Session, Incoming) {
     let opening = client.open(OpenOptions::new(name.parse().unwrap()));
@@ -294,14 +294,17 @@ async fn what_becomes_of_a_message_to_the_back_end_is_told_to_all_devices_of_its
     assert_eq!(told, [(third.id, false), (first.id, true)]);
 }
 
+fn refused(result: Result<(), RequestError>) -> Reason {
+    match result {
+        Err(RequestError::Refused(refusal)) => refusal.reason().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn an_alias_has_10_devices_and_a_device_one_alias() {
     let server = Running::start().await;
     let client = server.client().await;
-    let refused = |result: Result<(), RequestError>| match result {
-        Err(RequestError::Refused(refusal)) => refusal.reason().unwrap(),
-        other => panic!("{other:?}"),
-    };
     let [vip, other]: [Alias; 2] = ["vip: 客户", "other"].map(|alias| alias.parse().unwrap());
     let mut devices = Vec::new();
     for number in 0..10 {
@@ -320,6 +323,31 @@ async fn an_alias_has_10_devices_and_a_device_one_alias() {
     soon("it is unbound", second.unbind_alias_everywhere(&vip)).await.unwrap();
     assert_eq!(refused(late.unbind_alias(&vip).await), Reason::NoSuchAlias);
     soon("it is unbound", first.unbind_alias(&other)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_may_leave_aliases_to_the_back_end() {
+    let server = Running::start_with(|config| config.hub.client_aliases = false).await;
+    let (client, hub) = (server.client().await, server.server().hub());
+    let (bob, _to_bob) = open(&client, "bob").await;
+    let alias: Alias = "bob@home".parse().unwrap();
+    assert_eq!(refused(soon("a refusal", bob.bind_alias(&alias)).await), Reason::Unsupported);
+    let bind = AliasChange::Bind { alias: alias.clone(), device: bob.device().clone() };
+    assert_eq!(soon("it is bound", hub.change_aliases(vec![bind])).await, [Ok(())]);
+    assert_eq!(refused(soon("a refusal", bob.unbind_alias(&alias)).await), Reason::Unsupported);
+}
+
+#[tokio::test]
+async fn nobody_is_in_an_open_group_that_was_deleted_even_if_who_did_it_is_gone() {
+    let server = Running::start().await;
+    let (client, hub) = (server.client().await, server.server().hub());
+    let (ann, _to_ann) = open(&client, "ann").await;
+    let open = NewGroup { open: true, ..NewGroup::default() };
+    let group = soon("a group", ann.create_group(open)).await.unwrap().id;
+    assert_eq!(hub.open_group_count(group), 1);
+    let deleting = hub.change_group(group, GroupAction::Delete { version: None });
+    let _ = tokio::time::timeout(Duration::ZERO, deleting).await;
+    until("an empty group", || hub.open_group_count(group) == 0).await;
 }
 
 #[tokio::test]

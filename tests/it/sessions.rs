@@ -172,7 +172,8 @@ async fn sessions_and_connections_are_counted_and_none_is_left_over() {
     until("no connection is left", || server.connections() == 0).await;
     assert_serves(&server).await;
     for number in 0..7 {
-        assert!(!server.server().hub().is_online(&format!("peer-{number}").parse().unwrap()));
+        let peer = format!("peer-{number}").parse().unwrap();
+        assert_eq!(server.server().hub().sessions(&peer), []);
     }
 }
 
