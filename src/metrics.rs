@@ -40,6 +40,19 @@ pub enum Drop {
     Full,
 }
 
+impl Drop {
+    const ALL: [Self; 3] = [Self::Window, Self::Age, Self::Full];
+
+    fn label(self) -> [Label; 1] {
+        let why = match self {
+            Self::Window => "window",
+            Self::Age => "age",
+            Self::Full => "full",
+        };
+        [("reason", why)]
+    }
+}
+
 /// Every figure of one server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -60,8 +73,6 @@ pub struct Metrics {
     pub deliveries: Counter,
     /// Transient messages put to a session.
     pub transients: Counter,
-    /// Messages that a window gave up before a device had them.
-    pub dropped: Counter,
     /// Sessions open now.
     pub sessions: Gauge,
     /// Connections open now.
@@ -113,7 +124,6 @@ impl Metrics {
             repeats: Counter::default(),
             deliveries: Counter::default(),
             transients: Counter::default(),
-            dropped: Counter::default(),
             sessions: Gauge::default(),
             connections: Gauge::default(),
             log_bytes: Gauge::default(),
@@ -134,7 +144,7 @@ impl Metrics {
             ended: Counters::default(),
             resident_bytes: Gauge::default(),
         };
-        for why in [Drop::Window, Drop::Age, Drop::Full] {
+        for why in Drop::ALL {
             metrics.give_up(why, 0);
         }
         metrics.register_store();
@@ -158,8 +168,6 @@ impl Metrics {
         r.register("messages", "Messages that were stored", self.messages.clone());
         let repeats = self.repeats.clone();
         r.register("repeats", "Sends that repeated a stored message", repeats);
-        let dropped = self.dropped.clone();
-        r.register("dropped", "Messages that an inbox gave up before a device had them", dropped);
         let help = "Messages that an inbox gave up before a device had them, by reason";
         r.register("drops", help, self.drops.clone());
         let help = "Bytes of the log on disk";
@@ -233,12 +241,12 @@ impl Metrics {
 
     /// Counts messages that an inbox gave up.
     pub fn give_up(&self, why: Drop, count: u64) {
-        let why = match why {
-            Drop::Window => "window",
-            Drop::Age => "age",
-            Drop::Full => "full",
-        };
-        self.drops.get_or_create(&[("reason", why)]).inc_by(count);
+        self.drops.get_or_create(&why.label()).inc_by(count);
+    }
+
+    /// Messages that an inbox gave up before a device had them, for whatever reason.
+    pub fn dropped(&self) -> u64 {
+        Drop::ALL.iter().map(|why| self.drops.get_or_create(&why.label()).get()).sum()
     }
 
     /// Counts an answered HTTP request. `route` is the pattern of its path.
@@ -339,6 +347,7 @@ mod tests {
         metrics.give_up(Drop::Window, 3);
         metrics.give_up(Drop::Age, 1);
         metrics.http_request("/v1/keys/{name}", "GET", 404, Duration::from_millis(3));
+        assert_eq!(metrics.dropped(), 4);
         let text = metrics.classic();
         for line in [
             "tidings_drops_total{reason=\"window\"} 3",

@@ -140,7 +140,7 @@ async fn stats(State(api): State<Arc<Api>>, Ready(hub): Ready) -> Outcome<Json<S
         repeats: metrics.repeats.get(),
         deliveries: metrics.deliveries.get(),
         transients: metrics.transients.get(),
-        dropped: metrics.dropped.get(),
+        dropped: metrics.dropped(),
         inbox_messages: metrics.inbox_messages.get(),
         upstream_waiting: metrics.upstream_waiting.get(),
         groups: metrics.groups.get(),

@@ -414,7 +414,6 @@ impl Ledger {
 
     fn count_drops(&self, why: Drop, count: usize) {
         if count > 0 {
-            self.metrics.dropped.inc_by(count as u64);
             self.metrics.give_up(why, count as u64);
         }
     }

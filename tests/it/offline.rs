@@ -41,7 +41,7 @@ async fn of_60_messages_the_newest_50_wait_and_10_are_told_as_dropped() {
     assert_eq!(bodies(&heard), texts(10..60));
     assert!(heard.iter().all(|message| message.waited));
     assert_eq!(heard.iter().map(|m| m.sequence).collect::<Vec<_>>(), (11..=60).collect::<Vec<_>>());
-    assert_eq!(server.server().metrics().dropped.get(), 10);
+    assert_eq!(server.server().metrics().dropped(), 10);
     // Acknowledged like a message, it is not told again.
     bob.ack(heard[0].id).await;
     bob.leave().await;

@@ -79,7 +79,7 @@ fn an_absent_peer_finds_the_newest_50_in_order_and_each_device_is_told_how_many_
         assert_eq!(opened.loss, Loss { count: 10, id: sent[9].id });
     }
     assert_eq!(running.waiting_ids("bob"), ids(&sent[10..]));
-    assert_eq!(running.metrics.dropped.get(), 10);
+    assert_eq!(running.metrics.dropped(), 10);
 }
 
 #[test]

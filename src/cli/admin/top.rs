@@ -57,7 +57,7 @@ const LINES: &[(&str, &str, Kind)] = &[
     ("commits/s", "tidings_commits_total", Kind::Rate),
     ("sync p50", "tidings_sync_seconds", Kind::Share(0.5)),
     ("sync p99", "tidings_sync_seconds", Kind::Share(0.99)),
-    ("drops/s", "tidings_dropped_total", Kind::Rate),
+    ("drops/s", "tidings_drops_total", Kind::Rate),
     ("log", "tidings_log_bytes", Kind::Bytes),
     ("memory", "tidings_resident_memory_bytes", Kind::Bytes),
 ];
