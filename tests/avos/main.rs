@@ -66,6 +66,7 @@ mod harness;
 mod history;
 mod messages;
 mod presence;
+#[path = "../it/proxy.rs"]
 mod proxy;
 mod receipts;
 mod security;

@@ -122,8 +122,10 @@ async fn close_is_log_out_and_nothing_more_arrives() {
 #[tokio::test]
 async fn a_lost_network_pauses_and_resumes_by_itself_and_what_was_unsent_arrives() {
     let server = Server::start().await;
-    let (proxy, mut bob) = (Proxy::start(&server.address), server.open("bob").await);
-    let client = tidings::client::Client::connect(server.reached_at(&proxy.address)).await;
+    let proxy = Proxy::start(server.address.parse().unwrap(), Duration::ZERO).await;
+    let mut bob = server.open("bob").await;
+    let reached = server.reached_at(&proxy.address().to_string());
+    let client = tidings::client::Client::connect(reached).await;
     let options = OpenOptions::new(peer("ann")).watch(peers("bob"));
     let mut ann = Seat::open(&client.unwrap(), options).await.unwrap();
     ann.send(Outgoing::to(peer("bob"), "0")).await.unwrap();

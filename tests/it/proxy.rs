@@ -1,4 +1,5 @@
-//! A network between clients and a server: it takes time, changes addresses, loses and repeats.
+//! A network between clients and a server: it takes time, changes addresses, holds back, can be
+//! cut, and remembers what was said.
 //!
 //! # Invariants
 //!
@@ -10,6 +11,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,6 +38,8 @@ struct Network {
     delay: Duration,
     server: Mutex<SocketAddr>,
     ways: Mutex<HashMap<SocketAddr, Way>>,
+    /// Whether nothing gets through.
+    is_cut: AtomicBool,
     /// Whether what the server says gets through.
     answers: watch::Sender<bool>,
     /// What clients have said, while it is recorded.
@@ -56,6 +60,7 @@ impl Proxy {
             delay,
             server: Mutex::new(server),
             ways: Mutex::default(),
+            is_cut: AtomicBool::new(false),
             answers: watch::Sender::new(true),
             record: Mutex::default(),
         });
@@ -78,6 +83,16 @@ impl Proxy {
     pub(crate) fn lead_to(&self, server: SocketAddr) {
         *self.network.server.lock().unwrap() = server;
         self.change_addresses();
+    }
+
+    /// Loses all that is said from now on, both ways.
+    pub(crate) fn cut(&self) {
+        self.network.is_cut.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets everything through again.
+    pub(crate) fn mend(&self) {
+        self.network.is_cut.store(false, Ordering::SeqCst);
     }
 
     /// Holds back what the server says, in its order.
@@ -108,6 +123,9 @@ async fn carry(network: Arc<Network>) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
         let Ok((len, client)) = network.front.recv_from(&mut buffer).await else { continue };
+        if network.is_cut.load(Ordering::SeqCst) {
+            continue;
+        }
         let datagram = buffer[..len].to_vec();
         if let Some(record) = &mut *network.record.lock().unwrap() {
             record.push(datagram.clone());
@@ -153,7 +171,9 @@ impl Way {
             while let Some((at, datagram)) = from_server.recv().await {
                 tokio::time::sleep_until(at).await;
                 let _ = answers.wait_for(|pass| *pass).await;
-                let _ = network.front.send_to(&datagram, client).await;
+                if !network.is_cut.load(Ordering::SeqCst) {
+                    let _ = network.front.send_to(&datagram, client).await;
+                }
             }
         });
         Self { to_server, _tasks: tasks }
