@@ -19,9 +19,9 @@
 //! big-endian; it need not be the shortest form. `u8`, `u16` and `u64` are fixed, big-endian. A
 //! *text* is a varint length and that many bytes of UTF-8, 255 at the most. A *run* is a varint
 //! length and bytes. A *list* is a varint count and its elements. A u8 that answers yes or no
-//! (`open`, `more`, `online`) is 0 for no, and 1 for yes. Bits of a flags byte that are not named
-//! here are 0, and ignored. Times are milliseconds since 1970 UTC. A reader skips fields that
-//! follow the ones it knows.
+//! (`open`, `more`, `online`, `all`, `accepted`) is 0 for no, and 1 for yes. Bits of a flags byte
+//! that are not named here are 0, and ignored. Times are milliseconds since 1970 UTC. A reader
+//! skips fields that follow the ones it knows.
 //!
 //! A peer is named by 1 to 64 bytes of UTF-8 without control characters and without `:`, a device
 //! by as many that may have a `:`. Message ids are positive numbers below 2^63 (0: none), and the
@@ -93,8 +93,8 @@
 //!
 //! A *signature* is a u8, and if that is 1: nonce text, timestamp u64, signature text. A *group*
 //! is 12 bytes. The *flag* of a device is 0 for a phone or tablet, 1 for a browser, 2 for a
-//! computer. An alias has 160 bytes of UTF-8 at the most, and no control characters. *Rules* are
-//! three u8, who may invite, kick and edit: 0 the app's back end alone, 1 the creator too, 2 every
+//! computer. An alias has 1 to 160 bytes of UTF-8 without control characters. *Rules* are three
+//! u8, who may invite, kick and edit: 0 the app's back end alone, 1 the creator too, 2 every
 //! member.
 //!
 //! A *conversation* is a u8 and, for 0, the 16 bytes of the MD5 of its participants' ids, sorted
@@ -118,13 +118,13 @@
 //! # Sending
 //!
 //! Flags of Send: 1 transient, 2 receipt wanted. `number` rises by one with each persistent Send
-//! of an instance, from `next number` on; `answered` says that all numbers below it have been
-//! answered, so that the server may forget them. The server answers Sent **after the message is
-//! on stable storage**: id, the number in its conversation, and the time. A client that got no
-//! answer sends the same number with the same content again, on a new connection if need be, and
-//! gets the first one's answer; the message is stored once. A number that is used for another
-//! content is refused with [`Reason::NumberReused`], one below what the server remembers with
-//! [`Reason::TooOld`]. At most `sends max` numbers may be unanswered.
+//! (and each Upstream, see below) of an instance, from `next number` on; `answered` says that all
+//! numbers below it have been answered, so that the server may forget them. The server answers Sent
+//! **after the message is on stable storage**: id, the number in its conversation, and the time. A
+//! client that got no answer sends the same number with the same content again, on a new connection
+//! if need be, and gets the first one's answer; the message is stored once. A number that is used
+//! for another content is refused with [`Reason::NumberReused`], one below what the server
+//! remembers with [`Reason::TooOld`]. At most `sends max` numbers may be unanswered.
 //!
 //! A client that resumes with QUIC's 0-RTT may put an Open and Sends of numbers it knows into it.
 //! The Sends act at once if the server knows the device, and their answers may come before Opened;
@@ -141,7 +141,8 @@
 //! frames where it can, and at the latest after 32 messages or 20 ms. What is not acknowledged is
 //! delivered again in the next session. Transient messages have id 0 and are never acknowledged.
 //! Dropped tells that the window gave up `count` messages with ids up to `id`; it is acknowledged
-//! like a message. So are Recalled and GroupEvent, whose flag 4 says that they waited, too.
+//! like a message. So are Recalled, GroupEvent and UpstreamDone, whose flag 4 says that they
+//! waited, too.
 //!
 //! A Send to a group reaches its members, the sender's other devices among them. What a peer sends
 //! reaches its other devices that have a session: flag 8 of Deliver says that the peer sent it
@@ -205,9 +206,10 @@
 //! # The app's back end
 //!
 //! BindAlias binds a name to the session's device, by which the back end can push to it; a device
-//! has one alias, an alias 10 devices (by default). UnbindAlias takes the name away from the device
-//! or, if `all` is 1, from every device that has it; the device itself must have it. Both are
-//! answered when that is on stable storage. A server may leave aliases to the back end alone.
+//! has one alias, and a new one takes its place; an alias has 10 devices (by default). UnbindAlias
+//! takes the name away from the device or, if `all` is 1, from every device that has it; the device
+//! itself must have it. Both are answered when that is on stable storage. A server may leave
+//! aliases to the back end alone ([`Reason::Unsupported`]).
 //!
 //! Upstream sends a message to the back end itself. Its `number` is the next of those of Sends,
 //! and a repeat is treated alike. UpstreamStored answers when it is on stable storage.
@@ -215,10 +217,11 @@
 //! for 24 hours (0); it goes to all devices of the peer, and waits like a message.
 //!
 //! The back end may end a session (Error [`Reason::Kicked`], with its own text) and block a peer
-//! (Error [`Reason::Blocked`]); neither is log out. Its messages come from a peer of its choice;
-//! the one that they come from otherwise, `system` by default, nobody else can open.
-//! What it pushes to an alias or a device reaches that device of a peer and no other: the others
-//! see a gap in the numbers of the conversation, which History fills.
+//! (Error [`Reason::Blocked`], which also refuses what the peer goes on to send); neither is log
+//! out. Its messages come from a peer of its choice; the one that they come from otherwise,
+//! `system` by default, nobody else can open. What it pushes to an alias or a device reaches that
+//! device of a peer and no other: the others see a gap in the numbers of the conversation, which
+//! History fills.
 //!
 //! # Signatures
 //!
