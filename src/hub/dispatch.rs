@@ -240,9 +240,14 @@ impl Dispatcher {
             Who::Session(Asking { session, asks: Asks::Open { .. }, .. }) => {
                 session.turn_away(reason);
             }
-            Who::Session(Asking { session, request, .. }) => {
+            Who::Session(Asking { session, request, asks }) => {
                 self.metrics.refuse(reason);
-                session.refuse(request, reason);
+                match asks {
+                    Asks::Vetoed(text) if reason == Reason::Vetoed => {
+                        session.refuse_with(request, reason, text);
+                    }
+                    _ => session.refuse(request, reason),
+                }
             }
         }
     }

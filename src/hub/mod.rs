@@ -27,6 +27,7 @@ mod router;
 mod sending;
 mod session;
 mod signing;
+mod vetting;
 mod watching;
 
 use std::net::SocketAddr;
@@ -42,12 +43,14 @@ pub use outbox::{Next, Outbox, Pushed};
 pub use posting::{Audience, Post, Posted, PostedMessage, Reach, Recipient};
 pub use router::Router;
 pub use session::{About, Caller, Datagrams, Session};
+pub use vetting::Veto;
 
 use crate::id::{DeviceId, MessageId, PeerId};
 use crate::limits::{
     FEED_MESSAGES_MAX, PRESENCE_GRACE, PRESENCE_RESTART_GRACE, RECONNECT_JITTER, SYSTEM_PEER,
 };
 use crate::metrics::Metrics;
+use crate::presend::PreSend;
 use crate::reason::Reason;
 use crate::signature::{Keys, Signatures};
 use crate::store::{self, Loss, Opening, ReadError, Request, Store};
@@ -80,6 +83,8 @@ pub struct Options {
     pub presence_grace: Duration,
     /// How long after a start those who were online before it still count as online.
     pub presence_restart_grace: Duration,
+    /// Whom to ask before a message of a client is sent.
+    pub pre_send: Option<Arc<dyn PreSend>>,
 }
 
 impl Default for Options {
@@ -94,6 +99,7 @@ impl Default for Options {
             watch_before_send: true,
             presence_grace: PRESENCE_GRACE,
             presence_restart_grace: PRESENCE_RESTART_GRACE,
+            pre_send: None,
         }
     }
 }
@@ -252,9 +258,10 @@ impl Hub {
             ClientFrame::Send(send) if send.transient => {
                 let request = send.request;
                 let sent = self.send_transient(session, send, false).await;
-                if let (Err(reason), 1..) = (sent, request) {
+                if let (Err(Veto { reason, text }), 1..) = (sent, request) {
                     session.reserve_answer().await;
-                    self.refuse(session, request, reason);
+                    self.metrics.refuse(reason);
+                    session.refuse_with(request, reason, text);
                 }
             }
             ClientFrame::Send(send) => self.send(session, send).await?,

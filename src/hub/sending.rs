@@ -11,6 +11,7 @@ use bytes::BytesMut;
 
 use crate::hub::Hub;
 use crate::hub::session::{Asks, Caller, Session};
+use crate::hub::vetting::Veto;
 use crate::id::{ConversationId, GroupId, MessageId, PeerId};
 use crate::reason::Reason;
 use crate::signature::Signatures;
@@ -23,34 +24,51 @@ impl Hub {
     /// # Errors
     ///
     /// The reason for which the session has to end.
-    pub(super) async fn send(&self, session: &Arc<Session>, send: Send) -> Result<(), Reason> {
+    pub(super) async fn send(&self, session: &Arc<Session>, mut send: Send) -> Result<(), Reason> {
         session.reserve_answer().await;
-        let from = session.peer().clone();
-        let (conversation, to) = match self.addressed(session, send.target) {
+        let (conversation, to) = match self.addressed(session, &mut send.target) {
             Ok(addressed) => addressed,
             Err(reason) => {
                 self.refuse(session, send.request, reason);
                 return Ok(());
             }
         };
-        let message = NewMessage {
-            conversation,
-            from,
-            origin: Origin::Client(SendNumber {
-                device: session.device().clone(),
-                instance: session.instance(),
-                number: send.number,
-                answered: send.answered,
-            }),
-            to,
-            devices: Vec::new(),
-            receipt: send.receipt,
-            ttl_ms: i64::try_from(send.ttl_ms).unwrap_or(i64::MAX),
-            client_msg_no: send.client_msg_no.as_bytes().clone(),
-            body: send.body,
-        };
-        let caller = Caller::session(session, send.request, Asks::Send);
+        if self.options.pre_send.is_some() {
+            return self.send_vetted(session, (conversation, to), send).await;
+        }
+        let request = send.request;
+        let message = new_message(session, (conversation, to), send);
+        let caller = Caller::session(session, request, Asks::Send);
         self.submit(Some(caller), Request::Message(message)).await
+    }
+
+    /// Asks about a message, and hands it to the store, which knows whether it came before.
+    async fn send_vetted(
+        &self,
+        session: &Arc<Session>,
+        (conversation, to): (ConversationId, Vec<PeerId>),
+        send: Send,
+    ) -> Result<(), Reason> {
+        // The client sends again, by its next session, what this one does not answer.
+        if session.outbox().ended().is_some() {
+            return Ok(());
+        }
+        let request = send.request;
+        let vetted = self.vet(session, (conversation, &to), &send).await;
+        if session.outbox().ended().is_some() {
+            return Ok(());
+        }
+        let mut message = new_message(session, (conversation, to), send);
+        let content = message.content();
+        let (refused, asks) = match vetted {
+            Ok(body) => {
+                message.body = body.unwrap_or(message.body);
+                (None, Asks::Send)
+            }
+            Err(Veto { reason, text }) => (Some(reason), Asks::Vetoed(text)),
+        };
+        let caller = Caller::session(session, request, asks);
+        self.submit(Some(caller), Request::Vetted { message, content, refused }).await
     }
 
     /// Whether sends of a session may act before it is open. They have to be recognised when they
@@ -68,11 +86,11 @@ impl Hub {
     fn addressed(
         &self,
         session: &Session,
-        target: Target,
+        target: &mut Target,
     ) -> Result<(ConversationId, Vec<PeerId>), Reason> {
         let mut to = match target {
-            Target::Group(group) => return Ok((ConversationId::Group(group), Vec::new())),
-            Target::Peers(to) => to,
+            Target::Group(group) => return Ok((ConversationId::Group(*group), Vec::new())),
+            Target::Peers(to) => std::mem::take(to),
         };
         if to.is_empty() {
             return Err(Reason::NoRecipient);
@@ -94,14 +112,17 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// The reason for which it can be for nobody.
+    /// Why it is for nobody, or not sent.
     pub async fn send_transient(
         &self,
         session: &Arc<Session>,
-        send: Send,
+        mut send: Send,
         by_datagram: bool,
-    ) -> Result<(), Reason> {
-        let (conversation, to) = self.addressed(session, send.target)?;
+    ) -> Result<(), Veto> {
+        let (conversation, to) = self.addressed(session, &mut send.target)?;
+        if let Some(body) = self.vet(session, (conversation, &to), &send).await? {
+            send.body = body;
+        }
         let mut deliver = Deliver {
             transient: true,
             receipt: false,
@@ -174,5 +195,29 @@ impl Hub {
                 self.metrics.transients.inc();
             }
         });
+    }
+}
+
+/// What a client wants to have stored.
+fn new_message(
+    session: &Session,
+    (conversation, to): (ConversationId, Vec<PeerId>),
+    send: Send,
+) -> NewMessage {
+    NewMessage {
+        conversation,
+        from: session.peer().clone(),
+        origin: Origin::Client(SendNumber {
+            device: session.device().clone(),
+            instance: session.instance(),
+            number: send.number,
+            answered: send.answered,
+        }),
+        to,
+        devices: Vec::new(),
+        receipt: send.receipt,
+        ttl_ms: i64::try_from(send.ttl_ms).unwrap_or(i64::MAX),
+        client_msg_no: send.client_msg_no.as_bytes().clone(),
+        body: send.body,
     }
 }

@@ -111,6 +111,8 @@ impl Caller {
 pub(super) enum Asks {
     /// To store a message.
     Send,
+    /// To hear whether a message was stored that is not to be, and else this.
+    Vetoed(Text),
     /// To open the session, which watches these peers; the second are those of them that were
     /// online before the server started.
     Open { watch: Vec<PeerId>, were_online: Vec<PeerId> },
@@ -271,7 +273,13 @@ impl Session {
 
     /// Tells that a request, which has a place for its answer, is refused.
     pub fn refuse(&self, request: u64, reason: Reason) {
-        self.tell(true, &error(request, reason).into());
+        self.refuse_with(request, reason, reason.text().into());
+    }
+
+    /// Tells that, with a text of its own of at most
+    /// [`REASON_TEXT_BYTES_MAX`](crate::limits::REASON_TEXT_BYTES_MAX) bytes.
+    pub(super) fn refuse_with(&self, request: u64, reason: Reason, text: Text) {
+        self.tell(true, &Error { request, reason: reason as u16, text }.into());
     }
 
     /// Pushes a frame and wakes the writer.
@@ -310,10 +318,6 @@ impl Session {
             self.outbox.room().await;
         }
     }
-}
-
-fn error(request: u64, reason: Reason) -> Error {
-    Error { request, reason: reason as u16, text: reason.text().into() }
 }
 
 /// The last message of a page, for [`Outbox::feed`].

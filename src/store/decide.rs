@@ -15,7 +15,7 @@ use crate::limits::{GROUPS_MAX, GROUPS_PER_PEER_MAX};
 use crate::reason::Reason;
 use crate::store::commit::{Committer, Draft};
 use crate::store::entry::{
-    Counts, Ending, Entry, GroupAction, Mark, Message, Opening, Origin, Recall, content_hash,
+    Counts, Ending, Entry, GroupAction, Mark, Message, Opening, Origin, Recall,
 };
 use crate::store::group::Change;
 use crate::store::grouping::Changed;
@@ -54,7 +54,16 @@ impl<T: Send + 'static> Committer<T> {
         draft: &mut Draft<T>,
     ) -> Result<(), DatabaseError> {
         let decided = match request {
-            Request::Message(new) => self.decide_message(&mut caller, new, draft),
+            Request::Message(new) => {
+                let content = match new.origin {
+                    Origin::Backend { repeat: Some(repeat), .. } => repeat.content,
+                    _ => new.content(),
+                };
+                self.decide_message(&mut caller, new, (content, None), draft)
+            }
+            Request::Vetted { message, content, refused } => {
+                self.decide_message(&mut caller, message, (content, refused), draft)
+            }
             Request::Open(opening) => self.decide_open(&mut caller, opening, draft),
             Request::End { peer, device, session, closed } => {
                 self.decide_end(&mut caller, (peer, device), session, closed, draft)
@@ -189,15 +198,15 @@ impl<T: Send + 'static> Committer<T> {
         &mut self,
         caller: &mut Option<T>,
         new: NewMessage,
+        (hash, refused): (u32, Option<Reason>),
         draft: &mut Draft<T>,
     ) -> Result<(), Stop> {
-        let hash = match new.origin {
-            Origin::Backend { repeat: Some(repeat), .. } => repeat.content,
-            _ => content_hash(&new.conversation, &new.client_msg_no, &new.body),
-        };
         let verdict = self.ledger.judge(&new.from, &new.origin, hash, draft.at_ms)?;
         if !self.is_new(caller, verdict, draft)? {
             return Ok(());
+        }
+        if let Some(reason) = refused {
+            return Err(reason.into());
         }
         if matches!(new.origin, Origin::Client(_)) {
             self.check_sender(&new.from)?;
