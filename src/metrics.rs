@@ -53,6 +53,40 @@ impl Drop {
     }
 }
 
+/// What came of asking the app's back end about a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asked {
+    /// It is sent as it is.
+    Allowed,
+    /// It is sent with another body.
+    Replaced,
+    /// The back end refuses it.
+    Refused,
+    /// There was no answer in time.
+    Timeout,
+    /// There was no answer that means anything.
+    Error,
+    /// Too many questions were on their way.
+    Overload,
+}
+
+impl Asked {
+    const ALL: [Self; 6] =
+        [Self::Allowed, Self::Replaced, Self::Refused, Self::Timeout, Self::Error, Self::Overload];
+
+    fn label(self) -> [Label; 1] {
+        let result = match self {
+            Self::Allowed => "allowed",
+            Self::Replaced => "replaced",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Error => "error",
+            Self::Overload => "overload",
+        };
+        [("result", result)]
+    }
+}
+
 /// Every figure of one server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -101,6 +135,8 @@ pub struct Metrics {
     pub http_connections: Gauge,
     http_requests: Requests,
     http_request_seconds: Routes,
+    asked: Counters<1>,
+    asked_seconds: Histogram,
     drops: Counters<1>,
     refused: Counters<1>,
     ended: Counters<1>,
@@ -139,6 +175,8 @@ impl Metrics {
             http_connections: Gauge::default(),
             http_requests: Requests::default(),
             http_request_seconds: Routes::new_with_constructor(request_seconds),
+            asked: Counters::default(),
+            asked_seconds: seconds(),
             drops: Counters::default(),
             refused: Counters::default(),
             ended: Counters::default(),
@@ -146,6 +184,9 @@ impl Metrics {
         };
         for why in Drop::ALL {
             metrics.give_up(why, 0);
+        }
+        for result in Asked::ALL {
+            metrics.asked.get_or_create(&result.label());
         }
         metrics.register_store();
         metrics.register_sessions();
@@ -196,6 +237,10 @@ impl Metrics {
         r.register("refused", "Requests that were refused, by reason", self.refused.clone());
         let help = "Sessions that the server has ended, by reason";
         r.register("ended", help, self.ended.clone());
+        let help = "Messages about which the app's back end was asked, by what came of it";
+        r.register("presend", help, self.asked.clone());
+        let help = "How long it took to hear what becomes of a message";
+        r.register_with_unit("presend", help, Unit::Seconds, self.asked_seconds.clone());
     }
 
     fn register_http(&mut self) {
@@ -237,6 +282,12 @@ impl Metrics {
     /// Counts a session that the server ended.
     pub fn end(&self, reason: Reason) {
         self.ended.get_or_create(&[("reason", reason.text())]).inc();
+    }
+
+    /// Counts a message about which the app's back end was asked.
+    pub fn asked(&self, result: Asked, took: Duration) {
+        self.asked.get_or_create(&result.label()).inc();
+        self.asked_seconds.observe(took.as_secs_f64());
     }
 
     /// Counts messages that an inbox gave up.
