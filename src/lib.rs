@@ -3,12 +3,15 @@
 //! Every module may use only those above it in its own list:
 //!
 //! ```text
-//! main > server, config > { net | http } > hub > store, wire > base    client > wire > base
+//! main > server, config > { net | http | webhook } > hub > store, wire > base
+//! client > wire > base
 //! ```
 //!
 //! The base is the files beside this one, from [`id`] to [`reason`]. Without the feature `server`
 //! the crate is the client library alone.
 
+#[cfg(feature = "server")]
+mod base64;
 #[cfg(feature = "server")]
 pub mod chain;
 #[cfg(feature = "server")]
@@ -36,6 +39,9 @@ pub mod net;
 
 #[cfg(feature = "server")]
 pub mod http;
+
+#[cfg(feature = "server")]
+pub mod webhook;
 
 #[cfg(feature = "server")]
 pub mod config;

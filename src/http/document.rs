@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response};
 use utoipa_axum::routes;
 
 use super::api::Api;
-use super::base64::base64;
 use super::problem::{Kind, Outcome, Problem};
 use super::routes::Routes;
+use crate::base64::base64;
 
 /// The page; its script and its style are inside.
 const PAGE: &str = include_str!("docs.html");

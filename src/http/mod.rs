@@ -10,7 +10,6 @@
 
 mod aliases;
 mod api;
-mod base64;
 mod blocked;
 mod document;
 mod export;

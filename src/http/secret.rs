@@ -7,12 +7,11 @@
 
 use std::fmt;
 
+use crate::base64::base64url;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConstantTimeEq};
-
-use super::base64::base64url;
 
 /// What every key begins with, so that a key that has leaked is found by those who look for them.
 const PREFIX: &str = "tdk_";

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::base64::{base64, from_base64};
 use super::problem::{Kind, Outcome, Problem};
+use crate::base64::{base64, from_base64};
 
 /// The bytes that a request sends: of exactly one of the two.
 ///

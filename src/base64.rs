@@ -1,4 +1,8 @@
 //! Base64 (RFC 4648).
+//!
+//! # Invariants
+//!
+//! * A text that is read has one spelling: padded, and without bits that mean nothing.
 
 /// The digits of base64url.
 const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -6,12 +10,12 @@ const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 const PLAIN: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Base64url, without padding.
-pub(super) fn base64url(bytes: &[u8]) -> String {
+pub(crate) fn base64url(bytes: &[u8]) -> String {
     encode(bytes, URL)
 }
 
 /// Plain base64, padded.
-pub(super) fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     let mut text = encode(bytes, PLAIN);
     while !text.len().is_multiple_of(4) {
         text.push('=');
@@ -20,7 +24,7 @@ pub(super) fn base64(bytes: &[u8]) -> String {
 }
 
 /// Reads plain base64, padded; `None` if it is not, or has bits that mean nothing.
-pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=').as_bytes();
     if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
         return None;
