@@ -439,6 +439,8 @@ pub const HTTP_PAGE_MAX: usize = 1_000;
 pub const HTTP_HISTORY_BYTES_MAX: usize = 1024 * 1024;
 /// Exports of history at once: each reads as fast as the other end takes it, and holds a page.
 pub const HTTP_EXPORTS_MAX: usize = 4;
+/// Dead letters of webhooks on one page, with up to 100 KB each of what was sent.
+pub const HTTP_LETTERS_PAGE_MAX: usize = 20;
 /// How long a client may take to send a request's headers; an idle connection ends after it.
 pub const HTTP_HEADERS_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a request may take, from its headers to those of the answer.

@@ -26,6 +26,8 @@ mod harness;
 mod history;
 #[path = "store/inbox.rs"]
 mod inbox;
+#[path = "store/journal.rs"]
+mod journal;
 #[path = "store/keys.rs"]
 mod keys;
 #[path = "store/log.rs"]

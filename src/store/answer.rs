@@ -3,11 +3,11 @@
 //! # Invariants
 //!
 //! * Nothing is told that is not durable, but for what a peer has read, whose member it is, and
-//!   which alias a device has.
+//!   which alias a device has. What is asked of endpoints is answered after the next sync.
 
 use crate::id::{Alias, DeviceId, MessageId, PeerId};
 use crate::store::KnownDevice;
-use crate::store::commit::Committer;
+use crate::store::commit::{Committer, Draft};
 use crate::store::device::Device;
 use crate::store::outcome::{Route, WaitingItem, WaitingPage};
 use crate::store::queue::Question;
@@ -15,7 +15,11 @@ use crate::store::segment::DatabaseError;
 
 impl<T: Send + 'static> Committer<T> {
     /// Answers a question; who asked may have gone.
-    pub(super) fn answer(&mut self, question: Question) -> Result<(), DatabaseError> {
+    pub(super) fn answer(
+        &mut self,
+        question: Question,
+        draft: &mut Draft<T>,
+    ) -> Result<(), DatabaseError> {
         match question {
             Question::Waiting { peer: id, on, after, max, answer } => {
                 let _ = answer.send(self.waiting(&id, on.as_ref(), after, max)?);
@@ -66,6 +70,18 @@ impl<T: Send + 'static> Committer<T> {
                     }
                 }
                 let _ = answer.send(online);
+            }
+            Question::Endpoints { answer } => {
+                let ids = self.ledger.endpoints.ids();
+                draft.then.push(Box::new(move || drop(answer.send(ids))));
+            }
+            Question::Endpoint { endpoint, answer } => {
+                let state = self.ledger.endpoint_state(&endpoint);
+                draft.then.push(Box::new(move || drop(answer.send(state))));
+            }
+            Question::Letters { endpoint, after, max, answer } => {
+                let page = self.ledger.letters.page(&endpoint, after, max);
+                draft.then.push(Box::new(move || drop(answer.send(page))));
             }
         }
         Ok(())

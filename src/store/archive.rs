@@ -88,6 +88,14 @@ pub(super) enum Kind {
     Pieces = 22,
     /// A piece of a long value.
     Piece = 23,
+    /// How far a webhook endpoint has come.
+    Endpoint = 24,
+    /// An event that a webhook endpoint has not got.
+    Letter = 25,
+    /// When such an event was given up, and how long it is.
+    LetterSlot = 26,
+    /// Up to where the log was removed.
+    Gone = 27,
 }
 
 /// A value that rkyv can write at the end of a vector.

@@ -209,7 +209,7 @@ pub enum ReadError {
 
 /// Runs what reads the disk away from the async workers, no more of it at once than there are
 /// permits.
-async fn blocking<R: Send + 'static>(
+pub(super) async fn blocking<R: Send + 'static>(
     permits: &Arc<Semaphore>,
     read: impl FnOnce() -> Result<R, DatabaseError> + Send + 'static,
 ) -> Result<R, ReadError> {

@@ -79,6 +79,20 @@ impl<const WIDTH: usize> Blocks<WIDTH> {
         entries.first().copied().ok_or_else(|| file.damaged("no such entry"))
     }
 
+    /// The entries from `index` on that are in the same block, or those of them that there are.
+    pub(super) fn rest_of_block(
+        &self,
+        file: &DiskFile,
+        index: u64,
+    ) -> Result<Vec<[u8; WIDTH]>, DatabaseError> {
+        self.entries(file, index..Self::next(index))
+    }
+
+    /// The first entry that is not in the same block as this one.
+    pub(super) fn next(index: u64) -> u64 {
+        (index / Self::PER_BLOCK + 1) * Self::PER_BLOCK
+    }
+
     /// The entries of a range, or those of them that there are.
     pub(super) fn entries(
         &self,
@@ -91,7 +105,7 @@ impl<const WIDTH: usize> Blocks<WIDTH> {
         while next < end {
             let number = next / Self::PER_BLOCK;
             entries.extend_from_slice(self.block(file, number, next..end)?.as_chunks().0);
-            next = (number + 1) * Self::PER_BLOCK;
+            next = Self::next(next);
         }
         Ok(entries)
     }

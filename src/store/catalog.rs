@@ -35,6 +35,8 @@ struct Segments {
     open: Arc<OpenSegment>,
     closing: BTreeMap<u32, Arc<OpenSegment>>,
     closed: BTreeMap<u32, Arc<Closed>>,
+    /// The last entry of the segments that were removed.
+    gone: MessageId,
 }
 
 /// All segments of the log.
@@ -49,8 +51,9 @@ impl Catalog {
         folder: PathBuf,
         open: Arc<OpenSegment>,
         closed: BTreeMap<u32, Arc<Closed>>,
+        gone: MessageId,
     ) -> Self {
-        let segments = Segments { open, closing: BTreeMap::new(), closed };
+        let segments = Segments { open, closing: BTreeMap::new(), closed, gone };
         Self { folder, segments: RwLock::new(segments) }
     }
 
@@ -89,7 +92,35 @@ impl Catalog {
 
     /// Takes a closed segment out, so that its file can be removed.
     pub(super) fn forget(&self, number: u32) -> Option<Arc<Closed>> {
-        self.segments.write().closed.remove(&number)
+        let mut segments = self.segments.write();
+        let closed = segments.closed.remove(&number)?;
+        segments.gone = segments.gone.max(closed.last());
+        Some(closed)
+    }
+
+    /// The last entry that was removed.
+    pub(super) fn gone(&self) -> MessageId {
+        self.segments.read().gone
+    }
+
+    /// The oldest segment from `number` on, if it may have entries behind `after`, or else the
+    /// next one that may.
+    pub(super) fn at_least(&self, number: u32, after: MessageId) -> Option<Source> {
+        let segments = self.segments.read();
+        let mut closed = segments.closed.range(number..);
+        let closed = closed.find(|(_, closed)| closed.last() > after);
+        let closing = segments.closing.range(number..).next();
+        match (closed, closing) {
+            (Some((closed, _)), Some((closing, open))) if closing < closed => {
+                Some(Source::Memory(open.clone()))
+            }
+            (Some((_, closed)), _) => Some(Source::Closed(closed.clone())),
+            (None, Some((_, open))) => Some(Source::Memory(open.clone())),
+            (None, None) => {
+                let open = &segments.open;
+                (open.segment.number >= number).then(|| Source::Memory(open.clone()))
+            }
+        }
     }
 
     /// Bytes of all segments, and room for the file of a closing one: one is written at a time.

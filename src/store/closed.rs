@@ -28,6 +28,7 @@
 //! * A part that is damaged is found out when it is read, and costs that part.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::id::MessageId;
@@ -35,7 +36,7 @@ use crate::store::archive::{Kind, strip};
 use crate::store::blocks::{BLOCK_BYTES, Blocks, DiskFile};
 use crate::store::image::SegmentInfo;
 use crate::store::index::{Found, Span, Subject};
-use crate::store::record::{Header, array};
+use crate::store::record::{Header, Record, array};
 use crate::store::segment::{DatabaseError, sync_folder};
 
 const VERSION: u8 = 1;
@@ -176,7 +177,8 @@ impl Closed {
 
     /// Opens the file for reading.
     pub(super) fn open(&self) -> Result<ClosedReader<'_>, DatabaseError> {
-        Ok(ClosedReader { footer: &self.footer, file: DiskFile::open(&self.path)? })
+        let file = DiskFile::open(&self.path)?;
+        Ok(ClosedReader { footer: &self.footer, path: &self.path, file })
     }
 
     /// Removes the file, and makes that durable.
@@ -186,24 +188,92 @@ impl Closed {
     }
 }
 
+/// Records that were read at once.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    bytes: Vec<u8>,
+    ranges: Vec<Range<usize>>,
+    /// The first record behind them.
+    pub(super) next: u64,
+}
+
+impl Run {
+    /// The bytes of each record.
+    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
+        self.ranges.iter().map(|range| self.bytes.get(range.clone()).unwrap_or_default())
+    }
+}
+
 /// A closed segment whose file is open.
 #[derive(Debug)]
 pub(super) struct ClosedReader<'a> {
-    footer: &'a Footer,
+    pub(super) footer: &'a Footer,
+    path: &'a Path,
     file: DiskFile,
 }
 
 impl ClosedReader<'_> {
     /// The bytes of the record that holds the entry `id`, if it is in this segment.
     pub(super) fn record(&self, id: MessageId) -> Result<Option<Vec<u8>>, DatabaseError> {
-        let (table, all) = (self.footer.record_table(), 0..self.footer.records);
-        let guess = share(id, self.footer.first, self.footer.last.first, self.footer.records);
-        let behind = |row: &[u8; RECORD_ROW]| i64_at(row, 0) <= id.0;
-        let behind = table.partition_point(&self.file, all, guess, behind)?;
-        match behind.checked_sub(1) {
+        match self.records_up_to(id)?.checked_sub(1) {
             Some(index) => self.record_at(index).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// How many records do not begin behind an entry.
+    fn records_up_to(&self, id: MessageId) -> Result<u64, DatabaseError> {
+        let (table, all) = (self.footer.record_table(), 0..self.footer.records);
+        let guess = share(id, self.footer.first, self.footer.last.first, self.footer.records);
+        let up_to = |row: &[u8; RECORD_ROW]| i64_at(row, 0) <= id.0;
+        table.partition_point(&self.file, all, guess, up_to)
+    }
+
+    /// Which record holds the entry `id`, or else the first one behind it.
+    pub(super) fn index_of(&self, id: MessageId) -> Result<u64, DatabaseError> {
+        Ok(self.records_up_to(id)?.saturating_sub(1))
+    }
+
+    /// The records from `index` on whose rows share a block and that lie one behind the other,
+    /// in one reading: so many that they have no more than `bytes_max` bytes, and one at the
+    /// least. None are behind the last.
+    pub(super) fn run(&self, index: u64, bytes_max: usize) -> Result<Run, DatabaseError> {
+        let rows = self.footer.record_table().rest_of_block(&self.file, index)?;
+        let Some(first) = rows.first() else { return Ok(Run { next: index, ..Run::default() }) };
+        let start = u64::from(u32_at(first, 24));
+        let (mut end, mut ranges) = (start, Vec::new());
+        for row in &rows {
+            let (offset, bytes) = (u64::from(u32_at(row, 24)), u64::from(u32_at(row, 28)));
+            let is_too_much = offset + bytes > start.saturating_add(bytes_max as u64);
+            if !ranges.is_empty() && (offset != end || is_too_much) {
+                break;
+            }
+            end = offset + bytes;
+            ranges.push((offset - start) as usize..(end - start) as usize);
+        }
+        if end > self.footer.tables {
+            return Err(self.file.damaged("a record out of bounds"));
+        }
+        let bytes = self.file.read(start, (end - start) as usize)?;
+        Ok(Run { bytes, next: index + ranges.len() as u64, ranges })
+    }
+
+    /// The first record whose row is not in the same block as this one's.
+    pub(super) fn next_block(index: u64) -> u64 {
+        Blocks::<RECORD_ROW>::next(index)
+    }
+
+    /// The last entry of the last record that was committed before a time.
+    pub(super) fn last_before(&self, at_ms: i64) -> Result<Option<MessageId>, DatabaseError> {
+        let (table, all) = (self.footer.record_table(), 0..self.footer.records);
+        let (oldest, newest) = (MessageId(self.footer.oldest_ms), MessageId(self.footer.newest_ms));
+        let guess = share(MessageId(at_ms), oldest, newest, self.footer.records);
+        let is_before = |row: &[u8; RECORD_ROW]| i64_at(row, 8) < at_ms;
+        let before = table.partition_point(&self.file, all, guess, is_before)?;
+        let Some(index) = before.checked_sub(1) else { return Ok(None) };
+        let record = self.record_at(index)?;
+        let header = Record::parse(&record).map_err(DatabaseError::value(self.path))?.header;
+        Ok(Some(header.last()))
     }
 
     /// The bytes of all records, in order.
@@ -258,7 +328,7 @@ impl ClosedReader<'_> {
     }
 
     /// Of some places, the first that is not before `id`.
-    fn place(&self, range: std::ops::Range<u64>, id: MessageId) -> Result<u64, DatabaseError> {
+    fn place(&self, range: Range<u64>, id: MessageId) -> Result<u64, DatabaseError> {
         if id <= self.footer.first {
             return Ok(range.start);
         }

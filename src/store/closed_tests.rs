@@ -118,13 +118,13 @@ impl Forms {
             closed.insert(rewritten.closed.number, Arc::new(rewritten.closed));
         }
         let last = Arc::new(segments.pop().unwrap());
-        let memory = Catalog::new(folder.path().to_owned(), last, BTreeMap::new());
+        let memory = Catalog::new(folder.path().to_owned(), last, BTreeMap::new(), MessageId::NONE);
         for segment in segments {
             memory.close_later(Arc::new(segment));
         }
         let (segment, index) = (Segment::open(folder.path(), number).unwrap(), Default::default());
         let open = Arc::new(OpenSegment { segment, index });
-        let files = Catalog::new(folder.path().to_owned(), open, closed);
+        let files = Catalog::new(folder.path().to_owned(), open, closed, MessageId::NONE);
         Self { memory, files, all, _folder: folder }
     }
 
@@ -335,7 +335,7 @@ fn a_file_that_was_changed_or_cut_anywhere_never_panics_and_makes_nothing_up() {
         let segment = Segment::open(folder.path(), 2).unwrap();
         let open = Arc::new(OpenSegment { segment, index: OpenIndex::default() });
         let closed = BTreeMap::from([(1, Arc::new(closed))]);
-        let catalog = Catalog::new(folder.path().to_owned(), open, closed);
+        let catalog = Catalog::new(folder.path().to_owned(), open, closed, MessageId::NONE);
         let since_ms = Some(AT_MS + 3);
         for of in [HistoryOf::App, HistoryOf::Conversation(conversation(1))] {
             let (found, _) = catalog.history(&Look { since_ms, ..look(of) }).unwrap();

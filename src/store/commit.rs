@@ -29,7 +29,7 @@ use crate::store::housekeeping::Housekeeping;
 use crate::store::index::Place;
 use crate::store::ledger::Ledger;
 use crate::store::log::Log;
-use crate::store::queue::{Item, Taker};
+use crate::store::queue::{Item, Note, Taker};
 use crate::store::record::RecordWriter;
 use crate::store::segment::DatabaseError;
 use crate::store::settle::Settling;
@@ -63,6 +63,8 @@ pub(super) struct Draft<T> {
     pub(super) segment: u32,
     pub(super) outcomes: Vec<Outcome<T>>,
     pub(super) places: Vec<Place>,
+    /// What is to be told when all that was appended is on stable storage.
+    pub(super) then: Vec<Box<dyn FnOnce()>>,
     /// Permits of the queue that the entries hold until they are handed out.
     permits: usize,
 }
@@ -92,7 +94,7 @@ impl<T: Send + 'static> Committer<T> {
             if is_idle && !acks_wait && self.taker.is_closed() {
                 break;
             }
-            let is_overdue = self.overdue_upstream(self.options.clock.now_ms()).is_some();
+            let is_overdue = self.is_overdue(self.options.clock.now_ms());
             if !is_idle || is_overdue || (acks_wait && last_start.elapsed() >= ACK_COMPANY) {
                 self.pace(last_start);
                 last_start = Instant::now();
@@ -110,6 +112,13 @@ impl<T: Send + 'static> Committer<T> {
         }
         self.settling.want_flush();
         self.settling.finish(&mut self.ledger, self.log.last)
+    }
+
+    /// Whether something has waited for so long that it goes with the next commit.
+    fn is_overdue(&mut self, now_ms: i64) -> bool {
+        self.settling.missing.is_any()
+            || self.overdue_upstream(now_ms).is_some()
+            || self.overdue_letters(now_ms).is_some()
     }
 
     /// Waits until the next commit may start.
@@ -132,6 +141,7 @@ impl<T: Send + 'static> Committer<T> {
             segment: self.log.catalog.open().segment.number,
             outcomes: Vec::new(),
             places: Vec::new(),
+            then: Vec::new(),
             permits: 0,
         };
         while draft.bytes + self.writer.bytes() < COMMIT_BYTES_MAX
@@ -149,7 +159,9 @@ impl<T: Send + 'static> Committer<T> {
         if let Some(left) = item {
             self.take(left, &mut draft)?;
         }
+        self.give_up_missing(&mut draft)?;
         self.give_up_upstreams(&mut draft)?;
+        self.drop_old_letters(&mut draft)?;
         if self.writer.count() > 0 {
             self.log.append(&mut self.writer, draft.first, at_ms)?;
         }
@@ -158,7 +170,8 @@ impl<T: Send + 'static> Committer<T> {
             self.log.sync(at_ms, std::mem::take(&mut draft.places))?;
         }
         self.ledger.measure();
-        let Draft { outcomes, permits, .. } = draft;
+        let Draft { outcomes, then, permits, .. } = draft;
+        then.into_iter().for_each(|tell| tell());
         let commit = Commit { outcomes, head: self.log.last, permits };
         // The dispatcher ends after this thread, unless it failed, which ends the process.
         let _ = self.dispatch.send(commit);
@@ -205,7 +218,18 @@ impl<T: Send + 'static> Committer<T> {
                 draft.permits += permits;
                 self.decide(caller, request, draft)
             }
-            Item::Question(question) => self.answer(question),
+            Item::Note { note, permits } => {
+                self.taker.took(permits);
+                draft.permits += permits;
+                let Note { endpoint, change, kept } = *note;
+                self.note(&endpoint, change, draft)?;
+                draft.then.push(Box::new(move || {
+                    // Who waited may have gone.
+                    let _ = kept.send(());
+                }));
+                Ok(())
+            }
+            Item::Question(question) => self.answer(question, draft),
         }
     }
 

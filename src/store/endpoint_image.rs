@@ -1,4 +1,4 @@
-//! The stored form of how an endpoint has come further.
+//! The stored forms of how an endpoint has come further, how far it has come, and its letters.
 //!
 //! # Invariants
 //!
@@ -8,7 +8,12 @@ use bytes::Bytes;
 use rkyv::{Archive, Serialize};
 
 use crate::id::MessageId;
+use crate::store::archive::{Kind, ValueError, pack, unpack};
+use crate::store::endpoints::Endpoint;
 use crate::store::journal::{Batch, EndpointChange, Letter, Position, Span};
+use crate::store::letters::Slot;
+
+const VERSION: u8 = 1;
 
 #[derive(Archive, Clone, Copy, Serialize)]
 pub(super) struct PositionV1 {
@@ -165,4 +170,82 @@ impl ArchivedEndpointChangeV1 {
             Self::Removed => EndpointChange::Removed,
         }
     }
+}
+
+#[derive(Archive, Serialize)]
+struct EndpointV1 {
+    applied: i64,
+    lanes: Vec<PositionV1>,
+    batches: Vec<BatchV1>,
+    next_number: u64,
+    halted: Option<String>,
+}
+
+/// The stored form of how far an endpoint has come.
+pub(super) fn pack_endpoint(endpoint: &Endpoint) -> Vec<u8> {
+    let Endpoint { applied, lanes, batches, next_number, halted } = endpoint;
+    let image = EndpointV1 {
+        applied: applied.0,
+        lanes: lanes.iter().copied().map(PositionV1::from).collect(),
+        batches: batches.iter().map(BatchV1::new).collect(),
+        next_number: *next_number,
+        halted: halted.clone(),
+    };
+    pack(Kind::Endpoint, VERSION, &image)
+}
+
+/// Reads what [`pack_endpoint`] wrote.
+pub(super) fn unpack_endpoint(bytes: &[u8]) -> Result<Endpoint, ValueError> {
+    let image = unpack::<ArchivedEndpointV1>(Kind::Endpoint, VERSION, bytes)?;
+    let lanes: Vec<Position> = image.lanes.iter().map(ArchivedPositionV1::position).collect();
+    Ok(Endpoint {
+        applied: MessageId(image.applied.to_native()),
+        lanes: lanes.try_into().map_err(|_| ValueError::damaged("not as many lanes"))?,
+        batches: image.batches.iter().map(ArchivedBatchV1::batch).collect(),
+        next_number: image.next_number.to_native(),
+        halted: image.halted.as_ref().map(|why| why.as_str().to_owned()),
+    })
+}
+
+/// The stored form of a letter.
+pub(super) fn pack_letter(letter: &Letter) -> Vec<u8> {
+    pack(Kind::Letter, VERSION, &LetterV1::new(letter.clone()))
+}
+
+/// Reads what [`pack_letter`] wrote.
+pub(super) fn unpack_letter(bytes: &[u8]) -> Result<Letter, ValueError> {
+    Ok(unpack::<ArchivedLetterV1>(Kind::Letter, VERSION, bytes)?.letter())
+}
+
+#[derive(Archive, Serialize)]
+struct SlotV1 {
+    at_ms: i64,
+    bytes: u32,
+}
+
+/// The stored form of what is known of a letter without reading it.
+pub(super) fn pack_slot(slot: &Slot) -> Vec<u8> {
+    pack(Kind::LetterSlot, VERSION, &SlotV1 { at_ms: slot.at_ms, bytes: slot.bytes })
+}
+
+/// Reads what [`pack_slot`] wrote.
+pub(super) fn unpack_slot(bytes: &[u8]) -> Result<Slot, ValueError> {
+    let image = unpack::<ArchivedSlotV1>(Kind::LetterSlot, VERSION, bytes)?;
+    let (at_ms, bytes) = (image.at_ms.to_native(), image.bytes.to_native());
+    Ok(Slot { at_ms, bytes, letter: None })
+}
+
+#[derive(Archive, Serialize)]
+struct GoneV1 {
+    id: i64,
+}
+
+/// The stored form of the last entry that was removed from the log.
+pub(super) fn pack_gone(id: MessageId) -> Vec<u8> {
+    pack(Kind::Gone, VERSION, &GoneV1 { id: id.0 })
+}
+
+/// Reads what [`pack_gone`] wrote.
+pub(super) fn unpack_gone(bytes: &[u8]) -> Result<MessageId, ValueError> {
+    Ok(MessageId(unpack::<ArchivedGoneV1>(Kind::Gone, VERSION, bytes)?.id.to_native()))
 }

@@ -56,7 +56,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    fn number(&self) -> u32 {
+    pub(super) fn number(&self) -> u32 {
         match self {
             Self::Memory(open) => open.segment.number,
             Self::Closed(closed) => closed.number,

@@ -4,7 +4,8 @@
 //! # Invariants
 //!
 //! * A segment's file goes only after the state no longer names it, on stable storage.
-//! * Nothing goes that the checkpoint still needs.
+//! * Nothing goes that the checkpoint still needs. What a webhook endpoint needs does not go for its
+//!   age, but for the size of the log.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::chain::Chain;
 use crate::id::MessageId;
 use crate::store::image::SegmentInfo;
 use crate::store::ledger::Ledger;
-use crate::store::log::Log;
+use crate::store::log::{Log, Needed};
 use crate::store::segment::DatabaseError;
 use crate::store::state::{Changes, State};
 
@@ -81,8 +82,12 @@ impl Housekeeping {
         let window_ms = ledger.rules.window_age_ms;
         let are_told = ledger.groups.are_told_of(now_ms, window_ms);
         let inboxes_ms = if are_told { window_ms } else { 0 };
-        while let Some((number, last)) = log.expired(now_ms, ledger.checkpoint.applied, inboxes_ms)
-        {
+        let needed = Needed {
+            applied: ledger.checkpoint.applied,
+            inboxes_ms,
+            endpoints: ledger.endpoints.behind(),
+        };
+        while let Some((number, last)) = log.expired(now_ms, &needed) {
             self.remove(log, ledger, number, last)?;
         }
         let was_full = std::mem::replace(&mut self.is_full, log.is_full());
@@ -106,6 +111,7 @@ impl Housekeeping {
         let state = &ledger.state;
         let mut changes = Changes::default();
         changes.remove_segment(number);
+        changes.gone(last);
         ledger.recalled.forget_up_to(last, &mut changes);
         changes.apply(state)?;
         state.database.sync()?;

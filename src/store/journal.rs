@@ -9,13 +9,15 @@
 //!   the batches that are on their way.
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::id::{EndpointId, MessageId};
-use crate::limits::ENDPOINT_LANES;
-use crate::store::asking::ReadError;
+use crate::limits::{ENDPOINT_LANES, LETTERS_PAGE_MAX};
+use crate::store::asking::{ReadError, blocking};
 use crate::store::entry::Placed;
-use crate::store::queue::Closed;
+use crate::store::queue::{Closed, Question, Request};
+use crate::store::{DatabaseError, Reader, Store};
 
 /// A place among the events that the log makes: an entry, and which of its events.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -124,13 +126,19 @@ pub enum EndpointChange {
     Removed,
 }
 
+impl Batch {
+    /// Bytes that it takes on disk at the most.
+    pub(super) fn bytes_max(&self) -> usize {
+        32 + 32 * self.spans.len()
+    }
+}
+
 impl EndpointChange {
     /// Bytes that it takes in a record at the most.
     pub(super) fn bytes_max(&self) -> usize {
-        let batch = |batch: &Batch| 32 + 32 * batch.spans.len();
         64 + match self {
-            Self::Formed(formed) => batch(formed),
-            Self::Split { parts, .. } => parts.iter().map(batch).sum(),
+            Self::Formed(formed) => formed.bytes_max(),
+            Self::Split { parts, .. } => parts.iter().map(Batch::bytes_max).sum(),
             Self::Halted { why } => why.as_ref().map_or(0, String::len),
             Self::Kept(letter) => letter.bytes(),
             Self::Dropped { letters } => 16 * letters.len(),
@@ -167,12 +175,18 @@ pub struct EndpointState {
 impl EndpointState {
     /// The last entry of which nothing is needed any more.
     pub fn behind(&self) -> MessageId {
-        let oldest = self.lanes.iter().min().copied().unwrap_or_default();
-        if oldest.part == u32::MAX {
-            oldest.entry
-        } else {
-            MessageId(oldest.entry.0.saturating_sub(1))
-        }
+        behind(&self.lanes, &self.batches)
+    }
+}
+
+/// The last entry of which an endpoint needs nothing any more that has come so far.
+pub(super) fn behind(lanes: &[Position], batches: &[Batch]) -> MessageId {
+    let spans = batches.iter().flat_map(|batch| &batch.spans);
+    let oldest = lanes.iter().copied().chain(spans.map(|span| span.from)).min().unwrap_or_default();
+    if oldest.part == u32::MAX {
+        oldest.entry
+    } else {
+        MessageId(oldest.entry.0.saturating_sub(1))
     }
 }
 
@@ -280,4 +294,90 @@ pub trait Journal: Send + Sync {
         upstream: MessageId,
         accepted: bool,
     ) -> BoxFuture<'_, Result<(), Closed>>;
+}
+
+impl<T: Send + 'static> Store<T> {
+    /// Reads what lies on the disk, up to the head.
+    async fn look<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader, MessageId) -> Result<R, DatabaseError> + Send + 'static,
+    ) -> Result<R, ReadError> {
+        let (reader, head) = (self.reader.clone(), *self.head.borrow());
+        blocking(&self.journal_reads, move || read(&reader, head)).await
+    }
+}
+
+impl<T: Send + 'static> Journal for Store<T> {
+    fn head(&self) -> MessageId {
+        *self.head.borrow()
+    }
+
+    fn past(&self, id: MessageId) -> BoxFuture<'_, ()> {
+        let mut head = self.head.clone();
+        // It fails when the store is closed.
+        async move { drop(head.wait_for(|head| *head > id).await) }.boxed()
+    }
+
+    fn read(
+        &self,
+        after: MessageId,
+        bytes_max: usize,
+    ) -> BoxFuture<'_, Result<Stretch, ReadError>> {
+        self.look(move |reader, head| reader.stretch(after, head, bytes_max)).boxed()
+    }
+
+    fn entry(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Placed>, ReadError>> {
+        let found = move |reader: &Reader, head| {
+            if id > head { Ok(None) } else { reader.entry(id) }
+        };
+        self.look(found).boxed()
+    }
+
+    fn before(&self, at_ms: i64) -> BoxFuture<'_, Result<MessageId, ReadError>> {
+        self.look(move |reader, head| reader.before(at_ms, head)).boxed()
+    }
+
+    fn endpoints(&self) -> BoxFuture<'_, Result<Vec<EndpointId>, ReadError>> {
+        async { Ok(self.queue.ask(|answer| Question::Endpoints { answer }).await?) }.boxed()
+    }
+
+    fn endpoint(
+        &self,
+        endpoint: EndpointId,
+    ) -> BoxFuture<'_, Result<Option<EndpointState>, ReadError>> {
+        let ask = self.queue.ask(|answer| Question::Endpoint { endpoint, answer });
+        async { Ok(ask.await?) }.boxed()
+    }
+
+    fn note(
+        &self,
+        endpoint: EndpointId,
+        change: EndpointChange,
+    ) -> BoxFuture<'_, Result<(), Closed>> {
+        self.queue.note(endpoint, change.cut()).boxed()
+    }
+
+    fn letters(
+        &self,
+        endpoint: EndpointId,
+        after: Option<Position>,
+        max: usize,
+    ) -> BoxFuture<'_, Result<(Vec<Letter>, bool), ReadError>> {
+        let max = max.min(LETTERS_PAGE_MAX);
+        async move {
+            let of = endpoint.clone();
+            let ask = |answer| Question::Letters { endpoint: of, after, max, answer };
+            let page = self.queue.ask(ask).await?;
+            self.look(move |reader, _| reader.letters(&endpoint, page)).await
+        }
+        .boxed()
+    }
+
+    fn settle_upstream(
+        &self,
+        upstream: MessageId,
+        accepted: bool,
+    ) -> BoxFuture<'_, Result<(), Closed>> {
+        self.submit(None, Request::UpstreamDone { upstream, accepted }).boxed()
+    }
 }

@@ -17,18 +17,21 @@ use crate::id::{Alias, ConversationId, DeviceId, MessageId, PeerId, SessionId};
 use crate::metrics::{Drop, Metrics};
 use crate::store::blocked::Blocked;
 use crate::store::directory::Directory;
+use crate::store::endpoints::Endpoints;
 use crate::store::entry::{
-    Item, Message, NewUpstream, Opening, Origin, Recall, Repeat, Upstream, upstream_hash,
+    Absent, Item, Message, NewUpstream, Opening, Origin, Recall, Repeat, Upstream, upstream_hash,
 };
 use crate::store::groups::Groups;
 use crate::store::idempotency::Keys;
 use crate::store::image::Checkpoint;
+use crate::store::letters::Letters;
 use crate::store::nonces::Nonces;
+use crate::store::online::Gone;
 use crate::store::outcome::Told;
 use crate::store::part::Reach;
 use crate::store::peer::{Found, Overflow, Peer, Rules};
 use crate::store::recalled::Recalled;
-use crate::store::receipts::Asked;
+use crate::store::receipts::Due;
 use crate::store::segment::DatabaseError;
 use crate::store::sender::{Stored, Verdict};
 use crate::store::sequences::{Next, Sequences};
@@ -64,6 +67,8 @@ pub(super) struct Ledger {
     pub(super) blocks: Vec<PeerId>,
     pub(super) keys: Keys,
     pub(super) upstreams: Upstreams,
+    pub(super) endpoints: Endpoints,
+    pub(super) letters: Letters,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -87,6 +92,8 @@ impl Ledger {
             blocks: Vec::new(),
             keys: Keys::open(&state)?,
             upstreams: Upstreams::open(&state)?,
+            endpoints: Endpoints::open(&state)?,
+            letters: Letters::open(&state)?,
             state,
             rules,
             checkpoint,
@@ -190,7 +197,7 @@ impl Ledger {
         self.sequences.next(&self.state, &self.checkpoint, key, segment)
     }
 
-    /// A message has come for `to`.
+    /// A message has come for `to`. Says who of them had no session.
     pub(super) fn message(
         &mut self,
         message: &Arc<Message>,
@@ -198,12 +205,13 @@ impl Ledger {
         origin: &Origin,
         hash: u32,
         (previous, segment): (u32, u32),
-    ) -> Result<(), DatabaseError> {
+    ) -> Result<Vec<Absent>, DatabaseError> {
         let Message { id, sequence, at_ms, .. } = **message;
         if let Origin::Backend { repeat: Some(Repeat { key, .. }), .. } = origin {
             self.keys.note(key, Stored { number: 0, id, sequence, at_ms, hash });
         }
-        if !matches!(origin, Origin::Backend { system: true, .. }) {
+        let is_system = matches!(origin, Origin::Backend { system: true, .. });
+        if !is_system {
             self.change(&message.from, id, |peer, _| {
                 peer.parts.message(message, &message.from);
                 let Origin::Client(send) = origin else { return };
@@ -220,24 +228,30 @@ impl Ledger {
         let to = to.iter().filter(|peer| !is_shared || **peer != message.from);
         self.deliver(&item, to, |peer, id| {
             peer.parts.message(message, id);
-            peer.receipts.ask(message);
+            peer.receipts.ask(message, is_system);
         })
     }
 
-    /// Puts a message or a notice into inboxes; `also` is done to each of the peers.
+    /// Puts a message or a notice into inboxes; `also` is done to each of the peers. Says who had
+    /// no session when a message came that it did not send itself.
     pub(super) fn deliver<'a>(
         &mut self,
         item: &Item,
         to: impl IntoIterator<Item = &'a PeerId>,
         mut also: impl FnMut(&mut Peer, &PeerId),
-    ) -> Result<(), DatabaseError> {
+    ) -> Result<Vec<Absent>, DatabaseError> {
         let (mut window, mut aged, mut full) = (0, 0, 0);
+        let mut all_absent = Vec::new();
         for id in to {
             let delivered = self.change(id, item.id(), |peer, rules| {
                 also(peer, id);
-                peer.deliver(item, rules)
+                let given_up = peer.deliver(item, rules);
+                let is_told = !given_up.is_for_nobody && item.is_by_another(id);
+                let absent = if is_told { peer.absent(id, item.at_ms()) } else { None };
+                (given_up, absent)
             })?;
-            let delivered = delivered.unwrap_or_default();
+            let (delivered, absent) = delivered.unwrap_or_default();
+            all_absent.extend(absent);
             window += delivered.window;
             aged += delivered.aged;
             full += usize::from(delivered.overflow.is_some());
@@ -246,7 +260,7 @@ impl Ledger {
         self.count_drops(Drop::Window, window);
         self.count_drops(Drop::Age, aged);
         self.count_drops(Drop::Full, full);
-        Ok(())
+        Ok(all_absent)
     }
 
     /// A session opens; its id is the entry's.
@@ -264,7 +278,7 @@ impl Ledger {
         Ok(found)
     }
 
-    /// A session has ended.
+    /// A session has ended. Says which, unless that was known.
     pub(super) fn end(
         &mut self,
         peer: &PeerId,
@@ -272,9 +286,9 @@ impl Ledger {
         session: SessionId,
         closed: bool,
         (id, at_ms): (MessageId, i64),
-    ) -> Result<(), DatabaseError> {
-        self.change(peer, id, |peer, rules| peer.end(device, session, closed, at_ms, rules))?;
-        Ok(())
+    ) -> Result<Option<Gone>, DatabaseError> {
+        let end = |peer: &mut Peer, rules: &Rules| peer.end(device, session, closed, at_ms, rules);
+        Ok(self.change(peer, id, end)?.flatten())
     }
 
     /// A device has had every message up to `acked`. Says whose receipts are due.
@@ -284,13 +298,14 @@ impl Ledger {
         device: &DeviceId,
         acked: MessageId,
         (id, at_ms): (MessageId, i64),
-    ) -> Result<Vec<Asked>, DatabaseError> {
+    ) -> Result<Vec<Due>, DatabaseError> {
         let acknowledge =
             |peer: &mut Peer, rules: &Rules| peer.acknowledge(device, acked, at_ms, rules);
         Ok(self.change(peer, id, acknowledge)?.unwrap_or_default())
     }
 
-    /// A device of `by` has had what `to` asked a receipt for.
+    /// A device of `by` has had what `to` asked a receipt for. The app's back end, which may have
+    /// asked too, takes part in no conversation.
     pub(super) fn delivered(
         &mut self,
         to: &PeerId,
@@ -298,6 +313,9 @@ impl Ledger {
         conversation: ConversationId,
         reach: Reach,
     ) -> Result<(), DatabaseError> {
+        if self.peer(to)?.parts.get(&conversation).is_none() {
+            return Ok(());
+        }
         let entry = reach.entry;
         self.change(to, entry, |peer, _| peer.parts.mark(conversation, by, false, reach))?;
         Ok(())

@@ -10,6 +10,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use crate::id::MessageId;
 use crate::metrics::Metrics;
 use crate::store::Options;
@@ -40,6 +42,8 @@ pub(super) struct Log {
     before: MessageId,
     /// The last id on stable storage.
     pub(super) last: MessageId,
+    /// The same, for who waits for it.
+    pub(super) head: watch::Sender<MessageId>,
     /// The last id appended.
     appended: MessageId,
     pub(super) last_at_ms: i64,
@@ -49,6 +53,17 @@ pub(super) struct Log {
     opened_at_ms: i64,
     commits_to_size_check: u32,
     clock_watch: ClockWatch,
+}
+
+/// What is still needed of the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needed {
+    /// All behind this entry is, whatever its size: the state does not show it.
+    pub(super) applied: MessageId,
+    /// What is younger than this is, for inboxes; in milliseconds.
+    pub(super) inboxes_ms: i64,
+    /// All behind this entry is, as long as there is room, for webhook endpoints if there are any.
+    pub(super) endpoints: Option<MessageId>,
 }
 
 impl Log {
@@ -68,6 +83,7 @@ impl Log {
             epoch,
             before: last.first,
             last: last.last(),
+            head: watch::Sender::new(last.last()),
             appended: last.last(),
             last_at_ms: last.at_ms,
             worker,
@@ -88,6 +104,7 @@ impl Log {
     pub(super) fn skip_to(&mut self, head: MessageId) {
         self.last = self.last.max(head);
         self.appended = self.appended.max(head);
+        self.head.send_replace(self.last);
     }
 
     /// The id of the first entry of a record that is begun now.
@@ -124,6 +141,7 @@ impl Log {
         open.index.extend(at_ms, places);
         self.last = self.appended;
         self.last_at_ms = at_ms;
+        self.head.send_replace(self.last);
         Ok(())
     }
 
@@ -169,25 +187,21 @@ impl Log {
         self.worker.closed.try_iter().collect()
     }
 
-    /// The oldest closed segment and its last entry, if the age of history, and of what inboxes
-    /// need, or the log's size has it go.
-    ///
-    /// What lies behind `needed` stays, whatever its size.
-    pub(super) fn expired(
-        &mut self,
-        now_ms: i64,
-        needed: MessageId,
-        inboxes_ms: i64,
-    ) -> Option<(u32, MessageId)> {
+    /// The oldest closed segment and its last entry, if its age, and nobody's need of it, or the
+    /// log's size has it go.
+    pub(super) fn expired(&mut self, now_ms: i64, needed: &Needed) -> Option<(u32, MessageId)> {
         let (number, info) = self.catalog.oldest()?;
-        if info.last > needed {
+        if info.last > needed.applied {
             return None;
         }
         let bytes = self.catalog.bytes();
         self.metrics.log_bytes.set(bytes as i64);
         let age_ms = now_ms.saturating_sub(info.at_ms);
         let history_ms = self.options.history_age.as_millis() as i64;
-        let is_old = age_ms > history_ms.max(inboxes_ms) && self.clock_watch.believes(now_ms);
+        let is_told = needed.endpoints.is_none_or(|behind| info.last <= behind);
+        let is_old = is_told
+            && age_ms > history_ms.max(needed.inboxes_ms)
+            && self.clock_watch.believes(now_ms);
         (is_old || bytes > self.bytes_allowed()).then_some((number, info.last))
     }
 

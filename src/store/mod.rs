@@ -36,6 +36,9 @@ mod decide;
 mod device;
 mod directory;
 mod endpoint_image;
+mod endpoint_notes;
+mod endpoint_rows;
+mod endpoints;
 mod entry;
 #[cfg(test)]
 mod golden_tests;
@@ -52,8 +55,11 @@ mod inscribed;
 mod inscription;
 mod journal;
 mod ledger;
+mod letters;
 mod log;
+mod missing;
 mod nonces;
+mod online;
 mod outcome;
 mod part;
 mod part_image;
@@ -70,8 +76,10 @@ mod rewrite;
 mod segment;
 mod sender;
 mod sequences;
+mod sessions;
 mod settle;
 mod state;
+mod stretch;
 mod upstreams;
 mod worker;
 
@@ -108,8 +116,8 @@ use crate::clock::Clock;
 use crate::id::MessageId;
 use crate::limits::{
     AWAY_AFTER, DEVICES_PER_ALIAS_MAX, DEVICES_PER_PEER_MAX, DISPATCH_QUEUE_COMMITS_MAX,
-    GROUP_MEMBERS_MAX, HISTORY_AGE, HISTORY_READS_MAX, INBOX_READS_MAX, LOG_BYTES_MAX,
-    RECALL_WITHIN, SEGMENT_BYTES_MAX, STALL_MAX, WINDOW_AGE, WINDOW_MESSAGES,
+    GROUP_MEMBERS_MAX, HISTORY_AGE, HISTORY_READS_MAX, INBOX_READS_MAX, JOURNAL_READS_MAX,
+    LOG_BYTES_MAX, PRESENCE_RESTART_GRACE, RECALL_WITHIN, SEGMENT_BYTES_MAX, STALL_MAX, WINDOW_AGE, WINDOW_MESSAGES,
 };
 use crate::metrics::Metrics;
 use blocked::Blocked;
@@ -127,6 +135,8 @@ pub struct Options {
     pub window_age: Duration,
     /// How long after its last session a peer counts as away.
     pub away_after: Duration,
+    /// How long after a start those who were online before it have to come back.
+    pub restart_grace: Duration,
     /// How long history is kept; zero keeps what inboxes need.
     pub history_age: Duration,
     /// Bytes the log may take on disk.
@@ -153,6 +163,7 @@ impl Options {
             window_messages: WINDOW_MESSAGES,
             window_age: WINDOW_AGE,
             away_after: AWAY_AFTER,
+            restart_grace: PRESENCE_RESTART_GRACE,
             history_age: HISTORY_AGE,
             log_bytes_max: LOG_BYTES_MAX,
             segment_bytes_max: SEGMENT_BYTES_MAX,
@@ -171,6 +182,9 @@ pub struct Store<T> {
     reader: Reader,
     history_reads: Arc<Semaphore>,
     inbox_reads: Arc<Semaphore>,
+    journal_reads: Arc<Semaphore>,
+    /// The last entry on stable storage.
+    head: watch::Receiver<MessageId>,
     progress: Arc<Progress>,
     failure: watch::Receiver<Option<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -208,6 +222,7 @@ impl<T: Send + 'static> Store<T> {
         };
         let blocked = committer.ledger.blocked.clone();
         let epoch = committer.log.epoch;
+        let head = committer.log.head.subscribe();
         let (failure_tx, failure) = watch::channel(None);
         let failure_tx = Arc::new(failure_tx);
         let committed = guarded("tidings-commit", failure_tx.clone(), move || {
@@ -226,6 +241,8 @@ impl<T: Send + 'static> Store<T> {
             reader,
             history_reads: Arc::new(Semaphore::new(HISTORY_READS_MAX)),
             inbox_reads: Arc::new(Semaphore::new(INBOX_READS_MAX)),
+            journal_reads: Arc::new(Semaphore::new(JOURNAL_READS_MAX)),
+            head,
             progress,
             failure,
             threads,

@@ -17,12 +17,16 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::{Parker, Unparker};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::id::{Alias, ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::id::{
+    Alias, ConversationId, DeviceId, EndpointId, GroupId, MessageId, PeerId, SessionId,
+};
 use crate::limits::{COMMIT_BYTES_EAGER, COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_ENTRIES_MAX};
+use crate::reason::Reason;
 use crate::store::entry::{
-    AliasChange, GroupAction, Message, NewUpstream, Opening, Origin, Upstream,
+    AliasChange, GroupAction, Message, NewUpstream, Opening, Origin, Upstream, content_hash,
 };
 use crate::store::group::Group;
+use crate::store::journal::{EndpointChange, EndpointState, Letter, Position};
 use crate::store::outcome::{KnownDevice, Route, WaitingPage};
 use crate::store::part::Part;
 
@@ -54,6 +58,15 @@ pub struct NewMessage {
     pub client_msg_no: Bytes,
     /// What it says.
     pub body: Bytes,
+    /// What a push service is to show for it, a text; empty for what the settings say.
+    pub push: Bytes,
+}
+
+impl NewMessage {
+    /// The fingerprint by which it is told from another one of the same number.
+    pub fn content(&self) -> u32 {
+        content_hash(&self.conversation, &self.client_msg_no, &self.body)
+    }
 }
 
 /// What is to be put into the log.
@@ -61,6 +74,16 @@ pub struct NewMessage {
 pub enum Request {
     /// A message.
     Message(NewMessage),
+    /// A message of a client that the app's back end was asked about. A resend is known by what
+    /// the client sends, whatever the back end makes of it, and is answered like the first one.
+    Vetted {
+        /// It, as it is to be stored.
+        message: NewMessage,
+        /// [`NewMessage::content`] of it as the client sent it.
+        content: u32,
+        /// Why it is not to be stored, unless it has been already.
+        refused: Option<Reason>,
+    },
     /// A session that opens.
     Open(Opening),
     /// A session that has ended; `closed` if the device logged out.
@@ -146,7 +169,9 @@ impl Request {
     /// Permits that it takes: its bytes, about.
     fn permits(&self) -> usize {
         let bytes = match self {
-            Self::Message(new) => 256 + new.body.len() + 32 * new.to.len(),
+            Self::Message(new) | Self::Vetted { message: new, .. } => {
+                256 + new.body.len() + 32 * new.to.len()
+            }
             Self::Open(_) | Self::End { .. } => 256,
             Self::Ack { .. } => 64,
             Self::Read { .. } | Self::Nonce { .. } => 128,
@@ -213,10 +238,36 @@ pub(super) enum Question {
         peers: Vec<PeerId>,
         answer: oneshot::Sender<Vec<PeerId>>,
     },
+    Endpoints {
+        answer: oneshot::Sender<Vec<EndpointId>>,
+    },
+    Endpoint {
+        endpoint: EndpointId,
+        answer: oneshot::Sender<Option<EndpointState>>,
+    },
+    Letters {
+        endpoint: EndpointId,
+        after: Option<Position>,
+        max: usize,
+        answer: oneshot::Sender<LetterPage>,
+    },
+}
+
+/// The places of some letters, each with the letter unless it is in the state, and whether there
+/// are more.
+pub(super) type LetterPage = (Vec<(Position, Option<Arc<Letter>>)>, bool);
+
+/// That an endpoint has come further.
+pub(super) struct Note {
+    pub(super) endpoint: EndpointId,
+    pub(super) change: EndpointChange,
+    /// Who waits until it is on stable storage.
+    pub(super) kept: oneshot::Sender<()>,
 }
 
 pub(super) enum Item<T> {
     Request { caller: Option<T>, request: Request, permits: usize },
+    Note { note: Box<Note>, permits: usize },
     Question(Question),
 }
 
@@ -298,6 +349,26 @@ impl<T> Queue<T> {
             Ok(()) => Ok(()),
             Err(item) => self.items.try_send(item).map_err(|_| Closed),
         }
+    }
+
+    /// Waits for room, hands over that an endpoint has come further, and waits until that is on
+    /// stable storage.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may have handed it over, or not.
+    pub(super) async fn note(
+        &self,
+        endpoint: EndpointId,
+        change: EndpointChange,
+    ) -> Result<(), Closed> {
+        let permits = change.bytes_max().max(ITEM_BYTES_MIN).min(COMMIT_QUEUE_BYTES_MAX);
+        let permit = self.shared.permits.acquire_many(permits as u32).await.map_err(|_| Closed)?;
+        permit.forget();
+        let (kept_tx, kept) = oneshot::channel();
+        let note = Box::new(Note { endpoint, change, kept: kept_tx });
+        self.push(Item::Note { note, permits }, permits)?;
+        kept.await.map_err(|_| Closed)
     }
 
     /// Asks the commit thread something and waits for the answer.

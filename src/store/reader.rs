@@ -8,12 +8,14 @@
 use std::sync::Arc;
 
 use crate::chain::Chain;
-use crate::id::{MessageId, PeerId};
+use crate::id::{EndpointId, MessageId, PeerId};
 use crate::store::Loss;
 use crate::store::catalog::Catalog;
 use crate::store::entry::{Entry, Item, Message, Placed, Upstream};
 use crate::store::history::{Look, Page};
+use crate::store::journal::Letter;
 use crate::store::outcome::WaitingPage;
+use crate::store::queue::LetterPage;
 use crate::store::recalled::Recalled;
 use crate::store::segment::DatabaseError;
 use crate::store::state::State;
@@ -62,14 +64,7 @@ impl Reader {
 
     /// What many inboxes share, from the log.
     fn shared(&self, id: MessageId) -> Result<Option<Item>, DatabaseError> {
-        let found = match self.catalog.entry(id) {
-            Err(error @ DatabaseError::Value { .. }) => {
-                tracing::error!(%id, error = %Chain(&error), "what inboxes share is damaged");
-                None
-            }
-            found => found?,
-        };
-        let Some(Placed { at_ms, entry, .. }) = found else { return Ok(None) };
+        let Some(Placed { at_ms, entry, .. }) = self.entry(id)? else { return Ok(None) };
         Ok(match entry {
             Entry::Message { message, .. } => Some(Item::Message(message)),
             Entry::Recalled(recall) => Some(Item::Notice(recall.notice(id, at_ms).into())),
@@ -87,6 +82,40 @@ impl Reader {
             }
             _ => None,
         })
+    }
+
+    /// An entry, if the log still has it. One that is damaged is told and left out.
+    pub(super) fn entry(&self, id: MessageId) -> Result<Option<Placed>, DatabaseError> {
+        match self.catalog.entry(id) {
+            Err(error @ DatabaseError::Value { .. }) => {
+                tracing::error!(%id, error = %Chain(&error), "an entry of the log is damaged");
+                Ok(None)
+            }
+            found => found,
+        }
+    }
+
+    /// The letters of a page, from memory and rows. One that is damaged is told and left out.
+    pub(super) fn letters(
+        &self,
+        endpoint: &EndpointId,
+        (page, more): LetterPage,
+    ) -> Result<(Vec<Letter>, bool), DatabaseError> {
+        let mut letters = Vec::with_capacity(page.len());
+        for (position, letter) in page {
+            let letter = match letter {
+                Some(letter) => Some((*letter).clone()),
+                None => match self.state.letter(endpoint, position) {
+                    Err(error @ DatabaseError::Value { .. }) => {
+                        tracing::error!(%endpoint, error = %Chain(&error), "a letter is damaged");
+                        None
+                    }
+                    letter => letter?,
+                },
+            };
+            letters.extend(letter);
+        }
+        Ok((letters, more))
     }
 
     /// A page of history.

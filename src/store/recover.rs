@@ -124,7 +124,7 @@ pub(super) fn recover<T>(
         dispatch,
         log,
         ledger,
-        settling: Settling::default(),
+        settling: Settling::new(options.restart_grace),
         housekeeping,
         options,
         metrics,
@@ -395,7 +395,9 @@ impl Replay {
         for (number, closed) in &self.closed {
             changes.segment(*number, &closed.info());
         }
-        let catalog = Catalog::new(self.log.clone(), open, std::mem::take(&mut self.closed));
+        let gone = self.ledger.state.gone()?;
+        let closed = std::mem::take(&mut self.closed);
+        let catalog = Catalog::new(self.log.clone(), open, closed, gone);
         for (segment, info) in &self.closing {
             catalog.close_later(segment.clone());
             changes.segment(segment.segment.number, info);

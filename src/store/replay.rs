@@ -60,7 +60,8 @@ impl Ledger {
                 self.directory.forget(&self.state, device, peer, id)?;
             }
             Entry::Blocked { peer, blocked } => self.block(peer, *blocked),
-            Entry::Unacknowledged { .. } | Entry::Endpoint { .. } => {}
+            Entry::Unacknowledged { .. } => {}
+            Entry::Endpoint { endpoint, change } => self.endpoint(endpoint, change, id),
             Entry::Upstream(new) => self.upstream(new, at)?,
             Entry::UpstreamDone { upstream, peer, accepted } => {
                 self.upstream_done(*upstream, peer, *accepted, at)?;

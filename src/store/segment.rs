@@ -281,6 +281,13 @@ impl Segment {
         Ok(found.filter(|(key, _)| key.first() == Some(&RECORD)).map(|(_, value)| value))
     }
 
+    /// Where the record that holds the entry `id` begins, or else the next one.
+    pub(super) fn begin_of(&self, id: MessageId) -> Result<MessageId, DatabaseError> {
+        let found = self.database.read_below(&record_key(MessageId(id.0.saturating_add(1))))?;
+        let found = found.filter(|(key, _)| key.first() == Some(&RECORD));
+        Ok(found.map_or(id, |(key, _)| record_id(&key)))
+    }
+
     /// The first id and the bytes of each record that begins at `from` or later.
     pub(super) fn records(
         &self,

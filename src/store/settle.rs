@@ -8,16 +8,17 @@
 //! * A message that is acknowledged in time is not written here, unless a flush passes while it
 //!   waits.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::id::{MessageId, PeerId};
 use crate::limits::{
-    DIRECTORY_CACHED_MAX, PEERS_CACHED_MAX, RECORD_BYTES_TARGET, SETTLE_AFTER, SETTLE_SLICE,
-    TAIL_BYTES_MAX,
+    DIRECTORY_CACHED_MAX, LETTERS_MEMORY_MAX, PEERS_CACHED_MAX, RECORD_BYTES_TARGET, SETTLE_AFTER,
+    SETTLE_SLICE, TAIL_BYTES_MAX,
 };
 use crate::store::entry::Item;
 use crate::store::image::pack_row;
 use crate::store::ledger::Ledger;
+use crate::store::missing::Missing;
 use crate::store::peer::{Peer, RowRef};
 use crate::store::segment::DatabaseError;
 use crate::store::state::Changes;
@@ -46,6 +47,8 @@ pub(super) struct Settling {
     flush: Option<Flush>,
     /// A look at all peers for what is older than the window, as far as it has come.
     sweep: Option<Vec<u8>>,
+    /// A look for those who have not come back since the start.
+    pub(super) missing: Missing,
     /// A flush asked for while another was on its way.
     wanted: bool,
     /// Peers that had to stay in memory when those with nothing going on were forgotten last.
@@ -53,6 +56,12 @@ pub(super) struct Settling {
 }
 
 impl Settling {
+    /// The work of a run, in which those who were online before it have so long to come back.
+    pub(super) fn new(restart_grace: Duration) -> Self {
+        let missing = Missing::new(restart_grace.as_millis() as i64);
+        Self { missing, ..Self::default() }
+    }
+
     /// Everything up to the head is to reach the state.
     pub(super) fn want_flush(&mut self) {
         self.wanted = true;
@@ -76,7 +85,10 @@ impl Settling {
     ) -> Result<bool, DatabaseError> {
         let start = Instant::now();
         while start.elapsed() < SETTLE_SLICE {
-            if !self.step(ledger, head, now_ms)? && !self.sweep_step(ledger, now_ms)? {
+            if !self.step(ledger, head, now_ms)?
+                && !self.sweep_step(ledger, now_ms)?
+                && (self.is_flushing() || !self.missing.step(ledger, now_ms)?)
+            {
                 return Ok(false);
             }
         }
@@ -110,7 +122,8 @@ impl Settling {
         self.wanted |= ledger.dirty.len() > PEERS_CACHED_MAX / 2
             || ledger.sequences.len() > SEQUENCES_DIRTY_MAX
             || ledger.directory.dirty_len() > DIRECTORY_CACHED_MAX
-            || ledger.upstreams.dirty_len() > UPSTREAMS_DIRTY_MAX;
+            || ledger.upstreams.dirty_len() > UPSTREAMS_DIRTY_MAX
+            || ledger.letters.memory() > LETTERS_MEMORY_MAX;
         if self.flush.is_none() && std::mem::take(&mut self.wanted) {
             ledger.sequences.begin_flush();
             let peers = std::mem::take(&mut ledger.dirty);
@@ -140,7 +153,8 @@ impl Settling {
     /// Looks at a few peers more; says whether there were any.
     fn sweep_step(&mut self, ledger: &mut Ledger, now_ms: i64) -> Result<bool, DatabaseError> {
         let Some(from) = self.sweep.take() else { return Ok(false) };
-        let (peers, next) = ledger.state.peers_from(&from, SWEEP_PEERS)?;
+        let oldest_ms = |peer: &Peer| peer.waiting.front().map(|oldest| oldest.at_ms);
+        let (peers, next) = ledger.state.peers_from(&from, SWEEP_PEERS, oldest_ms)?;
         for (id, oldest_ms) in peers {
             if now_ms.saturating_sub(oldest_ms) >= ledger.rules.window_age_ms {
                 ledger.expire(&id, now_ms)?;
@@ -213,6 +227,9 @@ fn flush_books(ledger: &mut Ledger) -> Result<bool, DatabaseError> {
     has_changed |= ledger.directory.flush_some(CHANGES_PER_BATCH, &mut changes);
     has_changed |= ledger.keys.flush_some(CHANGES_PER_BATCH, &mut changes);
     has_changed |= ledger.upstreams.flush_some(UPSTREAMS_PER_BATCH, &mut changes);
+    has_changed |= ledger.endpoints.flush_some(CHANGES_PER_BATCH, &mut changes);
+    let letters = &mut ledger.letters;
+    has_changed |= letters.flush_some(CHANGES_PER_BATCH, RECORD_BYTES_TARGET, &mut changes);
     ledger.nonces.flush_some(CHANGES_PER_BATCH, &mut changes);
     while changes.count < 2 * CHANGES_PER_BATCH {
         let Some((message, entry)) = ledger.recalls.pop() else { break };

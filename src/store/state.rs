@@ -7,7 +7,8 @@
 //!            | s bucket-u16 | g segment-u32 | u group | v deleted-group | n nonce | x message
 //!            | d device | a alias | b blocked-peer | i idempotency-key | q upstream-message
 //!            | y aliased devices | m waiting messages | z time of the last deletion of a group
-//!            | l key-of-a-long-value 00 piece-u16
+//!            | l key-of-a-long-value 00 piece-u16 | o last entry removed from the log
+//!            | e endpoint | j endpoint 00 entry part-u32 | f endpoint 00 entry part-u32
 //! ```
 //!
 //! # Invariants
@@ -218,14 +219,15 @@ impl State {
         Ok(recalled)
     }
 
-    /// Up to `max` peers from a key on, each with the time of its oldest waiting message, and the
-    /// key to go on from. Peers for whom nothing waits, or that cannot be read, are left out.
+    /// What `of` says of up to `max` peers from a key on, and the key to go on from. Peers of which
+    /// it says nothing, or that cannot be read, are left out.
     #[allow(clippy::type_complexity, reason = "a page and where the next one begins")]
-    pub(super) fn peers_from(
+    pub(super) fn peers_from<R>(
         &self,
         from: &[u8],
         max: usize,
-    ) -> Result<(Vec<(PeerId, i64)>, Option<Vec<u8>>), DatabaseError> {
+        of: impl Fn(&Peer) -> Option<R>,
+    ) -> Result<(Vec<(PeerId, R)>, Option<Vec<u8>>), DatabaseError> {
         let from = if from.is_empty() { PEER } else { from };
         let mut peers = Vec::new();
         for (seen, row) in self.database.scan(PEER, from).enumerate() {
@@ -235,11 +237,7 @@ impl State {
             }
             let id = std::str::from_utf8(&key[1..]).ok().and_then(|id| PeerId::new(id).ok());
             let peer = self.stored_peer(&key, &value).ok();
-            if let (Some(id), Some(oldest)) =
-                (id, peer.and_then(|peer| peer.waiting.front().cloned()))
-            {
-                peers.push((id, oldest.at_ms));
-            }
+            peers.extend(id.zip(peer.as_ref().and_then(&of)));
         }
         Ok((peers, None))
     }
