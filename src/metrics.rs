@@ -6,6 +6,8 @@
 //!   message.
 //! * Label sets are bounded: no peer, device, path or address is ever a label.
 
+mod webhooks;
+
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +20,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::reason::Reason;
+
+pub use webhooks::{EndpointFigures, WebhookFigures};
 
 /// The content type of [`Metrics::text`].
 pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -91,6 +95,8 @@ impl Asked {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// The figures of webhook endpoints.
+    pub webhooks: WebhookFigures,
     /// Records made durable.
     pub commits: Counter,
     /// Syncs of the log that returned.
@@ -150,8 +156,10 @@ impl Metrics {
         let seconds = || Histogram::new(exponential_buckets(50e-6, 1.25, 58));
         // 0.5 ms to 16 s; there is one for each route.
         let request_seconds = || Histogram::new(exponential_buckets(0.5e-3, 2.0, 16));
+        let mut registry = Registry::with_prefix("tidings");
         let mut metrics = Self {
-            registry: Registry::with_prefix("tidings"),
+            webhooks: WebhookFigures::new(&mut registry),
+            registry,
             commits: Counter::default(),
             syncs: Counter::default(),
             commit_seconds: seconds(),
@@ -186,7 +194,7 @@ impl Metrics {
             metrics.give_up(why, 0);
         }
         for result in Asked::ALL {
-            metrics.asked.get_or_create(&result.label());
+            metrics.asked.get_or_create(&result.label()).inc_by(0);
         }
         metrics.register_store();
         metrics.register_sessions();

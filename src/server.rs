@@ -10,6 +10,8 @@
 //! | a session: reader and writer, joined | 1 each | when its stream is over |
 //! | telling who goes on and off line | 1 | with the server |
 //! | accepting HTTP connections, if the API is on | 1 | when a drain has ended the sessions |
+//! | telling a webhook endpoint | 1 each | with it, or when a drain has ended the sessions |
+//! | changing a webhook endpoint | 1 each | when it is changed |
 //! | an HTTP connection, and what HTTP/2 does beside it | 1 each | when the connection is over |
 //! | the metrics file, if there is one | 1 | with the server |
 //!
@@ -31,10 +33,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::http;
-use crate::hub::Hub;
+use crate::hub::{self, Hub};
 use crate::metrics::Metrics;
 use crate::net::{BindError, Endpoint};
+use crate::presend::PreSend;
 use crate::store::{OpenError, Report};
+use crate::webhook::{self, Hook, Webhooks};
 
 pub use crate::net::DrainOutcome;
 
@@ -53,6 +57,12 @@ pub enum StartError {
     /// The HTTP port, its certificate or its keys cannot be had.
     #[error("cannot start the HTTP API")]
     Http(#[from] http::StartError),
+    /// Webhooks cannot be told.
+    #[error("cannot start webhooks")]
+    Webhooks(#[from] webhook::StartError),
+    /// The app's back end cannot be asked about messages.
+    #[error("cannot start the pre-send hook")]
+    Hook(#[from] webhook::HookError),
     /// The system does not say which port it is.
     #[error("cannot tell the port")]
     Port(#[source] std::io::Error),
@@ -65,6 +75,7 @@ pub enum StartError {
 pub struct Server {
     hub: Arc<Hub>,
     endpoint: Endpoint,
+    webhooks: Webhooks,
     http: Option<http::Server>,
     address: SocketAddr,
     metrics: Arc<Metrics>,
@@ -74,18 +85,26 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the HTTP port and the data folder, replays what has to be, and binds the QUIC port.
+    /// Opens the HTTP port and the data folder, replays what has to be, begins to tell webhooks,
+    /// and binds the QUIC port.
     ///
     /// # Errors
     ///
     /// [`StartError`], with its causes.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new());
-        let (opening, clock) = (metrics.clone(), config.store.clock.clone());
-        let http = http::Server::start(&config.http, metrics.clone(), clock).await?;
-        let opened =
-            tokio::task::spawn_blocking(move || Hub::open(config.hub, config.store, opening));
+        let clock = config.store.clock.clone();
+        let http = http::Server::start(&config.http, metrics.clone(), clock.clone()).await?;
+        let (hook, around) = (config.hook, config.webhook.clone());
+        let (asking, opening, its_clock) = (metrics.clone(), metrics.clone(), clock.clone());
+        let opened = tokio::task::spawn_blocking(move || -> Result<Hub, StartError> {
+            let hook = Hook::open(hook, &around, asking, its_clock)?;
+            let pre_send = hook.map(|hook| Arc::new(hook) as Arc<dyn PreSend>);
+            Ok(Hub::open(hub::Options { pre_send, ..config.hub }, config.store, opening)?)
+        });
         let hub = Arc::new(opened.await.map_err(|_| StartError::Stopped)??);
+        let journal = hub.journal();
+        let webhooks = Webhooks::start(config.webhook, journal, metrics.clone(), clock).await?;
         let endpoint = Endpoint::start(&config.net, hub.clone(), metrics.clone())?;
         let address = endpoint.local_addr().map_err(StartError::Port)?;
         let (metrics_file, stopped) = (config.metrics_file, CancellationToken::new());
@@ -96,10 +115,20 @@ impl Server {
         let (telling, until) = (hub.clone(), stopped.clone());
         tokio::spawn(async move { telling.run_presence(until).await });
         if let Some(http) = &http {
-            http.serve(hub.clone());
+            http.serve(hub.clone(), webhooks.clone());
         }
         let drain_timeout = config.net.drain_timeout;
-        Ok(Self { hub, endpoint, http, address, metrics, metrics_file, drain_timeout, stopped })
+        Ok(Self {
+            hub,
+            endpoint,
+            webhooks,
+            http,
+            address,
+            metrics,
+            metrics_file,
+            drain_timeout,
+            stopped,
+        })
     }
 
     /// Where it listens.
@@ -132,6 +161,11 @@ impl Server {
         &self.metrics
     }
 
+    /// Its webhooks.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
+    }
+
     /// What decides; for reading the store.
     pub fn hub(&self) -> &Hub {
         &self.hub
@@ -154,6 +188,7 @@ impl Server {
         if let Some(http) = &self.http {
             http.drain(self.drain_timeout.saturating_sub(began.elapsed())).await;
         }
+        self.webhooks.stop().await;
         let hub = self.hub.clone();
         // It fails only if it panicked, and then there is nothing left to wait for.
         let _ = tokio::task::spawn_blocking(move || hub.store().close()).await;

@@ -15,6 +15,7 @@ mod places;
 mod send;
 mod serve;
 mod signals;
+mod webhook;
 mod words;
 
 use std::error::Error;
@@ -29,6 +30,7 @@ use configured::ConfigArgs;
 use listen::ListenArgs;
 use send::SendArgs;
 use serve::ServeArgs;
+use webhook::WebhookArgs;
 
 /// An instant-messaging and push server for one box.
 #[derive(Debug, Parser)]
@@ -51,6 +53,8 @@ enum Command {
     Send(SendArgs),
     /// Ask a server's HTTP API: send, see who is online, change groups, watch the figures.
     Admin(AdminArgs),
+    /// Hear what a server tells back ends, while one is being written.
+    Webhook(WebhookArgs),
     /// Show two peers talking over a server of their own, step by step.
     Demo,
     /// Report all mistakes of a configuration without starting anything.
@@ -125,6 +129,10 @@ impl Cli {
             Command::Admin(args) => {
                 // The verifier logs what the command tells anyway.
                 logs::start("warn,rustls_platform_verifier=off");
+                args.run()
+            }
+            Command::Webhook(args) => {
+                logs::start("warn");
                 args.run()
             }
             Command::Demo => {

@@ -10,6 +10,8 @@ mod settings;
 mod signing;
 mod units;
 mod values;
+mod webhook_settings;
+mod webhooks;
 
 pub use settings::{SETTINGS, Setting};
 
@@ -22,14 +24,18 @@ use toml::de::{DeTable, DeValue};
 use crate::config::signing::Signing;
 use crate::config::units::show_size;
 use crate::config::values::Shown;
+use crate::config::webhooks::{Flat, WrittenEndpoint};
 use crate::limits::LOG_SEGMENTS_MIN;
-use crate::{http, hub, net, store};
+use crate::{http, hub, net, store, webhook};
 
 /// The UDP port that the server listens on unless told otherwise.
 pub const LISTEN_PORT: u16 = 7400;
 
 /// The TCP port of this machine's own address on which the HTTP API listens unless told otherwise.
 pub const HTTP_PORT: u16 = 7480;
+
+/// Where in the data folder endpoints are kept.
+const WEBHOOKS_DIR: &str = "webhooks";
 
 /// What every environment variable that is a setting begins with.
 const VARIABLE_PREFIX: &str = "TIDINGS_";
@@ -49,10 +55,16 @@ pub struct Config {
     pub net: net::Options,
     /// The HTTP API.
     pub http: http::Options,
+    /// Webhooks.
+    pub webhook: webhook::Options,
+    /// Whom to ask about a message before it is sent.
+    pub hook: webhook::HookOptions,
     /// Where the metrics are written.
     pub metrics_file: Option<PathBuf>,
     /// What the keys of the hub are made of.
     signing: Signing,
+    /// What the endpoint without a table is made of.
+    flat_endpoint: Flat,
 }
 
 /// Where settings may be written.
@@ -94,14 +106,17 @@ impl Config {
     /// [`http::Options::listen`] is set.
     pub fn new(data: impl Into<PathBuf>, listen: SocketAddr) -> Self {
         let data = data.into();
-        let keys_dir = data.join("keys");
+        let (keys_dir, webhooks_dir) = (data.join("keys"), data.join(WEBHOOKS_DIR));
         Self {
             store: store::Options::new(data),
             hub: hub::Options::default(),
             net: net::Options::new(listen, keys_dir.clone()),
             http: http::Options { listen: None, certificate: None, keys_dir },
+            webhook: webhook::Options { dir: webhooks_dir, ..webhook::Options::default() },
+            hook: webhook::HookOptions::default(),
             metrics_file: None,
             signing: Signing::default(),
+            flat_endpoint: Flat::default(),
         }
     }
 
@@ -112,9 +127,9 @@ impl Config {
     /// All [`Mistakes`] of all sources.
     pub fn load(sources: &Sources) -> Result<Self, Mistakes> {
         let mut mistakes = Vec::new();
-        let mut written = Vec::new();
+        let (mut written, mut endpoints) = (Vec::new(), Vec::new());
         if let Some(path) = &sources.file {
-            read_file(path, &mut written, &mut mistakes);
+            read_file(path, &mut written, &mut endpoints, &mut mistakes);
         }
         read_environment(&sources.environment, &mut written, &mut mistakes);
         for (name, text) in &sources.flags {
@@ -139,6 +154,7 @@ impl Config {
             }
         }
         config.signing.complete(&mut config.hub, &mut mistakes);
+        webhooks::complete(&mut config, endpoints, &mut mistakes);
         config.check_together(&mut mistakes);
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
@@ -171,6 +187,7 @@ impl Config {
             let _ = writeln!(out, "# {}\n{line}\n", setting.help);
         }
         out.truncate(out.trim_end().len() + 1);
+        webhooks::show_tables(self, &mut out);
         out
     }
 }
@@ -189,25 +206,37 @@ fn setting(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-fn read_file(path: &Path, written: &mut Vec<Written>, mistakes: &mut Vec<String>) {
+fn read_file(
+    path: &Path,
+    written: &mut Vec<Written>,
+    endpoints: &mut Vec<WrittenEndpoint>,
+    mistakes: &mut Vec<String>,
+) {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => return mistakes.push(format!("cannot read {}: {error}", path.display())),
     };
-    let place = |at: usize| {
+    let place_of = |at: usize| {
         let line = text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count();
         format!("{}:{}", path.display(), line + 1)
     };
     let (table, errors) = DeTable::parse_recoverable(&text);
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
-        mistakes.push(format!("{}: {}", place(at), error.message()));
+        mistakes.push(format!("{}: {}", place_of(at), error.message()));
     }
     let mut entries: Vec<_> = table.get_ref().iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     for (name, value) in entries {
-        let place = place(name.span().start);
+        let place = place_of(name.span().start);
         let name = name.get_ref();
+        if *name == webhooks::TABLES {
+            let read = webhooks::read_tables(value.get_ref(), &place_of, endpoints, mistakes);
+            if read.is_none() {
+                mistakes.push(format!("{place}: {name} is a list of tables: [[{name}]]"));
+            }
+            continue;
+        }
         match (setting(name), value_text(value.get_ref())) {
             (None, _) => mistakes.push(format!("{place}: {name} is not a setting")),
             (Some(_), None) => {

@@ -8,13 +8,13 @@
 
 use std::net::SocketAddr;
 
-use crate::config::Config;
 use crate::config::signing;
 use crate::config::units::{duration, show_size, size};
 use crate::config::values::{
     Shown, app_id, certificate_files, duration_within, file, http_certificate_files, http_listen,
     longer_than_zero, number, path, size_within, yes_or_no,
 };
+use crate::config::{Config, WEBHOOKS_DIR, webhook_settings};
 use crate::id::IdError;
 use crate::limits::{
     CONNECTIONS_SETTING_MAX, DEVICES_PER_ALIAS_SETTING_MAX, DEVICES_PER_PEER_MAX,
@@ -60,6 +60,7 @@ pub static SETTINGS: &[Setting] = &[
             config.store.dir = path(text)?;
             config.net.keys_dir = config.store.dir.join("keys");
             config.http.keys_dir = config.net.keys_dir.clone();
+            config.webhook.dir = config.store.dir.join(WEBHOOKS_DIR);
             Ok(())
         },
         shown: |config| Shown::path(&config.store.dir),
@@ -104,7 +105,12 @@ pub static SETTINGS: &[Setting] = &[
             Ok(())
         },
         shown: |config| {
-            Shown::Text(config.http.listen.map_or("off".into(), |address| address.to_string()))
+            Shown::Text(
+                config
+                    .http
+                    .listen
+                    .map_or("off".into(), |address| address.to_string()),
+            )
         },
     },
     Setting {
@@ -305,9 +311,21 @@ pub static SETTINGS: &[Setting] = &[
         },
         shown: |config| Shown::Text(config.hub.system.as_str().to_owned()),
     },
+    webhook_settings::WEBHOOK_URL,
+    webhook_settings::WEBHOOK_DIALECT,
+    webhook_settings::WEBHOOK_SECRET,
+    webhook_settings::WEBHOOK_NETWORKS,
+    webhook_settings::WEBHOOK_CA,
+    webhook_settings::PUSH_TEXT,
+    webhook_settings::HOOK_URL,
+    webhook_settings::HOOK_DIALECT,
+    webhook_settings::HOOK_SECRET,
+    webhook_settings::HOOK_TIMEOUT,
+    webhook_settings::HOOK_ON_TIMEOUT,
+    webhook_settings::HOOK_ON_ERROR,
+    webhook_settings::HOOK_IN_FLIGHT,
     Setting {
         name: "log_bytes_max",
-
         value: "SIZE",
         help: "Bytes that the log may take; history gives way first, then sends are refused.",
         apply: |config, text| {

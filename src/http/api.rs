@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::limits::HTTP_EXPORTS_MAX;
 use crate::metrics::Metrics;
+use crate::webhook::Webhooks;
 
 /// How long a caller should wait that came while the server starts or stops.
 const COME_BACK_AFTER: Duration = Duration::from_secs(1);
@@ -36,6 +37,7 @@ pub(super) enum Phase {
 /// What all routes share.
 pub(super) struct Api {
     hub: OnceLock<Arc<Hub>>,
+    webhooks: OnceLock<Webhooks>,
     is_draining: AtomicBool,
     /// The keys of the back ends.
     pub(super) keys: Keys,
@@ -59,6 +61,7 @@ impl Api {
         let started = Instant::now();
         Self {
             hub: OnceLock::new(),
+            webhooks: OnceLock::new(),
             is_draining: AtomicBool::new(false),
             keys,
             failures: Failures::new(started),
@@ -71,7 +74,8 @@ impl Api {
     }
 
     /// Begins to serve.
-    pub(super) fn serve(&self, hub: Arc<Hub>) {
+    pub(super) fn serve(&self, hub: Arc<Hub>, webhooks: Webhooks) {
+        let _ = self.webhooks.set(webhooks);
         // A second hub would be a second server.
         let _ = self.hub.set(hub);
     }
@@ -90,6 +94,17 @@ impl Api {
         } else {
             Phase::Replaying
         }
+    }
+
+    /// The webhooks, for a new request.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::hub`].
+    pub(super) fn webhooks(&self) -> Outcome<Webhooks> {
+        self.hub()?;
+        let starting = || Problem::new(Kind::Starting, "the log is being replayed");
+        self.webhooks.get().cloned().ok_or_else(starting)
     }
 
     /// The hub, for a new request.

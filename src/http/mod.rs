@@ -12,6 +12,9 @@ mod aliases;
 mod api;
 mod blocked;
 mod document;
+mod endpoint_log;
+mod endpoint_values;
+mod endpoints;
 mod export;
 mod extract;
 mod failures;
@@ -60,6 +63,7 @@ pub use tls::{CertificateFiles, TlsError};
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::webhook::Webhooks;
 use api::Api;
 use keys::Keys;
 use listener::Port;
@@ -70,6 +74,8 @@ const PARTS: &[fn(Routes) -> Routes] = &[
     aliases::add,
     blocked::add,
     document::add,
+    endpoint_log::add,
+    endpoints::add,
     export::add,
     groups::add,
     history::add,
@@ -172,9 +178,9 @@ impl Server {
         self.api.keys.made()
     }
 
-    /// Begins to serve what needs the hub.
-    pub fn serve(&self, hub: Arc<Hub>) {
-        self.api.serve(hub);
+    /// Begins to serve what needs the hub and the webhooks.
+    pub fn serve(&self, hub: Arc<Hub>, webhooks: Webhooks) {
+        self.api.serve(hub, webhooks);
     }
 
     /// Takes no more requests that need the hub; what was taken goes on.

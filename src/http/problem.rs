@@ -70,6 +70,7 @@ kinds! {
     Forbidden = 403, "forbidden", "The key does not have the scope that is required";
     NotFound = 404, "not-found", "There is nothing at this address";
     NoSuchKey = 404, "no-such-key", "There is no key of this name";
+    NoSuchEndpoint = 404, "no-such-endpoint", "There is no endpoint of this id";
     NoSuchDevice = 404, "no-such-device", "There is no such device";
     NoSuchGroup = 404, "no-such-group", "There is no such group";
     NoSuchAlias = 404, "no-such-alias", "There is no such alias";
@@ -77,6 +78,9 @@ kinds! {
     MethodNotAllowed = 405, "method-not-allowed", "The address does not have this method";
     Conflict = 409, "conflict", "The request contradicts what is so";
     KeyExists = 409, "key-exists", "There is a key of this name already";
+    EndpointExists = 409, "endpoint-exists", "There is an endpoint of this id already";
+    ConfiguredEndpoint = 409, "configured-endpoint",
+        "The endpoint is one of the server's settings, and changes with them";
     TooManyKeys = 409, "too-many-keys", "There are as many keys as there may be";
     LastMasterKey = 409, "last-master-key", "The last master key cannot be removed";
     GroupFull = 409, "group-full", "The group has as many members as it may have";
@@ -245,6 +249,8 @@ fn kind_of(reason: Reason) -> Kind {
         | Reason::NotMember
         | Reason::NotAllowed
         | Reason::NotWatched
+        | Reason::Vetoed
+        | Reason::Unasked
         | Reason::Blocked => Kind::Conflict,
         Reason::Unsupported => Kind::Unsupported,
         // The others are about sessions and frames, which a back end has not.

@@ -45,6 +45,7 @@ const TAGS: &[(&str, &str)] = &[
     ("groups", "Groups, their members and their metadata."),
     ("history", "What was said."),
     ("upstream", "What clients send to the back end."),
+    ("endpoints", "Where webhooks go, and how that goes."),
     ("keys", "The keys of this API."),
     ("operations", "How the server is."),
 ];

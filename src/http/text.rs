@@ -14,7 +14,9 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::id::{Alias, ConversationId, DeviceId, GroupId, IdError, MessageId, PeerId, SessionId};
+use crate::id::{
+    Alias, ConversationId, DeviceId, EndpointId, GroupId, IdError, MessageId, PeerId, SessionId,
+};
 
 /// An id, as its text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,6 +34,8 @@ pub(super) type Group = Text<GroupId>;
 pub(super) type Message = Text<MessageId>;
 /// A session.
 pub(super) type Session = Text<SessionId>;
+/// An endpoint of webhooks.
+pub(super) type EndpointName = Text<EndpointId>;
 /// A conversation.
 pub(super) type Conversation = Text<ConversationId>;
 
@@ -63,6 +67,9 @@ pub(super) enum TextError {
     /// It is no number of a message.
     #[error("not the id of a message, which is a number above 0 in decimal digits")]
     NotNumber,
+    /// It is no place of a letter.
+    #[error("not the place of a letter, such as 252174817923072000-0")]
+    NotPlace,
     /// It is no conversation.
     #[error("not the id of a conversation, which has 32 hexadecimal digits, or a group's 24")]
     NotConversation,
@@ -98,6 +105,9 @@ spoken! {
     Alias = "Alias",
         "A name for devices: 1 to 160 bytes of UTF-8 without control characters.",
         r"^[^\x00-\x1f\x7f-\x9f]{1,160}$", "ann@example.org", |text| Ok(Self::new(text)?);
+    EndpointId = "EndpointId",
+        "An endpoint of webhooks: 1 to 64 bytes of UTF-8 without `:` and control characters.",
+        r"^[^:\x00-\x1f\x7f-\x9f]{1,64}$", "orders", |text| Ok(Self::new(text)?);
     GroupId = "GroupId", "A group: 24 hexadecimal digits.",
         "^[0-9a-fA-F]{24}$", "5446eb9ce4b0f4e1d2b0c3a4", |text: &str| Ok(text.parse::<Self>()?);
     MessageId = "MessageId",

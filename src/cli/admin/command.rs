@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::call::Segment;
+use super::endpoints::EndpointCommand;
 use super::group::GroupSettings;
 use super::history::{HistoryArgs, duration};
 use super::message::SendArgs;
@@ -58,6 +59,9 @@ pub(super) enum Command {
     /// List and settle what clients send to the back end itself.
     #[command(subcommand)]
     Upstream(UpstreamCommand),
+    /// List, make, change and watch the endpoints of webhooks.
+    #[command(subcommand)]
+    Endpoints(EndpointCommand),
     /// List, make, rotate and delete the keys of the API.
     #[command(subcommand)]
     Keys(KeyCommand),

@@ -123,7 +123,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Milliseconds since 1970 UTC, of a time or of how long ago it was.
-fn time(text: &str) -> Result<u64, String> {
+pub(super) fn time(text: &str) -> Result<u64, String> {
     if let Ok(at) = humantime::parse_rfc3339_weak(text) {
         return Ok(ms(at));
     }

@@ -8,6 +8,7 @@
 mod access;
 mod call;
 mod command;
+mod endpoints;
 mod figures;
 mod group;
 mod history;

@@ -121,6 +121,7 @@ impl Command {
                 ],
             ),
             Self::Upstream(command) => command.plan()?,
+            Self::Endpoints(command) => command.plan()?,
             Self::Keys(command) => command.plan()?,
             Self::Stats => (Call::get("/v1/stats"), STATS),
             Self::Metrics => return Ok(Job::Copy(Call::get("/metrics"))),
@@ -130,7 +131,8 @@ impl Command {
     }
 }
 
-type Planned = Result<(Call, &'static [Part]), Failure>;
+/// What a command is planned to be.
+pub(super) type Planned = Result<(Call, &'static [Part]), Failure>;
 
 impl GroupCommand {
     fn plan(self) -> Planned {
@@ -239,7 +241,7 @@ impl KeyCommand {
 }
 
 impl PageArgs {
-    fn of(self, call: Call) -> Call {
+    pub(super) fn of(self, call: Call) -> Call {
         call.query("after", self.after).query("limit", self.limit)
     }
 }

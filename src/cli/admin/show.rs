@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! * Pure. A field that the answer does not have is not shown; nothing is cut.
-//! * The name of a field says what it is: `_ms` a time, `_bytes` a size, `_seconds` a duration.
+//! * The name of a field says what it is: `_ms` a time, unless it is one of those that are known
+//!   to be durations, `_bytes` a size, `_seconds` a duration.
 
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use serde_json::Value;
 use super::table::Table;
 use crate::cli::chat::clock::Clock;
 use crate::cli::words::printable;
+
+/// How fields in milliseconds end that are no times.
+const SPANS: &[&str] = &["lag_ms", "took_ms", "interval_ms", "timeout_ms"];
 
 /// What of an answer is shown.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +117,9 @@ fn cell(item: &Value, key: &str, clock: Clock) -> String {
         (_, Value::Bool(yes)) => if *yes { "yes" } else { "no" }.into(),
         (_, Value::String(text)) => printable(text.as_bytes()),
         (_, Value::Number(number)) => match number.as_u64() {
+            Some(ms) if SPANS.iter().any(|span| key.ends_with(span)) => {
+                humantime::format_duration(Duration::from_millis(ms)).to_string()
+            }
             Some(at_ms) if key.ends_with("_ms") => clock.time_and_date(at_ms, Clock::now_ms()),
             Some(bytes) if key.ends_with("_bytes") => size(bytes as f64),
             Some(seconds) if key.ends_with("_seconds") => {
@@ -170,7 +177,7 @@ mod tests {
     #[test]
     fn an_answer_is_shown_as_its_fields_are_called() {
         let answer = json!({
-            "name": "a\u{1b}", "open": true, "log_bytes": 1_572_864, "uptime_seconds": 90,
+            "lag_ms": 1_500, "name": "a\u{1b}", "open": true, "log_bytes": 1_572_864, "uptime_seconds": 90,
             "creator": null, "rules": {"kick": "server"}, "online": ["ann", "bob"], "none": [],
             "items": [{"from": "ann", "to": ["bob", "cat"], "body": "hi\n"},
                 {"from": "bob", "group": "0f", "recalled": true}],
@@ -178,12 +185,13 @@ mod tests {
         });
         let parts = [
             Part::Fields(&["name", "open", "log_bytes", "uptime_seconds", "creator"]),
-            Part::Fields(&["rules/kick", "online", "none", "missing"]),
+            Part::Fields(&["rules/kick", "online", "none", "missing", "lag_ms"]),
             Part::Rows("items", &["from", "for", "said"]),
             Part::Next("--after"),
         ];
         let expected = "name     a\\u{1b}\nopen     yes\nlog      1.5 MiB\nuptime   1m 30s\n\
-                        creator  the app\nkick    server\nonline  ann, bob\nnone    -\nitems\n  \
+                        creator  the app\nkick    server\nonline  ann, bob\nnone    -\n\
+                        lag     1s 500ms\nitems\n  \
                         from  for       said\n  ann   bob, cat  hi\\n\n  bob   group 0f  (taken \
                         back)\n";
         assert_eq!(text(&answer, &parts, Clock::local(), false), expected);
