@@ -15,6 +15,39 @@
 //!   follow from the log and the endpoint's settings, and never from a clock.
 //! * Events that belong to one conversation, or to one peer, are in one lane for ever.
 
+mod addresses;
+mod attempts;
+mod book;
+mod client;
 pub mod dialect;
+mod endpoint;
 pub mod event;
+mod flusher;
+mod giving_up;
+mod health;
+mod hook;
+mod lanes;
+mod request;
+mod resending;
+mod retry;
 pub mod sign;
+mod source;
+mod webhooks;
+
+#[cfg(test)]
+mod journal_tests;
+#[cfg(test)]
+mod lanes_tests;
+#[cfg(test)]
+mod retry_tests;
+
+pub use addresses::{Network, NetworkError};
+pub use attempts::{Attempt, Outcome};
+pub use book::BookError;
+pub use client::ClientError;
+pub use dialect::Dialect;
+pub use endpoint::{Definition, DefinitionError, SecretText};
+pub use health::Health;
+pub use hook::{Hook, HookError, HookOptions, NoPolicy, Policy};
+pub use sign::{Secret, SecretError};
+pub use webhooks::{ChangeError, Options, Overview, Since, StartError, Webhooks};

@@ -1,0 +1,504 @@
+//! What tells one endpoint: it reads the log, forms batches, sends them, and keeps how far it has
+//! come.
+//!
+//! # Invariants
+//!
+//! * A batch is kept before its first try, and that it is done after its answer. So whatever is
+//!   lost in between is sent again, with the same id and the same bytes.
+//! * Nothing else waits for an endpoint: a flusher that cannot go on reads no further.
+//! * Wherever it is stopped, the next one goes on from what the journal has kept.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::attempts::{Attempt, Outcome};
+use super::client::{Answer, Client, Letterhead};
+use super::dialect::Fragment;
+use super::endpoint::Endpoint;
+use super::event::{self, Kind};
+use super::giving_up::{Given, give_up};
+use super::health::Board;
+use super::lanes::{Lanes, Restored};
+use super::request::request_id;
+use super::retry::{Spread, Turns, Verdict};
+use super::source::{Next, Source};
+use crate::chain::Chain;
+use crate::clock::Clock;
+use crate::id::MessageId;
+use crate::limits::{
+    WEBHOOK_AGE_MAX, WEBHOOK_BACKOFF_MAX, WEBHOOK_PASS_INTERVAL, WEBHOOK_PAUSE, WEBHOOK_READ_PAUSE,
+    WEBHOOK_REFUSALS_MAX, WEBHOOK_SPLIT_TRIES, WEBHOOK_STOP_MAX,
+};
+use crate::store::{
+    Batch, Closed, EndpointChange, EndpointState, Entry, Journal, Placed, ReadError,
+};
+
+/// Entries that are made into fragments before anything else has its turn.
+const FILL_MAX: usize = 256;
+/// How often it is told how old the oldest event is, while there is one.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Tells one endpoint.
+pub(super) struct Flusher {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) client: Client,
+    pub(super) board: Arc<Board>,
+    pub(super) clock: Clock,
+    /// When it was resumed, in milliseconds since 1970: until then batches did not grow old.
+    pub(super) resumed_ms: i64,
+    pub(super) stop: CancellationToken,
+}
+
+impl Flusher {
+    /// Tells the endpoint until it is halted or this is stopped, or the store is closed.
+    pub(super) async fn run(self) {
+        loop {
+            match AssertUnwindSafe(self.tell()).catch_unwind().await {
+                Ok(Ok(()) | Err(ReadError::Closed(_))) => return,
+                Ok(Err(error)) => {
+                    let id = &self.endpoint.id;
+                    tracing::warn!(endpoint = %id, "cannot read for webhooks: {}", Chain(&error));
+                }
+                Err(_) => tracing::error!(endpoint = %self.endpoint.id, "webhooks start anew"),
+            }
+            let pause = tokio::time::sleep(WEBHOOK_PAUSE);
+            if self.stop.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn tell(&self) -> Result<(), ReadError> {
+        let id = &self.endpoint.id;
+        let Some(state) = self.journal.endpoint(id.clone()).await? else { return Ok(()) };
+        self.board.kept(&state);
+        if state.halted.is_some() {
+            return Ok(());
+        }
+        Run::new(self, &state).go().await
+    }
+}
+
+/// Something that was waited for has happened.
+enum Step {
+    /// A batch is kept, and may be tried.
+    Formed(u64),
+    /// A batch was tried.
+    Answered(Tried),
+    /// It is kept that a batch is done.
+    Done(u64),
+    /// It is kept that a batch was given up.
+    GivenUp(u64, Option<EndpointState>),
+    /// It is kept that these go out in the place of another.
+    Parted(Vec<u64>),
+    /// It is kept that nothing up to here waits.
+    Passed(MessageId),
+}
+
+struct Tried {
+    number: u64,
+    /// To which of the endpoint's URLs.
+    url: usize,
+    request: String,
+    bytes: usize,
+    answer: Answer,
+}
+
+/// From reading how far an endpoint has come, to the end.
+struct Run<'a> {
+    flusher: &'a Flusher,
+    lanes: Lanes,
+    turns: Turns,
+    spread: Spread,
+    source: Source,
+    steps: FuturesUnordered<BoxFuture<'a, Result<Step, Closed>>>,
+    /// Events refused since something was taken.
+    refusals: u32,
+    /// When something was taken.
+    taken_at: Option<Instant>,
+    /// Up to where it is kept that nothing waits.
+    passed: MessageId,
+    /// More could be kept about that.
+    is_further: bool,
+    /// When it may be.
+    pass_at: Instant,
+    /// Nothing new is begun.
+    is_stopping: bool,
+    /// Why the endpoint is to be halted.
+    halt: Option<String>,
+}
+
+impl<'a> Run<'a> {
+    fn new(flusher: &'a Flusher, state: &EndpointState) -> Self {
+        let endpoint = &flusher.endpoint;
+        let pause = WEBHOOK_READ_PAUSE.min(endpoint.interval / 4);
+        let finds = endpoint.hears(Kind::MessageOffline);
+        Self {
+            flusher,
+            lanes: Lanes::new(state),
+            turns: Turns::new(),
+            spread: Spread::new(endpoint.urls.len()),
+            source: Source::new(flusher.journal.clone(), finds, pause),
+            steps: FuturesUnordered::new(),
+            refusals: 0,
+            taken_at: None,
+            passed: state.behind(),
+            is_further: false,
+            pass_at: Instant::now() + WEBHOOK_PASS_INTERVAL,
+            is_stopping: false,
+            halt: None,
+        }
+    }
+
+    async fn go(mut self) -> Result<(), ReadError> {
+        while self.halt.is_none() {
+            let has_more = self.fill();
+            self.begin();
+            self.tell();
+            let wake_at = self.wake_at();
+            let (after, may_fetch) = (self.lanes.through(), !has_more && self.lanes.has_room());
+            tokio::select! {
+                () = self.flusher.stop.cancelled() => break,
+                Some(step) = self.steps.next() => self.take(step?),
+                fetched = self.source.fetch(after), if may_fetch => fetched?,
+                () = tokio::task::yield_now(), if has_more => {}
+                () = sleep_until(wake_at) => {}
+            }
+        }
+        self.end().await
+    }
+
+    /// Lets what is on its way end, and keeps how far it all has come.
+    async fn end(mut self) -> Result<(), ReadError> {
+        self.is_stopping = true;
+        let until = Instant::now() + WEBHOOK_STOP_MAX;
+        while !self.steps.is_empty() {
+            tokio::select! {
+                Some(step) = self.steps.next() => self.take(step?),
+                () = sleep_until(until) => break,
+            }
+        }
+        self.steps.clear();
+        self.tell();
+        if let Some(change) = self.further() {
+            self.flusher.note(change).await?;
+        }
+        let Some(why) = self.halt else { return Ok(()) };
+        tracing::warn!(endpoint = %self.flusher.endpoint.id, "the endpoint is halted: {why}");
+        self.flusher.note(EndpointChange::Halted { why: Some(why) }).await?;
+        self.flusher.show_kept().await
+    }
+
+    /// Takes what has been read into the lanes. Says whether there is more at hand.
+    fn fill(&mut self) -> bool {
+        for _ in 0..FILL_MAX {
+            if !self.lanes.has_room() {
+                return false;
+            }
+            let Some(next) = self.source.next() else { return false };
+            let passed = match next {
+                Next::Entry { placed, found, is_last } => {
+                    self.take_entry(&placed, &found);
+                    is_last.then_some(placed.id)
+                }
+                Next::Lost(from, through) => {
+                    self.lanes.lose(through);
+                    self.flusher.board.lost();
+                    let id = &self.flusher.endpoint.id;
+                    tracing::warn!(endpoint = %id, %from, %through, "lost to webhooks");
+                    self.take_event(&event::gap(from, through, self.flusher.clock.now_ms()));
+                    Some(through)
+                }
+                Next::Passed(through) => Some(through),
+            };
+            if let Some(through) = passed {
+                let restored = self.lanes.passed(through);
+                self.restored(restored);
+            }
+        }
+        true
+    }
+
+    fn take_entry(&mut self, placed: &Placed, found: &[Placed]) {
+        // What endpoints come to would otherwise never end.
+        self.is_further |= !matches!(placed.entry, Entry::Endpoint { .. });
+        for event in event::events(placed, found) {
+            self.take_event(&event);
+        }
+    }
+
+    fn take_event(&mut self, event: &event::Event) {
+        let endpoint = &self.flusher.endpoint;
+        if endpoint.hears(event.kind) {
+            let now = Instant::now();
+            for fragment in endpoint.style.fragments(event) {
+                self.lanes.take(fragment, now);
+            }
+        }
+    }
+
+    /// Batches of before the start are whole again.
+    fn restored(&mut self, restored: Restored) {
+        for number in restored.whole {
+            if self.lanes.fragments(number).is_empty() {
+                self.done(number, Vec::new());
+            } else if let Some(parts) = self.lanes.renumber(number) {
+                self.part(number, parts);
+            } else {
+                self.turns.add(number, Instant::now());
+            }
+        }
+        if restored.again.is_some() {
+            self.source.rewind();
+        }
+    }
+
+    /// Forms what batches are due, and begins what tries are due.
+    fn begin(&mut self) {
+        let now = Instant::now();
+        let (endpoint, now_ms) = (&self.flusher.endpoint, self.flusher.clock.now_ms());
+        while self.may_form() {
+            let Some(batch) = self.lanes.form(now, endpoint.interval, now_ms) else { break };
+            let number = batch.number;
+            let kept = self.flusher.note(EndpointChange::Formed(batch));
+            self.steps.push(Box::pin(async move { kept.await.map(|()| Step::Formed(number)) }));
+        }
+        while self.turns.trying() < endpoint.in_flight {
+            let next = self.turns.take(now, |number| self.lanes.may_try(number));
+            let Some(number) = next else { break };
+            self.try_batch(number, now);
+        }
+        if now >= self.pass_at
+            && let Some(change) = self.further()
+        {
+            self.pass_at = now + WEBHOOK_PASS_INTERVAL;
+            let EndpointChange::Passed { through } = change else { return };
+            let kept = self.flusher.note(change);
+            self.steps.push(Box::pin(async move { kept.await.map(|()| Step::Passed(through)) }));
+        }
+    }
+
+    /// While an endpoint fails nothing is formed that would only wait: what waits in the lanes
+    /// makes better batches, and does not grow old.
+    fn may_form(&self) -> bool {
+        let flights = self.lanes.flights();
+        flights < self.flusher.endpoint.in_flight && (flights == 0 || !self.turns.is_open())
+    }
+
+    /// That nothing waits up to where nothing does, if it is not kept yet.
+    fn further(&mut self) -> Option<EndpointChange> {
+        let through = self.lanes.passable();
+        if !self.is_further || through <= self.passed {
+            return None;
+        }
+        (self.is_further, self.passed) = (false, through);
+        Some(EndpointChange::Passed { through })
+    }
+
+    fn try_batch(&mut self, number: u64, now: Instant) {
+        let flusher = self.flusher;
+        let endpoint = &flusher.endpoint;
+        let Some(batch) = self.lanes.batch(number) else { return };
+        let request = request_id(endpoint, batch);
+        let outgoing = endpoint.style.body(self.lanes.fragments(number));
+        let (url, bytes) = (self.spread.pick(now), outgoing.body.len());
+        let to = Letterhead::new(endpoint, url, request.clone());
+        self.steps.push(Box::pin(async move {
+            let answer = flusher.client.post(&to, outgoing).await;
+            Ok(Step::Answered(Tried { number, url, request, bytes, answer }))
+        }));
+    }
+
+    /// When to look again, if nothing happens.
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        let endpoint = &self.flusher.endpoint;
+        let due = self.lanes.due_at(endpoint.interval).filter(|_| self.may_form());
+        let turn = self.turns.wake_at(|number| self.lanes.may_try(number));
+        let turn = turn.filter(|_| self.turns.trying() < endpoint.in_flight);
+        let is_further = self.is_further && self.lanes.passable() > self.passed;
+        let pass = is_further.then_some(self.pass_at);
+        let idle = if self.lanes.held() > 0 { TELL_INTERVAL } else { WEBHOOK_BACKOFF_MAX };
+        let soonest = [due, turn, pass].into_iter().flatten().min();
+        soonest.unwrap_or(now + idle).clamp(now + Duration::from_millis(1), now + idle)
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Formed(number) => self.turns.add(number, Instant::now()),
+            Step::Answered(tried) => self.answered(&tried),
+            Step::Done(number) => self.ended(number),
+            Step::GivenUp(number, state) => {
+                self.ended(number);
+                if let Some(state) = state {
+                    self.flusher.board.kept(&state);
+                }
+            }
+            Step::Parted(parts) => {
+                parts.into_iter().for_each(|number| self.turns.add(number, Instant::now()));
+            }
+            Step::Passed(through) => self.lanes.pass(through),
+        }
+    }
+
+    fn ended(&mut self, number: u64) {
+        self.lanes.done(number);
+        self.is_further = true;
+    }
+
+    fn answered(&mut self, tried: &Tried) {
+        let Tried { number, url, ref answer, .. } = *tried;
+        let (now, dice) = (Instant::now(), fastrand::f64());
+        self.record(tried);
+        match answer.verdict {
+            Verdict::Failed => {
+                self.spread.failed(url, now, dice);
+                self.turns.failed(number, now, dice, answer.retry_after);
+            }
+            _ => {
+                self.spread.answered(url);
+                self.turns.answered(number, now);
+            }
+        }
+        match answer.verdict {
+            Verdict::Delivered => {
+                (self.refusals, self.taken_at) = (0, Some(now));
+                self.turns.remove(number);
+                let fragments = self.lanes.fragments(number);
+                self.flusher.board.delivered(fragments, self.flusher.clock.now_ms());
+                let upstream = fragments.iter().filter_map(|fragment| fragment.upstream).collect();
+                self.done(number, upstream);
+            }
+            Verdict::Gone => self.halt = Some("it answered 410 Gone".into()),
+            Verdict::Refused if self.split(number) => {}
+            Verdict::Refused => {
+                self.refusals += 1;
+                if self.refusals >= WEBHOOK_REFUSALS_MAX {
+                    let said = format!("it has refused {} events in a row", self.refusals);
+                    self.halt = Some(said);
+                }
+                self.give_up(tried);
+            }
+            Verdict::Failed if self.is_old(number) => self.give_up(tried),
+            Verdict::Failed if self.is_stuck(tried) && self.split(number) => {}
+            Verdict::Failed => {}
+        }
+    }
+
+    fn record(&self, tried: &Tried) {
+        let Tried { number, url, request, bytes, answer } = tried;
+        let outcome = match answer.verdict {
+            Verdict::Delivered => Outcome::Ok,
+            Verdict::Failed => Outcome::Failed,
+            Verdict::Gone | Verdict::Refused => Outcome::Refused,
+        };
+        let attempt = Attempt {
+            at_ms: answer.at_ms,
+            took: answer.took,
+            request: request.clone(),
+            url: self.flusher.endpoint.shown[*url].clone(),
+            events: self.lanes.fragments(*number).len(),
+            bytes: *bytes,
+            number: self.turns.tries(*number),
+            status: answer.status,
+            outcome,
+            said: answer.said.clone(),
+        };
+        let id = &self.flusher.endpoint.id;
+        if outcome != Outcome::Ok {
+            let (status, request) = (answer.status, request.as_str());
+            tracing::debug!(endpoint = %id, request, status, "a webhook was not taken");
+        }
+        self.flusher.board.tried(attempt);
+    }
+
+    /// Whether a batch has been tried for as long as batches are.
+    fn is_old(&self, number: u64) -> bool {
+        let formed_ms = self.lanes.batch(number).map_or(0, |batch| batch.formed_ms);
+        let age_ms = self.flusher.clock.now_ms() - formed_ms.max(self.flusher.resumed_ms);
+        age_ms > WEBHOOK_AGE_MAX.as_millis() as i64
+    }
+
+    /// Whether a batch fails time and again though the endpoint answers, and takes others.
+    fn is_stuck(&self, tried: &Tried) -> bool {
+        let takes = self.taken_at.is_some_and(|at| at.elapsed() < WEBHOOK_BACKOFF_MAX);
+        let is_broken = tried.answer.status >= 500;
+        is_broken && takes && self.turns.tries(tried.number) >= WEBHOOK_SPLIT_TRIES
+    }
+
+    fn split(&mut self, number: u64) -> bool {
+        let parts = self.lanes.split(number);
+        let is_split = parts.is_some();
+        if let Some(parts) = parts {
+            self.part(number, parts);
+        }
+        is_split
+    }
+
+    fn part(&mut self, number: u64, parts: Vec<Batch>) {
+        self.turns.remove(number);
+        let numbers = parts.iter().map(|part| part.number).collect();
+        let kept = self.flusher.note(EndpointChange::Split { number, parts });
+        self.steps.push(Box::pin(async move { kept.await.map(|()| Step::Parted(numbers)) }));
+    }
+
+    /// Keeps that a batch is done, after telling of the messages to the back end that it had.
+    fn done(&mut self, number: u64, upstream: Vec<MessageId>) {
+        let flusher = self.flusher;
+        self.steps.push(Box::pin(async move {
+            for id in upstream {
+                flusher.journal.settle_upstream(id, true).await?;
+            }
+            flusher.note(EndpointChange::Done { number }).await?;
+            Ok(Step::Done(number))
+        }));
+    }
+
+    /// Keeps what a batch has as dead letters, and that it is done.
+    fn give_up(&mut self, tried: &Tried) {
+        let (flusher, number) = (self.flusher, tried.number);
+        let given = Given {
+            at_ms: flusher.clock.now_ms(),
+            status: tried.answer.status,
+            why: tried.answer.said.clone(),
+            tries: self.turns.tries(number),
+            request: tried.request.clone(),
+        };
+        self.turns.remove(number);
+        let fragments: Vec<Fragment> = self.lanes.fragments(number).to_vec();
+        self.steps.push(Box::pin(async move {
+            give_up(&flusher.journal, &flusher.endpoint, fragments, given).await?;
+            flusher.note(EndpointChange::Done { number }).await?;
+            let state = flusher.journal.endpoint(flusher.endpoint.id.clone()).await;
+            Ok(Step::GivenUp(number, state.ok().flatten()))
+        }));
+    }
+
+    fn tell(&self) {
+        let (held, trying) = (self.lanes.held(), self.turns.trying());
+        let oldest_ms = self.lanes.oldest_ms();
+        let (is_open, now_ms) = (self.turns.is_open(), self.flusher.clock.now_ms());
+        self.flusher.board.busy((held, trying), is_open, oldest_ms, now_ms);
+    }
+}
+
+impl Flusher {
+    fn note(&self, change: EndpointChange) -> BoxFuture<'_, Result<(), Closed>> {
+        self.journal.note(self.endpoint.id.clone(), change)
+    }
+
+    async fn show_kept(&self) -> Result<(), ReadError> {
+        if let Some(state) = self.journal.endpoint(self.endpoint.id.clone()).await? {
+            self.board.kept(&state);
+        }
+        Ok(())
+    }
+}
