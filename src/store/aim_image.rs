@@ -1,4 +1,4 @@
-//! The stored form of which waiting messages are for some devices only.
+//! The stored form of which waiting messages are for some devices only, and which are notices.
 //!
 //! # Invariants
 //!
@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use rkyv::{Archive, Serialize};
 
+use crate::id::MessageId;
 use crate::limits::INBOX_MESSAGES_MAX;
 use crate::store::aim::{Aims, Places};
 use crate::store::peer::Waiting;
@@ -51,4 +52,38 @@ pub(super) fn aims_of(images: &[ArchivedAimV1], waiting: &VecDeque<Waiting>) -> 
         next = next.max(to);
     }
     aims
+}
+
+/// The place of a notice among what waits.
+#[derive(Archive, Serialize)]
+pub(super) struct NoticeV1 {
+    index: u16,
+}
+
+/// The stored form.
+pub(super) fn image_notices(
+    notices: &VecDeque<MessageId>,
+    waiting: &VecDeque<Waiting>,
+) -> Vec<NoticeV1> {
+    let image = |id: &MessageId| {
+        let index = waiting.binary_search_by_key(id, |waiting| waiting.id).ok()?;
+        Some(NoticeV1 { index: u16::try_from(index).ok()? })
+    };
+    notices.iter().filter_map(image).collect()
+}
+
+/// Reads what [`image_notices`] made.
+pub(super) fn notices_of(
+    images: &[ArchivedNoticeV1],
+    waiting: &VecDeque<Waiting>,
+) -> VecDeque<MessageId> {
+    let (mut notices, mut next) = (VecDeque::new(), 0);
+    for image in images {
+        let index = usize::from(image.index.to_native());
+        if let Some(waiting) = waiting.get(index).filter(|_| index >= next) {
+            notices.push_back(waiting.id);
+            next = index + 1;
+        }
+    }
+    notices
 }

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::group::GroupChange;
-use crate::id::{ConversationId, DeviceId, GroupId, MessageId, PeerId, SessionId};
+use crate::id::{ConversationId, GroupId, PeerId};
 use crate::limits::{GROUPS_MAX, GROUPS_PER_PEER_MAX};
 use crate::reason::Reason;
 use crate::store::commit::{Committer, Draft};
 use crate::store::entry::{
-    Counts, Ending, Entry, GroupAction, Mark, Message, Opening, Origin, Recall,
+    Entry, GroupAction, Mark, Message, Origin, Recall,
 };
 use crate::store::group::Change;
 use crate::store::grouping::Changed;
@@ -23,10 +23,9 @@ use crate::store::log::place;
 use crate::store::part::Reach;
 use crate::store::peer::Overflow;
 use crate::store::queue::{NewMessage, Request};
-use crate::store::receipts::Asked;
 use crate::store::segment::DatabaseError;
 use crate::store::sender::Verdict;
-use crate::store::{Opened, Outcome};
+use crate::store::Outcome;
 
 /// A request that is refused, or a disk that fails.
 pub(super) enum Stop {
@@ -103,95 +102,6 @@ impl<T: Send + 'static> Committer<T> {
                 Ok(())
             }
         }
-    }
-
-    fn decide_open(
-        &mut self,
-        caller: &mut Option<T>,
-        opening: Opening,
-        draft: &mut Draft<T>,
-    ) -> Result<(), Stop> {
-        if self.ledger.blocked.contains(&opening.peer) {
-            return Err(Reason::Blocked.into());
-        }
-        let (id, at_ms) = (draft.next, draft.at_ms);
-        let found = self.ledger.open(&opening, id, at_ms)?;
-        let counts = Counts::default();
-        self.push(&Entry::Opened { opening: opening.clone(), counts }, draft)?;
-        let Some(mut found) = found else { return Ok(()) };
-        self.forget_devices(&opening.peer, std::mem::take(&mut found.forgotten), draft)?;
-        let receipts = std::mem::take(&mut found.receipts);
-        self.tell_delivered(&opening.peer, &opening.device, receipts, draft)?;
-        let Some(caller) = caller.take() else { return Ok(()) };
-        let marks = self.ledger.peer(&opening.peer)?.parts.marks_after(found.cursor, &opening.peer);
-        let opened = Opened {
-            session: SessionId(id.0),
-            device: opening.device,
-            cursor: found.cursor,
-            next_number: found.next_number,
-            waiting: found.waiting,
-            loss: found.loss,
-            replaced: found.replaced,
-            at_ms,
-            marks,
-        };
-        draft.outcomes.push(Outcome::Opened { caller, opened });
-        Ok(())
-    }
-
-    fn decide_end(
-        &mut self,
-        caller: &mut Option<T>,
-        (peer, device): (PeerId, DeviceId),
-        session: SessionId,
-        closed: bool,
-        draft: &mut Draft<T>,
-    ) -> Result<(), Stop> {
-        let at = (draft.next, draft.at_ms);
-        self.ledger.end(&peer, &device, session, closed, at)?;
-        let (flag, counts) = Default::default();
-        let ending = if closed { Ending::Closed } else { Ending::Lost };
-        self.push(&Entry::Ended { peer, device, flag, session, ending, counts }, draft)?;
-        draft.outcomes.extend(caller.take().map(|caller| Outcome::Closed { caller }));
-        Ok(())
-    }
-
-    fn decide_ack(
-        &mut self,
-        peer: PeerId,
-        device: DeviceId,
-        acked: MessageId,
-        draft: &mut Draft<T>,
-    ) -> Result<(), Stop> {
-        let (at_ms, entry) = (draft.at_ms, draft.next);
-        let receipts = self.ledger.acknowledge(&peer, &device, acked, (entry, at_ms))?;
-        let entry = Entry::Acked { peer: peer.clone(), device: device.clone(), id: acked };
-        self.push(&entry, draft)?;
-        self.tell_delivered(&peer, &device, receipts, draft)
-    }
-
-    /// The peer has what others asked a receipt for.
-    fn tell_delivered(
-        &mut self,
-        peer: &PeerId,
-        device: &DeviceId,
-        receipts: Vec<Asked>,
-        draft: &mut Draft<T>,
-    ) -> Result<(), Stop> {
-        let at_ms = draft.at_ms;
-        for asked in receipts {
-            let (to, conversation, sequence) = (asked.from, asked.conversation, asked.sequence);
-            let reach = Reach { sequence, at_ms, entry: draft.next };
-            self.ledger.delivered(&to, peer, conversation, reach)?;
-            let (told, by) = (to.clone(), peer.clone());
-            let (device, messages) = (device.clone(), vec![asked.id]);
-            let entry = Entry::Delivered { to, by, device, conversation, sequence, messages };
-            self.push(&entry, draft)?;
-            let mark = Mark { conversation, peer: peer.clone(), read: false, sequence, at_ms };
-            let to = vec![told];
-            draft.outcomes.push(Outcome::Marked { caller: None, mark: Some(mark), to });
-        }
-        Ok(())
     }
 
     fn decide_message(
@@ -285,10 +195,9 @@ impl<T: Send + 'static> Committer<T> {
         let members = self.ledger.members(&message)?;
         let to = members.as_deref().unwrap_or(&message.to);
         let (origin, place_in) = (&new.origin, (next.previous, draft.segment));
-        self.ledger.message(&message, to, origin, hash, place_in)?;
-        let (push, absent) = Default::default();
-        let (message_in, origin) = (message.clone(), new.origin);
-        let entry = Entry::Message { message: message_in, origin, hash, push, absent };
+        let absent = self.ledger.message(&message, to, origin, hash, place_in)?;
+        let (push, origin) = (new.push, new.origin);
+        let entry = Entry::Message { message: message.clone(), origin, hash, push, absent };
         self.push(&entry, draft)?;
         draft.places.extend(place(&entry, next.previous));
         self.metrics.messages.inc();

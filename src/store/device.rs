@@ -34,6 +34,8 @@ pub(super) struct Device {
     pub(super) cursor: MessageId,
     /// The session it has, if it has one.
     pub(super) session: Option<SessionId>,
+    /// The one that it had when the server stopped, until an entry says that it is over.
+    pub(super) orphan: Option<SessionId>,
     /// When its last session ended, or began if it has one.
     pub(super) seen_ms: i64,
     /// It logged out, and gets nothing until it opens again.

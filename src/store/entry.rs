@@ -132,6 +132,11 @@ impl Item {
         }
     }
 
+    /// Whether it is a message that somebody else sent.
+    pub(super) fn is_by_another(&self, than: &PeerId) -> bool {
+        matches!(self, Self::Message(message) if message.from != *than)
+    }
+
     /// When it need not be delivered any more; 0 for never.
     pub fn expires_ms(&self) -> i64 {
         match self {
@@ -505,7 +510,8 @@ impl Entry {
     /// Bytes that it takes in a record at the most.
     pub(super) fn bytes_max(&self) -> usize {
         let (peers, metadata) = match self {
-            Self::Message { absent, .. } => (absent.len(), 2 * BODY_BYTES_MAX),
+            // Each has how much waits for it, too.
+            Self::Message { absent, .. } => (absent.len(), 2 * BODY_BYTES_MAX + 4 * absent.len()),
             Self::Unacknowledged { messages, .. } => (0, 8 * messages.len()),
             Self::Delivered { messages, .. } => (4, 8 * messages.len()),
             Self::Endpoint { change, .. } => (0, change.bytes_max()),

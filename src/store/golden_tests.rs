@@ -11,6 +11,11 @@ use super::archive::ValueError;
 use super::backend_image::*;
 use super::device::{Device, Loss};
 use super::directory::Whereabouts;
+use super::endpoint_image::{
+    pack_endpoint, pack_gone, pack_letter, pack_slot, unpack_endpoint, unpack_gone, unpack_letter,
+    unpack_slot,
+};
+use super::endpoints::Endpoint;
 use super::entry::{
     Absent, Counts, Ending, Entry, GroupAction, Item, Message, NewUpstream, News, Notice, Opening,
     Origin, Recall, Repeat, SendNumber, Upstream, content_hash, upstream_hash,
@@ -19,6 +24,7 @@ use super::group::{Change, Group};
 use super::group_image::{pack_group, pack_nonce, pack_recalled, unpack_group, unpack_nonce};
 use super::image::*;
 use super::journal::{Batch, EndpointChange, Letter, Position, Span};
+use super::letters::Slot;
 use super::part::{OtherMark, Part, Reach};
 use super::part_image::{pack_part, pack_receipts, unpack_part, unpack_receipts};
 use super::peer::{Peer, RowRef, Waiting};
@@ -31,8 +37,9 @@ use crate::id::{
     Alias, ConversationId, DeviceFlag, DeviceId, EndpointId, GroupId, MessageId, PeerId, SessionId,
 };
 use crate::limits::{
-    BODY_BYTES_MAX, CHANGED_MEMBERS_MAX, CLIENT_MSG_NO_BYTES_MAX, GROUP_METADATA_BYTES_MAX,
-    RECIPIENTS_MAX, RECORD_BYTES_MAX, RECORD_BYTES_TARGET,
+    BODY_BYTES_MAX, CHANGED_MEMBERS_MAX, CLIENT_MSG_NO_BYTES_MAX, ENDPOINT_LANES, GROUP_MEMBERS_SETTING_MAX,
+    GROUP_METADATA_BYTES_MAX, PUSH_TEXT_BYTES_MAX, RECIPIENTS_MAX, RECORD_BYTES_MAX,
+    RECORD_BYTES_TARGET, UNACKNOWLEDGED_MAX,
 };
 
 const AT_MS: i64 = 1_767_225_600_000;
@@ -164,6 +171,17 @@ fn batch() -> Batch {
     Batch { number: 4, formed_ms: AT_MS, spans: vec![span(3), span(63)] }
 }
 
+fn come() -> Endpoint {
+    let mut lanes = [Position::end_of(MessageId(6)); ENDPOINT_LANES];
+    lanes[3] = position(7, 1);
+    let halted = Some("gone".to_owned());
+    Endpoint { applied: MessageId(13), lanes, batches: vec![batch()], next_number: 5, halted }
+}
+
+fn slot() -> Slot {
+    Slot { at_ms: AT_MS, bytes: 700, letter: None }
+}
+
 fn letter() -> Letter {
     Letter {
         position: position(ID.0, 2),
@@ -254,7 +272,7 @@ fn part() -> Part {
 
 fn receipts() -> Receipts {
     let Message { id, from, conversation, sequence, expires_ms, .. } = message();
-    let asked = Asked { id, from, conversation, sequence, expires_ms };
+    let asked = Asked { id, from, system: true, conversation, sequence, expires_ms };
     Receipts { due: [asked].into(), dirty: false }
 }
 
@@ -312,6 +330,7 @@ fn bob() -> Peer {
         flag: DeviceFlag::Web,
         cursor: MessageId(5),
         session: Some(SessionId(8)),
+        orphan: Some(SessionId(7)),
         seen_ms: AT_MS - 1,
         closed: false,
         loss: Loss { count: 2, id: MessageId(4) },
@@ -324,8 +343,12 @@ fn bob() -> Peer {
         run: 6,
         ended_run: 5,
         away_at_ms: AT_MS + 60_000,
+        online_since: MessageId(8),
+        online_until: MessageId(10),
         devices: vec![device],
         waiting: VecDeque::from([waiting(10, 0), waiting(12, AT_MS + 99)]),
+        notices: VecDeque::from([MessageId(10)]),
+        mortal: 1,
         stored: 2,
         away_count: 1,
         rows: vec![RowRef { first: MessageId(10), last: MessageId(12) }],
@@ -384,6 +407,10 @@ fn values() -> Vec<(&'static str, Vec<u8>)> {
         ("state-checkpoint", pack_checkpoint(&CHECKPOINT)),
         ("state-head", pack_head(ID)),
         ("state-segment", pack_segment(&SEGMENT)),
+        ("state-endpoint", pack_endpoint(&come())),
+        ("state-letter", pack_letter(&letter())),
+        ("state-letter-slot", pack_slot(&slot())),
+        ("state-gone", pack_gone(ID)),
     ]
 }
 
@@ -454,6 +481,12 @@ fn what_is_read_is_what_was_written() {
     assert_eq!(unpack_checkpoint(&pack_checkpoint(&CHECKPOINT)).unwrap(), CHECKPOINT);
     assert_eq!(unpack_head(&pack_head(ID)).unwrap(), ID);
     assert_eq!(unpack_segment(&pack_segment(&SEGMENT)).unwrap(), SEGMENT);
+    assert_eq!(unpack_endpoint(&pack_endpoint(&come())).unwrap(), come());
+    let on = Endpoint { halted: None, ..come() };
+    assert_eq!(unpack_endpoint(&pack_endpoint(&on)).unwrap(), on);
+    assert_eq!(unpack_letter(&pack_letter(&letter())).unwrap(), letter());
+    assert_eq!(unpack_slot(&pack_slot(&slot())).unwrap(), slot());
+    assert_eq!(unpack_gone(&pack_gone(ID)).unwrap(), ID);
 }
 
 #[test]
@@ -488,7 +521,7 @@ fn the_largest_message_added_to_a_nearly_full_record_fits_the_bound_of_a_value()
         ..message()
     };
     let (message, origin) = (Arc::new(largest), Origin::Client(number()));
-    let (push, absent) = Default::default();
+    let (push, absent) = (vec![b'p'; PUSH_TEXT_BYTES_MAX].into(), Vec::new());
     let entry = Entry::Message { message, origin, hash: 0, push, absent };
     let mut writer = RecordWriter::default();
     let mut next = ID;
@@ -523,6 +556,31 @@ fn the_longest_change_of_a_group_fits_what_is_reckoned_for_it_and_the_bound_of_a
     }
 }
 
+#[test]
+fn a_message_of_which_nobody_hears_at_once_fits_what_is_reckoned_for_it_and_the_bound_of_a_value() {
+    let of = |index| peer(&format!("{index:064}"));
+    let message = Message {
+        from: peer(&"f".repeat(64)),
+        to: (0..RECIPIENTS_MAX).map(of).collect(),
+        client_msg_no: vec![b'n'; CLIENT_MSG_NO_BYTES_MAX].into(),
+        body: vec![b'b'; BODY_BYTES_MAX].into(),
+        ..message()
+    };
+    let absent = |index| Absent { peer: of(index), waiting: u32::MAX };
+    let push = bytes::Bytes::from(vec![b'p'; PUSH_TEXT_BYTES_MAX]);
+    for count in [0, RECIPIENTS_MAX, GROUP_MEMBERS_SETTING_MAX] {
+        let (message, origin) = (Arc::new(message.clone()), Origin::Client(number()));
+        let (push, absent) = (push.clone(), (0..count).map(absent).collect());
+        let entry = Entry::Message { message, origin, hash: 0, push, absent };
+        let bytes = record(std::slice::from_ref(&entry)).len();
+        assert!(bytes <= entry.bytes_max() && entry.bytes_max() <= RECORD_BYTES_MAX, "{bytes}");
+    }
+    let messages = vec![ID; UNACKNOWLEDGED_MAX];
+    let entry = Entry::Unacknowledged { peer: of(1), waiting: u32::MAX, messages };
+    let bytes = record(std::slice::from_ref(&entry)).len();
+    assert!(bytes <= entry.bytes_max(), "{bytes}");
+}
+
 fn read_all(bytes: &[u8]) {
     if let Ok(record) = Record::parse(bytes) {
         record.entries().for_each(drop);
@@ -547,6 +605,10 @@ fn read_all(bytes: &[u8]) {
     let _ = unpack_deleted(bytes);
     let _ = unpack_waiting(bytes);
     let _ = unpack_pieces(bytes);
+    let _ = unpack_endpoint(bytes);
+    let _ = unpack_letter(bytes);
+    let _ = unpack_slot(bytes);
+    let _ = unpack_gone(bytes);
 }
 
 proptest! {
@@ -554,7 +616,7 @@ proptest! {
 
     #[test]
     fn a_value_with_changed_bytes_or_a_cut_never_panics(
-        value in 0..16usize,
+        value in 0..19usize,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         cut in any::<prop::sample::Index>(),
     ) {
@@ -575,6 +637,9 @@ proptest! {
             pack_key(&key()),
             pack_upstream(&upstream()),
             pack_deleted(AT_MS),
+            pack_endpoint(&come()),
+            pack_letter(&letter()),
+            pack_slot(&slot()),
         ];
         let mut bytes = values[value].clone();
         for (at, byte) in &changes {

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use rkyv::{Archive, Serialize};
 
 use crate::id::{ConversationId, DeviceFlag, DeviceId, MessageId, SessionId};
-use crate::store::aim_image::{AimV1, aims_of, image_aims};
+use crate::store::aim_image::{AimV1, NoticeV1, aims_of, image_aims, image_notices, notices_of};
 use crate::store::archive::{AsText, Kind, ValueError, pack, unpack};
 use crate::store::device::{Device, Loss};
 use crate::store::entry::{Item, News, Notice};
@@ -27,6 +27,8 @@ struct PeerV1 {
     run: u32,
     ended_run: u32,
     away_at_ms: i64,
+    online_since: i64,
+    online_until: i64,
     away_count: u32,
     applied: i64,
     loss: LossV1,
@@ -35,6 +37,7 @@ struct PeerV1 {
     waiting_from: (i64, i64),
     waiting: Vec<WaitingV1>,
     expiries: Vec<ExpiryV1>,
+    notices: Vec<NoticeV1>,
     aims: Vec<AimV1>,
     rows: Vec<RowRefV1>,
 }
@@ -53,6 +56,7 @@ struct DeviceV1 {
     cursor: i64,
     /// 0 for none.
     session: i64,
+    orphan: i64,
     seen_ms: i64,
     closed: bool,
     loss: LossV1,
@@ -116,6 +120,7 @@ pub(super) fn pack_peer(peer: &Peer) -> Vec<u8> {
         flag: device.flag as u8,
         cursor: device.cursor.0,
         session: device.session.unwrap_or_default().0,
+        orphan: device.orphan.unwrap_or_default().0,
         seen_ms: device.seen_ms,
         closed: device.closed,
         loss: LossV1::new(device.loss),
@@ -137,6 +142,8 @@ pub(super) fn pack_peer(peer: &Peer) -> Vec<u8> {
         run: peer.run,
         ended_run: peer.ended_run,
         away_at_ms: peer.away_at_ms,
+        online_since: peer.online_since.0,
+        online_until: peer.online_until.0,
         away_count: peer.away_count as u32,
         applied: peer.applied.0,
         loss: LossV1::new(peer.loss),
@@ -144,6 +151,7 @@ pub(super) fn pack_peer(peer: &Peer) -> Vec<u8> {
         waiting_from: (from_id, from_ms),
         waiting: peer.waiting.iter().map(waiting).collect(),
         expiries: peer.waiting.iter().enumerate().filter_map(expiry).collect(),
+        notices: image_notices(&peer.notices, &peer.waiting),
         aims: image_aims(&peer.aims, &peer.waiting),
         rows: peer.rows.iter().map(|r| RowRefV1 { first: r.first.0, last: r.last.0 }).collect(),
     };
@@ -173,8 +181,12 @@ pub(super) fn unpack_peer(bytes: &[u8]) -> Result<Peer, ValueError> {
         run: image.run.to_native(),
         ended_run: image.ended_run.to_native(),
         away_at_ms: image.away_at_ms.to_native(),
+        online_since: MessageId(image.online_since.to_native()),
+        online_until: MessageId(image.online_until.to_native()),
         devices: image.devices.iter().map(unpack_device).collect::<Result<_, _>>()?,
         aims: aims_of(&image.aims, &waiting),
+        notices: notices_of(&image.notices, &waiting),
+        mortal: waiting.iter().filter(|waiting| waiting.expires_ms != 0).count(),
         stored: waiting.len(),
         waiting,
         away_count: (image.away_count.to_native() as usize).min(image.waiting.len()),
@@ -220,12 +232,13 @@ fn unpack_waiting(image: &ArchivedPeerV1) -> VecDeque<Waiting> {
 }
 
 fn unpack_device(image: &ArchivedDeviceV1) -> Result<Device, ValueError> {
-    let session = image.session.to_native();
+    let (session, orphan) = (image.session.to_native(), image.orphan.to_native());
     Ok(Device {
         id: device(&image.id)?,
         flag: DeviceFlag::from_number(image.flag).unwrap_or_default(),
         cursor: MessageId(image.cursor.to_native()),
         session: (session != 0).then_some(SessionId(session)),
+        orphan: (orphan != 0).then_some(SessionId(orphan)),
         seen_ms: image.seen_ms.to_native(),
         closed: image.closed,
         loss: image.loss.loss(),

@@ -109,6 +109,7 @@ struct AskedV1 {
     id: i64,
     #[rkyv(with = AsText)]
     from: PeerId,
+    system: bool,
     conversation: [u8; 17],
     sequence: u32,
     expires_ms: i64,
@@ -119,6 +120,7 @@ pub(super) fn pack_receipts(receipts: &Receipts) -> Vec<u8> {
     let asked = |asked: &Asked| AskedV1 {
         id: asked.id.0,
         from: asked.from.clone(),
+        system: asked.system,
         conversation: asked.conversation.key(),
         sequence: asked.sequence,
         expires_ms: asked.expires_ms,
@@ -134,6 +136,7 @@ pub(super) fn unpack_receipts(bytes: &[u8]) -> Result<Receipts, ValueError> {
         Ok(Asked {
             id: MessageId(asked.id.to_native()),
             from: peer(&asked.from)?,
+            system: asked.system,
             conversation: ConversationId::from_key(&asked.conversation),
             sequence: asked.sequence.to_native(),
             expires_ms: asked.expires_ms.to_native(),

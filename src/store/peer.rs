@@ -12,13 +12,14 @@
 
 use std::collections::VecDeque;
 
-use crate::id::{DeviceId, MessageId, SessionId};
+use crate::id::{DeviceFlag, DeviceId, MessageId, SessionId};
 use crate::limits::{DEVICES_PER_PEER_MAX, WINDOW_AGE_SETTING_MAX};
 use crate::store::aim::{Aims, Places};
 use crate::store::device::{Device, Loss};
-use crate::store::entry::{Item, Opening};
+use crate::store::entry::{Counts, Item, Opening};
+use crate::store::online::Gone;
 use crate::store::part::Parts;
-use crate::store::receipts::{Asked, Receipts};
+use crate::store::receipts::{Due, Receipts};
 
 /// How long and how much is kept for a peer that is away.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,8 @@ pub(super) struct Waiting {
 /// What was given up when a message came.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct GivenUp {
+    /// It waits for nobody: no device that it is for is the peer's, or logged in.
+    pub(super) is_for_nobody: bool,
     /// For newer ones, in the window of a peer that is away.
     pub(super) window: usize,
     /// For their age.
@@ -75,16 +78,20 @@ pub(super) struct Found {
     pub(super) loss: Loss,
     pub(super) replaced: Option<SessionId>,
     /// The receipts due for what the app says it has had.
-    pub(super) receipts: Vec<Asked>,
+    pub(super) receipts: Vec<Due>,
     /// Devices that the peer has no more, for there were too many.
     pub(super) forgotten: Vec<DeviceId>,
     /// Messages given up because they were older than the window.
     pub(super) aged: usize,
+    /// How many sessions the peer has now.
+    pub(super) counts: Counts,
+    /// The sessions that are over by this: the device's until now, and those of forgotten devices.
+    pub(super) gone: Vec<Gone>,
 }
 
 impl Waiting {
     /// Whether its sender still wants it delivered.
-    fn is_wanted(&self, at_ms: i64) -> bool {
+    pub(super) fn is_wanted(&self, at_ms: i64) -> bool {
         self.expires_ms == 0 || at_ms < self.expires_ms
     }
 }
@@ -98,11 +105,18 @@ pub(super) struct Peer {
     pub(super) ended_run: u32,
     /// From when it is away, if it has no session.
     pub(super) away_at_ms: i64,
+    /// The entry by which it came online last.
+    pub(super) online_since: MessageId,
+    /// The last message that had come when the server stopped, if that ended its sessions.
+    pub(super) online_until: MessageId,
     pub(super) devices: Vec<Device>,
     /// Oldest first; ids strictly rise.
     pub(super) waiting: VecDeque<Waiting>,
     /// Which of `waiting` are for some devices only.
     pub(super) aims: Aims,
+    /// Which of `waiting` are notices, and how many of it have a time to live of their own.
+    pub(super) notices: VecDeque<MessageId>,
+    pub(super) mortal: usize,
     /// How many wait by its stored form.
     pub(super) stored: usize,
     /// How many at the end of `waiting` came while it was away.
@@ -151,41 +165,22 @@ impl Peer {
         !self.has_session() && at_ms >= self.away_at_ms
     }
 
-    /// Sessions of an earlier run are over: the server stopped, nobody logged out.
-    pub(super) fn enter_run(&mut self, run: u32, started_ms: i64, rules: &Rules) {
-        if self.run >= run {
-            return;
-        }
-        if self.has_session() {
-            self.away_at_ms = started_ms + rules.away_after_ms;
-            // Nobody may have asked for the peer in the runs since.
-            self.ended_run = self.run + 1;
-        }
-        self.run = run;
-        for device in &mut self.devices {
-            if device.session.take().is_some() {
-                device.seen_ms = started_ms;
-            }
-        }
-    }
-
-    /// Whether it was online when the server stopped, and has not come back since.
-    pub(super) fn was_online(&self, run: u32) -> bool {
-        self.ended_run == run && !self.has_session()
-    }
-
     /// A message or a notice has come. Says what was given up for it.
     pub(super) fn deliver(&mut self, item: &Item, rules: &Rules) -> GivenUp {
         let (id, at_ms, expires_ms) = (item.id(), item.at_ms(), item.expires_ms());
         if let Some(places) = self.aim(item) {
             if is_done(&self.counted(at_ms, rules), id, places) {
                 self.receipts.forget(id);
-                return GivenUp::default();
+                return GivenUp { is_for_nobody: true, ..GivenUp::default() };
             }
             self.aims.push(id, places);
         }
         self.tail_bytes += item.bytes();
         self.waiting.push_back(Waiting { id, at_ms, expires_ms, body: Some(item.clone()) });
+        self.mortal += usize::from(expires_ms != 0);
+        if let Item::Notice(_) = item {
+            self.notices.push_back(id);
+        }
         if self.is_away(at_ms) {
             self.away_count += 1;
         }
@@ -272,6 +267,10 @@ impl Peer {
         if let Some(body) = &gone.body {
             self.tail_bytes = self.tail_bytes.saturating_sub(body.bytes());
         }
+        self.mortal = self.mortal.saturating_sub(usize::from(gone.expires_ms != 0));
+        if let Ok(at) = self.notices.binary_search(&gone.id) {
+            self.notices.remove(at);
+        }
         let aim = self.aims.remove(gone.id);
         Some((gone, aim))
     }
@@ -291,7 +290,7 @@ impl Peer {
         id: MessageId,
         at_ms: i64,
         rules: &Rules,
-    ) -> Vec<Asked> {
+    ) -> Vec<Due> {
         let Some(place) = self.place(on) else { return Vec::new() };
         let device = &mut self.devices[place];
         device.cursor = device.cursor.max(id);
@@ -304,13 +303,13 @@ impl Peer {
     }
 
     /// The receipts due for what the device at a place has had.
-    fn take_receipts(&mut self, place: usize, id: MessageId, at_ms: i64) -> Vec<Asked> {
+    fn take_receipts(&mut self, place: usize, id: MessageId, at_ms: i64) -> Vec<Due> {
         let aims = &self.aims;
         self.receipts.take(id, at_ms, |id| aims.is_for(id, Some(place)))
     }
 
     /// Lets go of what every counted device that it is for has had.
-    fn release(&mut self, at_ms: i64, rules: &Rules) {
+    pub(super) fn release(&mut self, at_ms: i64, rules: &Rules) {
         if !self.aims.is_empty() {
             let counted = self.counted(at_ms, rules);
             let aims = self.aims.iter().filter(|(id, places)| is_done(&counted, *id, *places));
@@ -348,6 +347,9 @@ impl Peer {
         let aged = self.expire(at_ms, rules);
         let start = self.oldest_cursor(at_ms, rules);
         self.ended_run = 0;
+        if !self.has_session() {
+            (self.online_since, self.online_until) = (MessageId(session.0), MessageId::NONE);
+        }
         let known = self.devices.iter().position(|device| device.id == opening.device);
         let mut forgotten = Vec::new();
         let index = known.unwrap_or_else(|| self.admit(opening, rules, &mut forgotten));
@@ -364,11 +366,12 @@ impl Peer {
         if !device.counts(at_ms, rules) {
             device.cursor = device.cursor.max(start.unwrap_or_default());
         }
+        let before = (device.flag, device.session.replace(session));
         device.flag = opening.flag;
         device.closed = false;
         device.seen_ms = at_ms;
         let cut_off = forgotten.iter().rev().find_map(|device| device.session);
-        let replaced = device.session.replace(session).or(cut_off);
+        let replaced = before.1.or(cut_off);
         let next_number = device.sender(opening.instance).highest + 1;
         let (cursor, loss) = (device.cursor, device.loss);
         self.away_count = 0;
@@ -377,8 +380,27 @@ impl Peer {
         let waiting = self.waiting.iter().rev().take_while(|waiting| waiting.id > cursor);
         let waiting = waiting.filter(|waiting| self.aims.is_for(waiting.id, Some(index)));
         let waiting = waiting.filter(|waiting| waiting.is_wanted(at_ms)).count();
+        let gone = |(device, flag, session): (&DeviceId, DeviceFlag, Option<SessionId>)| {
+            let (device, counts) = (device.clone(), self.session_counts(flag));
+            session.map(|session| Gone { device, flag, session, counts })
+        };
+        let cut_off = forgotten.iter().map(|device| (&device.id, device.flag, device.session));
+        let over = cut_off.chain([(&opening.device, before.0, before.1)]);
+        let gone = over.filter_map(gone).collect();
+        let counts = self.session_counts(opening.flag);
         let forgotten = forgotten.into_iter().map(|device| device.id).collect();
-        Found { cursor, next_number, waiting, loss, replaced, receipts, forgotten, aged }
+        Found {
+            cursor,
+            next_number,
+            waiting,
+            loss,
+            replaced,
+            receipts,
+            forgotten,
+            aged,
+            counts,
+            gone,
+        }
     }
 
     /// Adds a device, for which the one not seen for longest may have to go: one that has a
@@ -398,6 +420,7 @@ impl Peer {
             flag: opening.flag,
             cursor: MessageId::NONE,
             session: None,
+            orphan: None,
             seen_ms: 0,
             closed: true,
             loss: Loss::default(),
@@ -405,33 +428,6 @@ impl Peer {
             senders: Vec::new(),
         });
         self.devices.len() - 1
-    }
-
-    /// A session has ended; one that was replaced ended before.
-    pub(super) fn end(
-        &mut self,
-        on: &DeviceId,
-        session: SessionId,
-        closed: bool,
-        at_ms: i64,
-        rules: &Rules,
-    ) {
-        let Some(device) = self.device(on) else { return };
-        if device.session != Some(session) {
-            return;
-        }
-        device.session = None;
-        device.seen_ms = at_ms;
-        device.closed = closed;
-        if !self.has_session() {
-            // Who logs out on one device may be about to come back on another.
-            let others = self.devices.iter().filter(|device| !device.closed);
-            let seen_ms = others.map(|device| device.seen_ms).max();
-            self.away_at_ms = seen_ms.map_or(at_ms, |seen_ms| seen_ms + rules.away_after_ms);
-        }
-        if closed {
-            self.release(at_ms, rules);
-        }
     }
 
     /// The rows that hold nothing that waits any more; they are forgotten here.

@@ -4,6 +4,7 @@
 //!
 //! * A receipt is due once, when the first device that the message is for has it. What is given up,
 //!   taken back or out of its time before is never told as delivered.
+//! * A client may ask for one where there is one recipient; the app's back end, for each of many.
 //! * At most [`RECEIPTS_PER_PEER_MAX`] are due; the oldest are forgotten.
 
 use std::collections::VecDeque;
@@ -17,10 +18,39 @@ use crate::store::entry::Message;
 pub(super) struct Asked {
     pub(super) id: MessageId,
     pub(super) from: PeerId,
+    /// It was the app's back end in its own name, which is told by no session.
+    pub(super) system: bool,
     pub(super) conversation: ConversationId,
     pub(super) sequence: u32,
     /// When the message need not be delivered any more; 0 for never.
     pub(super) expires_ms: i64,
+}
+
+/// Messages of a conversation that a device has had and somebody asked a receipt for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Due {
+    /// Who asked.
+    pub(super) to: PeerId,
+    /// It was the app's back end in its own name.
+    pub(super) system: bool,
+    pub(super) conversation: ConversationId,
+    /// The number of the last of them.
+    pub(super) sequence: u32,
+    /// By rising id.
+    pub(super) messages: Vec<MessageId>,
+}
+
+impl Due {
+    fn new(asked: Asked) -> Self {
+        let Asked { id, from: to, system, conversation, sequence, .. } = asked;
+        Self { to, system, conversation, sequence, messages: vec![id] }
+    }
+
+    /// Adds what was due before to the last message of the same conversation.
+    fn follow(&mut self, mut before: Self) {
+        before.messages.append(&mut self.messages);
+        self.messages = before.messages;
+    }
 }
 
 /// The receipts due for one peer's messages, by rising id.
@@ -32,10 +62,11 @@ pub(super) struct Receipts {
 }
 
 impl Receipts {
-    /// A message has come that may ask for a receipt: one to a single peer may.
-    pub(super) fn ask(&mut self, message: &Message) {
+    /// A message has come that may ask for a receipt: one to a single peer may, and any of the
+    /// back end in its own name.
+    pub(super) fn ask(&mut self, message: &Message, system: bool) {
         let is_for_one = message.to.len() == 1 && message.to[0] != message.from;
-        if !message.receipt || !is_for_one {
+        if !message.receipt || !(is_for_one || system) {
             return;
         }
         if self.due.len() == RECEIPTS_PER_PEER_MAX {
@@ -43,7 +74,7 @@ impl Receipts {
         }
         let Message { id, conversation, sequence, expires_ms, .. } = *message;
         let from = message.from.clone();
-        self.due.push_back(Asked { id, from, conversation, sequence, expires_ms });
+        self.due.push_back(Asked { id, from, system, conversation, sequence, expires_ms });
         self.dirty = true;
     }
 
@@ -55,15 +86,15 @@ impl Receipts {
         }
     }
 
-    /// A device has had everything up to `id` that is for it: who is to be told, the last message
-    /// of each of its conversations.
+    /// A device has had everything up to `id` that is for it: who is to be told, and of what in
+    /// each conversation.
     pub(super) fn take(
         &mut self,
         id: MessageId,
         at_ms: i64,
         is_for_it: impl Fn(MessageId) -> bool,
-    ) -> Vec<Asked> {
-        let (mut told, mut others): (Vec<Asked>, Vec<Asked>) = Default::default();
+    ) -> Vec<Due> {
+        let (mut told, mut others): (Vec<Due>, Vec<Asked>) = Default::default();
         while self.due.front().is_some_and(|asked| asked.id <= id) {
             let Some(asked) = self.due.pop_front() else { break };
             if !is_for_it(asked.id) {
@@ -74,8 +105,12 @@ impl Receipts {
             if asked.expires_ms != 0 && at_ms >= asked.expires_ms {
                 continue;
             }
-            told.retain(|before| before.conversation != asked.conversation);
-            told.push(asked);
+            let is_same =
+                |due: &Due| due.conversation == asked.conversation && due.to == asked.from;
+            let before = told.iter().position(is_same).map(|at| told.remove(at));
+            let mut due = Due::new(asked);
+            before.into_iter().for_each(|before| due.follow(before));
+            told.push(due);
         }
         others.into_iter().rev().for_each(|asked| self.due.push_front(asked));
         told

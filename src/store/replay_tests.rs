@@ -12,9 +12,11 @@ use crate::id::{Alias, ConversationId, DeviceFlag, DeviceId, GroupId, SessionId}
 use crate::limits::{DEVICES_PER_PEER_MAX, INBOX_MESSAGES_MAX, RECIPIENTS_MAX, RECORD_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::store::entry::{
-    Counts, Ending, Entry, GroupAction, Message, NewUpstream, Opening, Origin, Placed, Recall, Repeat, SendNumber,
+    Counts, Ending, Entry, GroupAction, Message, NewUpstream, Opening, Origin, Placed, Recall,
+    Repeat, SendNumber,
 };
 use crate::store::peer::{Rules, Waiting};
+use crate::store::receipts::Due;
 use crate::store::sender::Verdict;
 use crate::store::state::State;
 
@@ -62,6 +64,8 @@ enum Step {
     /// The oldest message to the back end is done.
     UpstreamDone(bool),
     Wait(i64),
+    /// A peer has not come back since the start.
+    Missing(usize),
     /// A part of the ledger reaches the state, and no checkpoint says so.
     WritePeer(usize),
     WriteGroup,
@@ -97,6 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (peer.clone(), 0..3u8).prop_map(|(p, key)| Step::Push(p, key)),
         3 => peer.clone().prop_map(Step::Upstream),
         2 => any::<bool>().prop_map(Step::UpstreamDone),
+        2 => peer.clone().prop_map(Step::Missing),
         2 => prop_oneof![Just(1_000), Just(61_000)].prop_map(Step::Wait),
         6 => peer.prop_map(Step::WritePeer),
         2 => Just(Step::WriteGroup),
@@ -254,7 +259,12 @@ impl Run {
 
     /// What a device has had, by an acknowledgement or an Open; with the receipts that are due.
     fn has_had(&mut self, who: usize, entry: Entry) {
-        let (mut known, session, now_ms) = (self.peer(who), SessionId(self.next), self.now_ms);
+        let (mut known, mut session) = (self.peer(who), SessionId(self.next));
+        let now_ms = self.now_ms;
+        if let Entry::Opened { .. } = &entry {
+            self.end_orphans(who);
+            (known, session) = (self.peer(who), SessionId(self.next));
+        }
         let (due, forgotten) = match &entry {
             Entry::Opened { opening, .. } => {
                 let found = known.open(opening, session, now_ms, &RULES);
@@ -273,12 +283,19 @@ impl Run {
                 self.put(Entry::Forgotten { peer, device });
             }
         }
-        for asked in due {
-            let (conversation, sequence) = (asked.conversation, asked.sequence);
-            let (by, device, messages) = (peer(who), device(0), vec![asked.id]);
-            let to = asked.from;
+        for Due { to, conversation, sequence, messages, .. } in due {
+            let (by, device) = (peer(who), device(0));
             let entry = Entry::Delivered { to, by, device, conversation, sequence, messages };
             self.put(entry);
+        }
+    }
+
+    /// The ends of the sessions that a peer had when the server stopped.
+    fn end_orphans(&mut self, who: usize) {
+        for (device, session) in self.peer(who).orphans() {
+            let (peer, flag, counts) = (peer(who), DeviceFlag::App, Counts::default());
+            let ending = Ending::Stopped;
+            self.put(Entry::Ended { peer, device, flag, session, ending, counts });
         }
     }
 
@@ -353,6 +370,7 @@ impl Run {
                 }
             }
             Step::Wait(ms) => self.now_ms += ms,
+            Step::Missing(who) => self.end_orphans(who),
             _ => self.take_for_backend(step),
         }
     }
@@ -500,6 +518,8 @@ impl Run {
             "{id} {} {} {} {} {:?}\n{:?}\n",
             peer.run, peer.ended_run, peer.away_at_ms, peer.away_count, peer.loss, peer.devices
         );
+        let online = (peer.online_since, peer.online_until);
+        seen += &format!("{online:?} {:?} {}\n", peer.notices, peer.mortal);
         for waiting in &peer.waiting {
             let stored = rows.iter().find(|item| item.id() == waiting.id);
             let entry = &self.log[waiting.id.0 as usize - 1].entry;
@@ -612,6 +632,10 @@ fn overloaded() -> Peer {
     for index in 0..INBOX_MESSAGES_MAX as i64 {
         let (id, at_ms, expires_ms) = (MessageId(1 + index), T0 + index, T0 + 90_000);
         peer.waiting.push_back(Waiting { id, at_ms, expires_ms, body: None });
+        peer.mortal += 1;
+        if index % 2 == 0 {
+            peer.notices.push_back(id);
+        }
         peer.aims.push(id, [index as usize % DEVICES_PER_PEER_MAX].into_iter().collect());
         peer.rows.push(RowRef { first: id, last: id });
     }
@@ -632,7 +656,7 @@ fn a_peer_for_whom_much_waits_is_stored_in_pieces_and_read_back_whole() {
     for read in [ledger.state.peer(&peer(0)), ledger.state.peer_alone(&peer(0))] {
         assert_eq!(format!("{:?}", read.unwrap().unwrap()), format!("{expected:?}"));
     }
-    let (oldest, _) = ledger.state.peers_from(&[], 9).unwrap();
+    let (oldest, _) = ledger.state.peers_from(&[], 9, |peer| Some(peer.waiting[0].at_ms)).unwrap();
     assert_eq!(oldest, [(peer(0), T0)]);
     // What becomes shorter leaves nothing behind, and is in the end as if it had never been.
     for left in [INBOX_MESSAGES_MAX / 2, 3, 0] {
