@@ -144,6 +144,7 @@ pub struct Metrics {
     asked: Counters<1>,
     asked_seconds: Histogram,
     drops: Counters<1>,
+    letter_drops: Counters<1>,
     refused: Counters<1>,
     ended: Counters<1>,
     resident_bytes: Gauge,
@@ -186,12 +187,16 @@ impl Metrics {
             asked: Counters::default(),
             asked_seconds: seconds(),
             drops: Counters::default(),
+            letter_drops: Counters::default(),
             refused: Counters::default(),
             ended: Counters::default(),
             resident_bytes: Gauge::default(),
         };
         for why in Drop::ALL {
             metrics.give_up(why, 0);
+        }
+        for why in [Drop::Age, Drop::Full] {
+            metrics.drop_letters(why, 0);
         }
         for result in Asked::ALL {
             metrics.asked.get_or_create(&result.label()).inc_by(0);
@@ -219,6 +224,8 @@ impl Metrics {
         r.register("repeats", "Sends that repeated a stored message", repeats);
         let help = "Messages that an inbox gave up before a device had them, by reason";
         r.register("drops", help, self.drops.clone());
+        let help = "Dead letters that were dropped though nobody asked for it, by reason";
+        r.register("webhook_letter_drops", help, self.letter_drops.clone());
         let help = "Bytes of the log on disk";
         r.register_with_unit("log", help, Unit::Bytes, self.log_bytes.clone());
         let damaged = self.damaged_records.clone();
@@ -301,6 +308,11 @@ impl Metrics {
     /// Counts messages that an inbox gave up.
     pub fn give_up(&self, why: Drop, count: u64) {
         self.drops.get_or_create(&why.label()).inc_by(count);
+    }
+
+    /// Counts dead letters that were dropped for their age, or for their number or bytes.
+    pub fn drop_letters(&self, why: Drop, count: u64) {
+        self.letter_drops.get_or_create(&why.label()).inc_by(count);
     }
 
     /// Messages that an inbox gave up before a device had them, for whatever reason.

@@ -8,6 +8,7 @@
 
 use crate::id::{EndpointId, MessageId};
 use crate::limits::{ENDPOINT_WHY_BYTES_MAX, LETTERS_DROPPED_MAX, RECORD_BYTES_MAX};
+use crate::metrics::Drop;
 use crate::store::commit::{Committer, Draft};
 use crate::store::entry::Entry;
 use crate::store::journal::{EndpointChange, EndpointState, Position};
@@ -69,6 +70,7 @@ impl<T: Send + 'static> Committer<T> {
             change if !self.ledger.endpoints.judge(endpoint, &change, draft.next) => Ok(()),
             EndpointChange::Kept(letter) => {
                 let gone = self.ledger.letters.in_the_way(endpoint, &letter);
+                self.metrics.drop_letters(Drop::Full, gone.len() as u64);
                 self.drop_letters(endpoint, gone, draft)?;
                 self.put_endpoint(endpoint, EndpointChange::Kept(letter), draft)
             }
@@ -79,6 +81,7 @@ impl<T: Send + 'static> Committer<T> {
     /// Drops some of the letters that have been kept for long enough.
     pub(super) fn drop_old_letters(&mut self, draft: &mut Draft<T>) -> Result<(), DatabaseError> {
         if let Some((endpoint, letters)) = self.overdue_letters(draft.at_ms) {
+            self.metrics.drop_letters(Drop::Age, letters.len() as u64);
             self.drop_letters(&endpoint, letters, draft)?;
         }
         Ok(())

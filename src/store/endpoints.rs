@@ -202,3 +202,7 @@ impl Endpoints {
         max > 0
     }
 }
+
+#[cfg(test)]
+#[path = "endpoints_tests.rs"]
+mod tests;
