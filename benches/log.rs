@@ -59,6 +59,7 @@ impl Bench {
             ttl_ms: 0,
             client_msg_no: Bytes::new(),
             body: body.clone(),
+            push: Bytes::new(),
         })
     }
 

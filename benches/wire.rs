@@ -27,6 +27,7 @@ fn send() -> ClientFrame {
         client_msg_no: "".into(),
         target: Target::Peers(vec![peer("peer-000042")]),
         body: Bytes::from(vec![7; 256]),
+        push: "".into(),
     })
 }
 

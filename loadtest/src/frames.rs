@@ -253,6 +253,7 @@ mod tests {
             client_msg_no: Text::default(),
             target: Target::Peers(vec![peer(b"lt0a0b0c-1234567")]),
             body: body.into(),
+            push: Text::default(),
         };
         (fast, frame.into())
     }

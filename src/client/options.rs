@@ -262,6 +262,7 @@ pub struct Outgoing {
     pub(super) receipt: bool,
     pub(super) ttl_ms: u64,
     pub(super) client_msg_no: Text,
+    pub(super) push_text: Text,
 }
 
 impl Outgoing {
@@ -273,6 +274,7 @@ impl Outgoing {
             receipt: false,
             ttl_ms: 0,
             client_msg_no: Text::default(),
+            push_text: Text::default(),
         }
     }
 
@@ -293,6 +295,13 @@ impl Outgoing {
     /// The app's own number for it, which its recipients and the app's back end see.
     pub fn client_msg_no(mut self, number: impl Into<Text>) -> Self {
         self.client_msg_no = number.into();
+        self
+    }
+
+    /// What a push service is to show for it to those who have no session, up to 256 bytes; what
+    /// the server is set to if not given. A transient message shows nothing.
+    pub fn push_text(mut self, text: impl Into<Text>) -> Self {
+        self.push_text = text.into();
         self
     }
 }

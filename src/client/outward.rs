@@ -17,7 +17,7 @@ use crate::client::window::{GivenUp, request_of};
 use crate::client::{Cursor, Event, Outgoing, RequestError, SendError, TooLong};
 use crate::limits::{
     CLIENT_CONTROL_BYTES_MAX, CLIENT_EARLY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX,
-    CLIENT_WATCH_INTERVAL,
+    CLIENT_WATCH_INTERVAL, PUSH_TEXT_BYTES_MAX,
 };
 use crate::wire::{self, ClientFrame, Target};
 
@@ -282,7 +282,9 @@ impl State {
         }
         let number = message.client_msg_no.as_bytes().len();
         self.check_body(&message.body)?;
-        Ok(TooLong::check("client_msg_no", number, CLIENT_MSG_NO_BYTES_MAX)?)
+        TooLong::check("client_msg_no", number, CLIENT_MSG_NO_BYTES_MAX)?;
+        let push = message.push_text.as_bytes().len();
+        Ok(TooLong::check("push_text", push, PUSH_TEXT_BYTES_MAX)?)
     }
 
     fn check_body(&self, body: &Bytes) -> Result<(), TooLong> {
@@ -305,5 +307,6 @@ fn send_frame(message: Outgoing) -> wire::Send {
         client_msg_no: message.client_msg_no,
         target: message.target,
         body: message.body,
+        push: message.push_text,
     }
 }

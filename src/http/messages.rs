@@ -86,7 +86,8 @@ struct Taken {
 /// or the message is transient and the recipient not online).
 ///
 /// A `receipt` of a message that is sent as a peer comes to that peer, which hears that the
-/// message was delivered when a device of the recipient has it.
+/// message was delivered when a device of the recipient has it. One of a message that the system
+/// sends, to however many, is told to webhooks.
 #[utoipa::path(
     post, path = "/v1/messages", tag = "messages", request_body = NewMessage,
     params((

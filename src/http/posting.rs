@@ -12,7 +12,7 @@ use super::problem::{Kind, Outcome, Problem};
 use super::text::{AliasName, Conversation, Device, Group, Message, Peer, Text};
 use super::values::body;
 use crate::hub::{Audience, Post, Posted, PostedMessage, Reach, Recipient};
-use crate::limits::{CLIENT_MSG_NO_BYTES_MAX, RECIPIENTS_MAX};
+use crate::limits::{CLIENT_MSG_NO_BYTES_MAX, PUSH_TEXT_BYTES_MAX, RECIPIENTS_MAX};
 use crate::store::IdempotencyKey;
 
 /// A message to be sent.
@@ -41,6 +41,18 @@ pub(super) struct NewMessage {
     #[serde(default)]
     #[schema(max_length = 64)]
     client_msg_no: String,
+    /// What a push service is to show for it, to those whom it finds without a session.
+    #[serde(default)]
+    push: Push,
+}
+
+/// What a push service is to show; webhooks are told.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Push {
+    /// The text, up to 256 bytes of UTF-8; what the server is set to if it is empty.
+    #[schema(max_length = 256)]
+    text: String,
 }
 
 /// Whom a message is for.
@@ -100,6 +112,10 @@ impl NewMessage {
             let detail = format!("client_msg_no exceeds {CLIENT_MSG_NO_BYTES_MAX} bytes");
             return Err(Problem::new(Kind::InvalidBody, detail));
         }
+        if self.push.text.len() > PUSH_TEXT_BYTES_MAX {
+            let detail = format!("push.text exceeds {PUSH_TEXT_BYTES_MAX} bytes");
+            return Err(Problem::new(Kind::InvalidBody, detail));
+        }
         let to = match self.to {
             To::Peers(peers) => Audience::Peers(peers.into_iter().map(|Text(peer)| peer).collect()),
             To::Group(Text(group)) => Audience::Group(group),
@@ -114,6 +130,7 @@ impl NewMessage {
             ttl_ms: i64::try_from(self.ttl_ms).unwrap_or(i64::MAX),
             client_msg_no: self.client_msg_no,
             body: body(self.body, self.body_base64)?,
+            push: self.push.text,
             key,
         })
     }

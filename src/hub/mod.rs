@@ -53,7 +53,7 @@ use crate::metrics::Metrics;
 use crate::presend::PreSend;
 use crate::reason::Reason;
 use crate::signature::{Keys, Signatures};
-use crate::store::{self, Loss, Opening, ReadError, Request, Store};
+use crate::store::{self, Journal, Loss, Opening, ReadError, Request, Store};
 use crate::wire::{ClientFrame, Dropped, GoAway, Open, Pong, ServerFrame};
 use dispatch::Dispatcher;
 use frames::{How, encode_item};
@@ -115,7 +115,7 @@ pub enum Flow {
 
 /// The handle that every edge holds.
 pub struct Hub {
-    store: Store<Caller>,
+    store: Arc<Store<Caller>>,
     router: Arc<Router>,
     presence: Arc<Presence>,
     options: Options,
@@ -137,6 +137,7 @@ impl Hub {
         store: store::Options,
         metrics: Arc<Metrics>,
     ) -> Result<Self, store::OpenError> {
+        let store = store::Options { restart_grace: options.presence_restart_grace, ..store };
         let router = Arc::new(Router::new(options.shards));
         let head = Arc::new(AtomicI64::new(0));
         let epoch = Arc::new(std::sync::OnceLock::new());
@@ -155,6 +156,7 @@ impl Hub {
             dispatcher.dispatch(outcomes);
             dispatched.store(last.0, Ordering::Release);
         })?;
+        let store = Arc::new(store);
         let _ = epoch.set(store.epoch());
         head.fetch_max(store.report().head.0, Ordering::AcqRel);
         let is_draining = AtomicBool::new(false);
@@ -164,6 +166,11 @@ impl Hub {
     /// The store behind the hub.
     pub fn store(&self) -> &Store<Caller> {
         &self.store
+    }
+
+    /// The log, as webhooks see it.
+    pub fn journal(&self) -> Arc<dyn Journal> {
+        self.store.clone()
     }
 
     /// Checks whether a session may be opened; nothing has happened yet.

@@ -16,7 +16,9 @@ use crate::hub::Hub;
 use crate::hub::looking::unread;
 use crate::hub::session::{Done, Session};
 use crate::id::{Alias, ConversationId, DeviceId, GroupId, MessageId, PeerId};
-use crate::limits::{BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, RECIPIENTS_MAX};
+use crate::limits::{
+    BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, PUSH_TEXT_BYTES_MAX, RECIPIENTS_MAX,
+};
 use crate::reason::Reason;
 use crate::store::{IdempotencyKey, NewMessage, Origin, Repeat, Request, Route};
 use crate::wire::{Deliver, ServerFrame};
@@ -38,6 +40,8 @@ pub struct Post {
     pub client_msg_no: String,
     /// What it says.
     pub body: Bytes,
+    /// What a push service is to show for it; empty for what the settings say.
+    pub push: String,
     /// What recognises it when it comes again.
     pub key: Option<IdempotencyKey>,
 }
@@ -150,6 +154,9 @@ impl Hub {
         }
         if post.client_msg_no.len() > CLIENT_MSG_NO_BYTES_MAX {
             return Err(Reason::BadId);
+        }
+        if post.push.len() > PUSH_TEXT_BYTES_MAX {
+            return Err(Reason::BodyTooLong);
         }
         match &post.to {
             Audience::Peers(peers) => self.to_peers(post, peers).map(|parcel| vec![parcel]),
@@ -270,6 +277,7 @@ impl Hub {
                 ttl_ms: post.ttl_ms,
                 client_msg_no: Bytes::copy_from_slice(post.client_msg_no.as_bytes()),
                 body: post.body.clone(),
+                push: Bytes::copy_from_slice(post.push.as_bytes()),
             };
             let done = self.begin(Request::Message(message)).await?;
             begun.push((parcel, Some(done)));
@@ -329,11 +337,12 @@ impl Post {
     /// What tells it from another message under the same key. Whom it reaches is no part of that:
     /// an alias may have other devices by the time that it comes again.
     fn content(&self) -> u32 {
-        let Self { from, to, transient: _, receipt, ttl_ms, client_msg_no, body, key: _ } = self;
+        let Self { from, to, transient: _, receipt, ttl_ms, client_msg_no, body, push, key: _ } = self;
         let asked = format!("{from:?} {to:?} {receipt} {ttl_ms} {client_msg_no:?} ");
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(asked.as_bytes());
         hasher.update(body);
+        hasher.update(push.as_bytes());
         hasher.finalize()
     }
 }

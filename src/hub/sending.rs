@@ -219,5 +219,6 @@ fn new_message(
         ttl_ms: i64::try_from(send.ttl_ms).unwrap_or(i64::MAX),
         client_msg_no: send.client_msg_no.as_bytes().clone(),
         body: send.body,
+        push: send.push.as_bytes().clone(),
     }
 }

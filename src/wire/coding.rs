@@ -89,6 +89,14 @@ impl Reader {
         Text::new(bytes)
     }
 
+    /// A text at the end of a frame, which may be missing and longer than others.
+    pub(crate) fn last_text(&mut self, bytes_max: usize) -> Result<Text, DecodeError> {
+        if self.input.is_empty() {
+            return Ok(Text::default());
+        }
+        Text::new(self.bytes(bytes_max, Reason::BadFrame)?)
+    }
+
     pub(crate) fn peer(&mut self) -> Result<PeerId, DecodeError> {
         self.id(PeerId::new)
     }

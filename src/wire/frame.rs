@@ -9,7 +9,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::id::{ConversationId, GroupId, MessageId, PeerId};
-use crate::limits::{BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, RECIPIENTS_MAX};
+use crate::limits::{BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, PUSH_TEXT_BYTES_MAX, RECIPIENTS_MAX};
 use crate::reason::Reason;
 use crate::wire::app::{
     AliasBound, AliasUnbound, BindAlias, UnbindAlias, Upstream, UpstreamDone, UpstreamStored,
@@ -124,6 +124,8 @@ pub struct Send {
     pub target: Target,
     /// What it says.
     pub body: Bytes,
+    /// What a push service is to show for it; empty for what the server is set to.
+    pub push: Text,
 }
 
 impl Send {
@@ -146,6 +148,9 @@ impl Send {
             }
         }
         out.put_run(&self.body);
+        if !self.push.as_bytes().is_empty() {
+            out.put_run(self.push.as_bytes());
+        }
     }
 
     fn decode(mut fields: Reader) -> Result<Self, DecodeError> {
@@ -167,6 +172,7 @@ impl Send {
                 _ => return Err(DecodeError::new(Reason::BadFrame, "unknown kind of target")),
             },
             body: fields.bytes(BODY_BYTES_MAX, Reason::BodyTooLong)?,
+            push: fields.last_text(PUSH_TEXT_BYTES_MAX)?,
         })
     }
 }

@@ -43,7 +43,7 @@
 //! | `0x04` | [`Watch`] | client | request varint, peers list of text, *signature* |
 //! | `0x05` | [`Unwatch`] | client | request varint, peers list of text |
 //! | `0x06` | [`Status`] | client | request varint, peers list of text |
-//! | `0x10` | [`Send`] | client | request varint, flags u8, number varint, answered varint, ttl varint (ms; 0: none), client_msg_no text, target u8, then 0: recipients list of text, 1: group; body run |
+//! | `0x10` | [`Send`] | client | request varint, flags u8, number varint, answered varint, ttl varint (ms; 0: none), client_msg_no text, target u8, then 0: recipients list of text, 1: group; body run, \[push run\] |
 //! | `0x11` | [`Ack`] | client | id u64 |
 //! | `0x12` | [`ReadUpTo`] | client | request varint, *conversation*, sequence varint |
 //! | `0x13` | [`Recall`] | client | request varint, message u64 |
@@ -130,8 +130,13 @@
 //! The Sends act at once if the server knows the device, and their answers may come before Opened;
 //! the Open, and everything else, takes effect when the handshake is confirmed.
 //!
-//! A transient Send has number 0 and gets no answer unless it is refused. It may ride a QUIC
-//! datagram: the stream id of its session as a varint, then the frame. So may its Deliver.
+//! `push` is the text that the app's back end is given for a push service, for those whom the
+//! message finds without a session: up to 256 bytes of UTF-8. It is missing, or empty, for what the
+//! server is set to. It is no part of the content by which a number is recognised.
+//!
+//! A transient Send has number 0 and gets no answer unless it is refused; its `push` is ignored. It
+//! may ride a QUIC datagram: the stream id of its session as a varint, then the frame. So may its
+//! Deliver.
 //!
 //! # Receiving
 //!

@@ -219,6 +219,9 @@ async fn what_is_no_message_is_refused_and_nothing_is_sent() {
         json!({"to": to, "body_base64": "YQ"}),
         json!({"to": to, "body": long(5121)}),
         json!({"to": to, "body": "a", "client_msg_no": long(65)}),
+        json!({"to": to, "body": "a", "push": {"text": long(257)}}),
+        json!({"to": to, "body": "a", "push": "text"}),
+        json!({"to": to, "body": "a", "push": {"title": "a"}}),
         json!({"to": to, "body": "a", "ttl_ms": -1}),
         json!({"to": to, "body": "a", "from": "a:b"}),
         json!({"to": to, "body": "a", "from": long(65)}),
@@ -248,7 +251,8 @@ async fn what_is_no_message_is_refused_and_nothing_is_sent() {
     }
     let taken = [
         json!({"to": {"peers": of(20)}, "body": long(5120), "client_msg_no": long(64)}),
-        json!({"from": long(64), "to": to, "body": "", "ttl_ms": u64::MAX}),
+        json!({"from": long(64), "to": to, "body": "", "ttl_ms": u64::MAX,
+            "push": {"text": long(256)}}),
     ];
     for taken in taken {
         send(&server, taken).await.expect(StatusCode::CREATED);

@@ -43,6 +43,7 @@ pub(crate) fn send(number: u64, to: &[&str], body: impl Into<Bytes>) -> Send {
         client_msg_no: "".into(),
         target: Target::Peers(to.iter().map(|name| peer(name)).collect()),
         body: body.into(),
+        push: "".into(),
     }
 }
 

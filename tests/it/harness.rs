@@ -161,6 +161,7 @@ impl Running {
             ttl_ms: 0,
             client_msg_no: Bytes::new(),
             body: body.into(),
+            push: Bytes::new(),
         };
         let store = self.server().hub().store();
         soon("a push", store.submit(None, Request::Message(message))).await.unwrap();

@@ -85,6 +85,7 @@ pub(crate) fn new_message(from: &str, to: &str, number: u64, body: &[u8]) -> New
         ttl_ms: 0,
         client_msg_no: Bytes::new(),
         body: Bytes::copy_from_slice(body),
+        push: Bytes::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use tidings::limits::{
     ALIAS_BYTES_MAX, APP_ID_BYTES_MAX, BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX,
     CLIENT_NAME_BYTES_MAX, CONVERSATIONS_PAGE_MAX, DEVICE_ID_BYTES_MAX, DEVICES_PER_PEER_MAX,
     FRAME_BYTES_MAX, GROUP_METADATA_BYTES_MAX, HISTORY_PAGE_MAX, INVITED_MAX, MEMBERS_PAGE_MAX,
-    NONCE_BYTES_MAX, PEER_ID_BYTES_MAX, REASON_TEXT_BYTES_MAX, RECIPIENTS_MAX, SIGNATURE_BYTES_MAX,
+    NONCE_BYTES_MAX, PEER_ID_BYTES_MAX, PUSH_TEXT_BYTES_MAX, REASON_TEXT_BYTES_MAX, RECIPIENTS_MAX, SIGNATURE_BYTES_MAX,
     WATCHED_MAX,
 };
 use tidings::reason::Reason;
@@ -204,6 +204,7 @@ fn a_text_one_byte_too_long_is_refused() {
     check(CLIENT_MSG_NO_BYTES_MAX, over, |len| {
         client(Send { client_msg_no: text(len), ..to_bob() })
     });
+    check(PUSH_TEXT_BYTES_MAX, over, |len| client(Send { push: text(len), ..to_bob() }));
     check(CLIENT_MSG_NO_BYTES_MAX, over, |len| {
         server(Deliver { client_msg_no: text(len), ..deliver(pair(), vec![]) })
     });

@@ -92,6 +92,7 @@ fn send(target: Target) -> Send {
         client_msg_no: "no-9".into(),
         target,
         body: Bytes::from_static(b"hello"),
+        push: "".into(),
     }
 }
 
@@ -154,6 +155,7 @@ fn golden_frames() -> Vec<(&'static str, Frame)> {
         client_msg_no: "".into(),
         ..send(Target::Peers(vec![peer("bob")]))
     };
+    let shown_as = Send { push: "Lunch?".into(), ..send(Target::Peers(vec![peer("bob")])) };
     let shown = Deliver {
         transient: true,
         receipt: false,
@@ -171,6 +173,7 @@ fn golden_frames() -> Vec<(&'static str, Frame)> {
         ("ping", client(Ping { request: 16_384 })),
         ("send-to-peers", client(send(Target::Peers(vec![peer("bob"), peer("carol")])))),
         ("send-to-group", client(send(Target::Group(group)))),
+        ("send-with-push", client(shown_as)),
         ("send-transient", client(wave)),
         ("ack", client(Ack { id })),
         ("opened", server(opened())),

@@ -9,7 +9,7 @@ use tidings::limits::{
     ALIAS_BYTES_MAX, APP_ID_BYTES_MAX, BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX,
     CLIENT_NAME_BYTES_MAX, CONVERSATIONS_PAGE_MAX, DEVICE_ID_BYTES_MAX, DEVICES_PER_PEER_MAX,
     FRAME_BYTES_MAX, GROUP_METADATA_BYTES_MAX, HISTORY_PAGE_BYTES_MAX, HISTORY_PAGE_MAX,
-    INVITED_MAX, MEMBERS_PAGE_MAX, NONCE_BYTES_MAX, PEER_ID_BYTES_MAX, RECIPIENTS_MAX,
+    INVITED_MAX, MEMBERS_PAGE_MAX, NONCE_BYTES_MAX, PEER_ID_BYTES_MAX, PUSH_TEXT_BYTES_MAX, RECIPIENTS_MAX,
     SIGNATURE_BYTES_MAX, WATCHED_MAX,
 };
 use tidings::wire::{
@@ -101,6 +101,7 @@ fn the_longest_requests_fit_a_frame() {
         ttl_ms: VARINT_MAX,
         client_msg_no: text(CLIENT_MSG_NO_BYTES_MAX),
         body: longest_body(),
+        push: text(PUSH_TEXT_BYTES_MAX),
         ..send(Target::Peers(longest_peers(RECIPIENTS_MAX)))
     }));
     let alias = Alias::new(&"a".repeat(ALIAS_BYTES_MAX)).unwrap();
