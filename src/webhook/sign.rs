@@ -194,3 +194,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     }
     text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
+
+#[cfg(test)]
+#[path = "sign_tests.rs"]
+mod tests;
