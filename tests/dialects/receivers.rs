@@ -240,7 +240,8 @@ pub(crate) mod getui {
 #[test]
 fn what_a_receiver_would_refuse_is_refused() {
     let is_message = |text: &str| serde_json::from_str::<wukongim::Message>(text).is_ok();
-    let good = r#"{"header":{"no_persist":0,"red_dot":1,"sync_once":0},"setting":0,"client_msg_no":"",
+    let good = r#"{"header":{"no_persist":0,"red_dot":1,"sync_once":0},"setting":0,
+        "client_msg_no":"",
         "message_id":1,"message_idstr":"1","message_seq":1,"from_uid":"a","channel_id":"b",
         "channel_type":1,"expire":0,"timestamp":1,"payload":"/+8="}"#;
     assert!(is_message(good));

@@ -88,7 +88,7 @@ struct Callback<'a, P> {
 #[derive(Serialize)]
 struct Notice {
     ext: Map<String, Value>,
-    ack_message_id: Option<Shown<MessageId>>,
+    ack_message_id: String,
     bodies: [(); 0],
 }
 
@@ -308,7 +308,8 @@ impl<'a, P> Callback<'a, P> {
 
 impl Notice {
     fn of(message: Option<MessageId>) -> Self {
-        Self { ext: Map::new(), ack_message_id: message.map(Shown), bodies: [] }
+        let ack_message_id = message.map_or_else(String::new, |id| id.to_string());
+        Self { ext: Map::new(), ack_message_id, bodies: [] }
     }
 }
 
