@@ -1,7 +1,9 @@
-//! What does one commit cost, alone and with the company of a hundred messages?
+//! What does one commit cost, alone and with the company of a hundred messages? And how fast is
+//! the log read behind a cursor, where it is written and where it is closed?
 //!
-//! Each is measured from handing over the first message to having the last outcome, with the sync
-//! of a real folder below the build folder.
+//! A commit is measured from handing over the first message to having the last outcome, with the
+//! sync of a real folder below the build folder. The log that is read has ten messages of 256 bytes
+//! in a record, as 10,000 a second make it.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -9,13 +11,19 @@ use std::sync::mpsc::{Receiver, channel};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
-use tidings::id::{ConversationId, DeviceId, PeerId};
+use tidings::id::{ConversationId, DeviceId, MessageId, PeerId};
 use tidings::metrics::Metrics;
-use tidings::store::{NewMessage, Options, Origin, Outcome, Request, SendNumber, Store};
+use tidings::store::{Journal, NewMessage, Options, Origin, Outcome, Request, SendNumber, Store};
 use tokio::runtime::Runtime;
 
 /// Peers that the messages go to, so that no inbox is longer than a window.
 const PEERS: u64 = 1_000;
+
+/// Messages in the log that is read, and in one of its records.
+const READ: usize = 20_000;
+const READ_TOGETHER: usize = 10;
+/// Bytes that are read at once.
+const READ_BYTES: usize = 256 * 1024;
 
 /// A store, and how many outcomes each commit handed out.
 struct Bench {
@@ -23,12 +31,32 @@ struct Bench {
     outcomes: Receiver<usize>,
     runtime: Runtime,
     sent: u64,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Bench {
     fn new() -> Self {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        Self::open(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder"), 0)
+    }
+
+    /// The same log in another run, in which it is closed.
+    fn restart(self) -> Self {
+        self.store.close();
+        let (folder, sent) = (self.folder, self.sent);
+        drop(self.store);
+        let bench = Self::open(folder, sent);
+        let log = bench.folder.path().join("data/log");
+        while !std::fs::read_dir(&log)
+            .expect("a log")
+            .flatten()
+            .any(|file| file.path().extension().is_some_and(|extension| extension == "segment"))
+        {
+            std::thread::yield_now();
+        }
+        bench
+    }
+
+    fn open(folder: TempDir, sent: u64) -> Self {
         let options = Options::new(folder.path().join("data"));
         let (outcomes_tx, outcomes) = channel();
         let hand_out = move |outcomes: Vec<Outcome<u64>>, _| {
@@ -37,7 +65,7 @@ impl Bench {
         };
         let store = Store::open(options, Arc::new(Metrics::new()), hand_out).expect("a store");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        Self { store, outcomes, runtime, sent: 0, _folder: folder }
+        Self { store, outcomes, runtime, sent, folder }
     }
 
     fn message(&mut self, body: &Bytes) -> Request {
@@ -90,5 +118,34 @@ fn log(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, log);
+/// Reads all of a log; says how many entries it has.
+fn read_all(bench: &Bench) -> usize {
+    let (mut after, mut count) = (MessageId::NONE, 0);
+    while after < bench.store.head() {
+        let read = bench.store.read(after, READ_BYTES);
+        let read = bench.runtime.block_on(read).expect("a log that can be read");
+        (after, count) = (read.through, count + read.entries.len());
+    }
+    count
+}
+
+fn read(criterion: &mut Criterion) {
+    let body = Bytes::from(vec![7; 256]);
+    let mut group = criterion.benchmark_group("log");
+    group.sample_size(20);
+    let mut bench = Bench::new();
+    for _ in 0..READ / READ_TOGETHER {
+        bench.send(READ_TOGETHER, &body);
+    }
+    for name in ["read where it is written", "read where it is closed"] {
+        let count = read_all(&bench);
+        assert!(count >= READ, "{count} entries");
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_function(name, |b| b.iter(|| read_all(&bench)));
+        bench = bench.restart();
+    }
+    group.finish();
+}
+
+criterion_group!(benches, log, read);
 criterion_main!(benches);

@@ -103,14 +103,14 @@ impl Catalog {
         self.segments.read().gone
     }
 
-    /// The oldest segment from `number` on, if it may have entries behind `after`, or else the
-    /// next one that may.
-    pub(super) fn at_least(&self, number: u32, after: MessageId) -> Option<Source> {
+    /// The last entry that was removed, and the oldest segment from `number` on that may have
+    /// entries behind `after`.
+    pub(super) fn at_least(&self, number: u32, after: MessageId) -> (MessageId, Option<Source>) {
         let segments = self.segments.read();
         let mut closed = segments.closed.range(number..);
         let closed = closed.find(|(_, closed)| closed.last() > after);
         let closing = segments.closing.range(number..).next();
-        match (closed, closing) {
+        let source = match (closed, closing) {
             (Some((closed, _)), Some((closing, open))) if closing < closed => {
                 Some(Source::Memory(open.clone()))
             }
@@ -120,7 +120,8 @@ impl Catalog {
                 let open = &segments.open;
                 (open.segment.number >= number).then(|| Source::Memory(open.clone()))
             }
-        }
+        };
+        (segments.gone, source)
     }
 
     /// Bytes of all segments, and room for the file of a closing one: one is written at a time.

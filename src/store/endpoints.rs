@@ -105,9 +105,7 @@ impl Endpoint {
                 }
             }
             EndpointChange::Halted { why } => self.halted = why.clone(),
-            EndpointChange::Kept(_)
-            | EndpointChange::Dropped { .. }
-            | EndpointChange::Removed => {}
+            EndpointChange::Kept(_) | EndpointChange::Dropped { .. } | EndpointChange::Removed => {}
         }
     }
 
@@ -147,7 +145,12 @@ impl Endpoints {
 
     /// Whether a change, which would be the entry `id`, makes sense and changes something.
     /// Letters are not looked at.
-    pub(super) fn judge(&self, endpoint: &EndpointId, change: &EndpointChange, id: MessageId) -> bool {
+    pub(super) fn judge(
+        &self,
+        endpoint: &EndpointId,
+        change: &EndpointChange,
+        id: MessageId,
+    ) -> bool {
         let known = self.known.get(endpoint);
         if let EndpointChange::Began { after } = change {
             return *after < id && (known.is_some() || self.known.len() < ENDPOINTS_MAX);

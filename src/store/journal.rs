@@ -183,11 +183,7 @@ impl EndpointState {
 pub(super) fn behind(lanes: &[Position], batches: &[Batch]) -> MessageId {
     let spans = batches.iter().flat_map(|batch| &batch.spans);
     let oldest = lanes.iter().copied().chain(spans.map(|span| span.from)).min().unwrap_or_default();
-    if oldest.part == u32::MAX {
-        oldest.entry
-    } else {
-        MessageId(oldest.entry.0.saturating_sub(1))
-    }
+    if oldest.part == u32::MAX { oldest.entry } else { MessageId(oldest.entry.0.saturating_sub(1)) }
 }
 
 /// A stretch of the log.

@@ -120,9 +120,10 @@ impl Letters {
     pub(super) fn overdue(&self, now_ms: i64) -> Option<(EndpointId, Vec<Position>)> {
         let until_ms = now_ms.saturating_sub(LETTERS_AGE.as_millis() as i64);
         let is_old = |at_ms: i64| at_ms <= until_ms;
-        let (endpoint, kept) = self.of.iter().find(|(_, kept)| {
-            kept.by_age.first().is_some_and(|(at_ms, _)| is_old(*at_ms))
-        })?;
+        let (endpoint, kept) = self
+            .of
+            .iter()
+            .find(|(_, kept)| kept.by_age.first().is_some_and(|(at_ms, _)| is_old(*at_ms)))?;
         let old = kept.by_age.iter().take_while(|(at_ms, _)| is_old(*at_ms));
         let old = old.take(LETTERS_DROPPED_MAX).map(|(_, position)| *position);
         Some((endpoint.clone(), old.collect()))

@@ -43,22 +43,23 @@ impl Reader {
         let gone = self.catalog.gone();
         let lost = (after < gone).then_some(gone);
         let (entries, bytes, is_full) = Default::default();
-        let mut draft = Draft { entries, through: after.max(gone), head, bytes, bytes_max, is_full };
+        let mut draft =
+            Draft { entries, through: after.max(gone), head, bytes, bytes_max, is_full };
         let mut number = 0;
-        while let Some(source) = self.catalog.at_least(number, draft.through) {
+        while let (gone, Some(source)) = self.catalog.at_least(number, draft.through) {
             number = source.number() + 1;
+            if gone > draft.through {
+                return self.cut_short(draft, (after, lost));
+            }
             let read = match &source {
                 Source::Memory(open) => draft.add_open(open),
                 Source::Closed(closed) => draft.add_closed(closed),
             };
             match read {
                 Ok(()) => {}
-                // It was removed while it was read: what of it is lost is said by the next stretch.
+                // It was removed while it was read.
                 Err(_) if !self.catalog.holds(source.number()) => {
-                    return match draft.bytes {
-                        0 => self.stretch(after, head, bytes_max),
-                        _ => Ok(draft.finish(lost)),
-                    };
+                    return self.cut_short(draft, (after, lost));
                 }
                 Err(DatabaseError::Value { source: error, .. }) => {
                     tell(source.number(), draft.through, &error);
@@ -71,6 +72,19 @@ impl Reader {
         }
         draft.through = draft.through.max(head);
         Ok(draft.finish(lost))
+    }
+
+    /// A stretch behind which something was removed while it was made: the next one says so, or
+    /// this one if it has nothing.
+    fn cut_short(
+        &self,
+        draft: Draft,
+        (after, lost): (MessageId, Option<MessageId>),
+    ) -> Result<Stretch, DatabaseError> {
+        match draft.bytes {
+            0 => self.stretch(after, draft.head, draft.bytes_max),
+            _ => Ok(draft.finish(lost)),
+        }
     }
 
     /// The last entry of the last record up to `head` that was committed before a time; the last
