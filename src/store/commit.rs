@@ -118,7 +118,7 @@ impl<T: Send + 'static> Committer<T> {
     fn is_overdue(&mut self, now_ms: i64) -> bool {
         self.settling.missing.is_any()
             || self.overdue_upstream(now_ms).is_some()
-            || self.overdue_letters(now_ms).is_some()
+            || self.are_letters_overdue(now_ms)
     }
 
     /// Waits until the next commit may start.

@@ -80,17 +80,19 @@ impl<T: Send + 'static> Committer<T> {
 
     /// Drops some of the letters that have been kept for long enough.
     pub(super) fn drop_old_letters(&mut self, draft: &mut Draft<T>) -> Result<(), DatabaseError> {
-        if let Some((endpoint, letters)) = self.overdue_letters(draft.at_ms) {
+        if !self.are_letters_overdue(draft.at_ms) {
+            return Ok(());
+        }
+        if let Some((endpoint, letters)) = self.ledger.letters.overdue(draft.at_ms) {
             self.metrics.drop_letters(Drop::Age, letters.len() as u64);
             self.drop_letters(&endpoint, letters, draft)?;
         }
         Ok(())
     }
 
-    /// Some letters that have been kept for long enough.
-    pub(super) fn overdue_letters(&mut self, now_ms: i64) -> Option<(EndpointId, Vec<Position>)> {
-        let overdue = self.ledger.letters.overdue(now_ms)?;
-        self.log.believes(now_ms).then_some(overdue)
+    /// Whether some letters have been kept for long enough.
+    pub(super) fn are_letters_overdue(&mut self, now_ms: i64) -> bool {
+        self.ledger.letters.are_overdue(now_ms) && self.log.believes(now_ms)
     }
 
     fn drop_letters(

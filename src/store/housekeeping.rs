@@ -4,8 +4,8 @@
 //! # Invariants
 //!
 //! * A segment's file goes only after the state no longer names it, on stable storage.
-//! * Nothing goes that the checkpoint still needs. What a webhook endpoint needs does not go for its
-//!   age, but for the size of the log.
+//! * Nothing goes that the checkpoint still needs. What a webhook endpoint needs goes for the size
+//!   of the log, but not for its age.
 
 use std::time::{Duration, Instant};
 

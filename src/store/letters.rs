@@ -57,6 +57,13 @@ impl Kept {
         before
     }
 
+    /// Those that have been kept for long enough, the oldest first.
+    fn old(&self, now_ms: i64) -> impl Iterator<Item = Position> {
+        let until_ms = now_ms.saturating_sub(LETTERS_AGE.as_millis() as i64);
+        let old = self.by_age.iter().take_while(move |(at_ms, _)| *at_ms <= until_ms);
+        old.map(|(_, position)| *position)
+    }
+
     fn remove(&mut self, position: Position) -> Option<Slot> {
         let slot = self.slots.remove(&position)?;
         self.forget(position, &slot);
@@ -116,17 +123,17 @@ impl Letters {
         gone
     }
 
-    /// An endpoint whose oldest letters have been kept for long enough, and some of these.
+    /// Whether some letters have been kept for long enough.
+    pub(super) fn are_overdue(&self, now_ms: i64) -> bool {
+        self.of.values().any(|kept| kept.old(now_ms).next().is_some())
+    }
+
+    /// An endpoint some of whose letters have been kept for long enough, and some of these.
     pub(super) fn overdue(&self, now_ms: i64) -> Option<(EndpointId, Vec<Position>)> {
-        let until_ms = now_ms.saturating_sub(LETTERS_AGE.as_millis() as i64);
-        let is_old = |at_ms: i64| at_ms <= until_ms;
-        let (endpoint, kept) = self
-            .of
-            .iter()
-            .find(|(_, kept)| kept.by_age.first().is_some_and(|(at_ms, _)| is_old(*at_ms)))?;
-        let old = kept.by_age.iter().take_while(|(at_ms, _)| is_old(*at_ms));
-        let old = old.take(LETTERS_DROPPED_MAX).map(|(_, position)| *position);
-        Some((endpoint.clone(), old.collect()))
+        self.of.iter().find_map(|(endpoint, kept)| {
+            let old: Vec<Position> = kept.old(now_ms).take(LETTERS_DROPPED_MAX).collect();
+            (!old.is_empty()).then(|| (endpoint.clone(), old))
+        })
     }
 
     /// Up to `max` letters behind a place, each with the letter if it is in memory, and whether
