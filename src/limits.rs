@@ -199,6 +199,8 @@ pub const WEBHOOK_BATCH_BYTES_MAX: usize = 256 * 1024;
 /// How long an event waits for others to share a request with, unless an endpoint says otherwise:
 /// what WuKongIM's receivers are used to.
 pub const WEBHOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long an endpoint may have an event wait for others at the least.
+pub const WEBHOOK_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// How long an endpoint may have an event wait for others at the most.
 pub const WEBHOOK_INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// How long a request may take, unless an endpoint says otherwise.

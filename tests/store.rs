@@ -40,5 +40,9 @@ mod model;
 mod recalls;
 #[path = "store/retention.rs"]
 mod retention;
+#[path = "store/sessions.rs"]
+mod sessions;
 #[path = "store/upstream.rs"]
 mod upstream;
+#[path = "store/vetted.rs"]
+mod vetted;

@@ -189,7 +189,7 @@ pub(super) struct DeliveryAttempt {
     #[schema(value_type = String, example = "ok")]
     outcome: &'static str,
     /// Why there was no answer, or how one that was no success begins.
-    said: String,
+    why: String,
 }
 
 impl Endpoint {
@@ -236,7 +236,7 @@ impl From<Health> for EndpointHealth {
             failed: health.failed,
             refused: health.refused,
             events: health.events,
-            events_per_second: health.events_per_second,
+            events_per_second: (health.events_per_second * 100.0).round() / 100.0,
             lag_ms: health.lag_ms,
             oldest_ms: health.oldest_ms,
             waiting: health.waiting,
@@ -262,7 +262,7 @@ impl From<Attempt> for DeliveryAttempt {
             number: attempt.number,
             status: Some(attempt.status).filter(|status| *status != 0),
             outcome: attempt.outcome.name(),
-            said: attempt.said,
+            why: attempt.said,
         }
     }
 }

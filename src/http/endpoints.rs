@@ -57,7 +57,10 @@ impl From<ChangeError> for Problem {
             ChangeError::Unknown => Kind::NoSuchEndpoint,
             ChangeError::Exists => Kind::EndpointExists,
             ChangeError::TooMany => Kind::LimitReached,
-            ChangeError::Configured => Kind::ConfiguredEndpoint,
+            ChangeError::Configured => {
+                let detail = "change it there, and start the server again";
+                return Self::new(Kind::ConfiguredEndpoint, detail);
+            }
             ChangeError::Definition(_) => Kind::InvalidBody,
             ChangeError::Read(error) => return error.into(),
             ChangeError::Book(error) => {

@@ -21,8 +21,8 @@ use super::sign::{Secret, SecretError, hex};
 use crate::id::{EndpointId, IdError};
 use crate::limits::{
     WEBHOOK_IN_FLIGHT, WEBHOOK_IN_FLIGHT_MAX, WEBHOOK_INTERVAL, WEBHOOK_INTERVAL_MAX,
-    WEBHOOK_SECRETS_MAX, WEBHOOK_TIMEOUT, WEBHOOK_TIMEOUT_MAX, WEBHOOK_URL_BYTES_MAX,
-    WEBHOOK_URLS_MAX,
+    WEBHOOK_INTERVAL_MIN, WEBHOOK_SECRETS_MAX, WEBHOOK_TIMEOUT, WEBHOOK_TIMEOUT_MAX,
+    WEBHOOK_URL_BYTES_MAX, WEBHOOK_URLS_MAX,
 };
 
 /// The text of a secret, which is not shown.
@@ -121,10 +121,12 @@ pub enum DefinitionError {
     #[error("secret: an endpoint has at most {WEBHOOK_SECRETS_MAX} secrets")]
     Secrets,
     /// A duration is none, or too long.
-    #[error("{name}: not a duration such as 500ms, up to {max:?}")]
+    #[error("{name}: not a duration such as 500ms, from {min:?} to {max:?}")]
     Duration {
         /// Which.
         name: &'static str,
+        /// How long it is at the least.
+        min: Duration,
         /// How long it may be.
         max: Duration,
     },
@@ -305,12 +307,13 @@ fn duration(
     max: Duration,
 ) -> Result<Duration, DefinitionError> {
     let Some(text) = text else { return Ok(default) };
-    let is_good =
-        |duration: &Duration| *duration <= max && (name != "timeout" || !duration.is_zero());
-    humantime::parse_duration(text)
-        .ok()
-        .filter(is_good)
-        .ok_or(DefinitionError::Duration { name, max })
+    let min = if name == "interval" { WEBHOOK_INTERVAL_MIN } else { Duration::from_millis(1) };
+    let is_good = |duration: &Duration| (min..=max).contains(duration);
+    humantime::parse_duration(text).ok().filter(is_good).ok_or(DefinitionError::Duration {
+        name,
+        min,
+        max,
+    })
 }
 
 /// What tells bodies of one shape from those of another.
@@ -379,6 +382,7 @@ mod tests {
             (r#"{"id":"a","url":"http://a.example","secret":"whsec_geheim"}"#, "secret"),
             (r#"{"id":"a","url":"http://a.example","secret":""}"#, "secret"),
             (r#"{"id":"a","url":"http://a.example","interval":"2m"}"#, "interval"),
+            (r#"{"id":"a","url":"http://a.example","interval":"9ms"}"#, "interval"),
             (r#"{"id":"a","url":"http://a.example","timeout":"0s"}"#, "timeout"),
             (r#"{"id":"a","url":"http://a.example","in_flight":0}"#, "in_flight"),
             (r#"{"id":"a","url":"http://a.example","in_flight":65}"#, "in_flight"),

@@ -58,6 +58,14 @@
 //! | what a message has; recalls | `a_message_is_told_with_all_that_it_has`, `a_message_that_was_recalled_has_no_body` |
 //! | pages and ranges of time | `a_page_has_1_to_1000_messages_and_100_if_nothing_is_said`, `a_range_of_time_has_both_its_ends`, `nothing_is_lost_or_told_twice_while_messages_are_being_sent`, `what_is_no_choice_is_refused` |
 //! | export | `an_export_has_what_all_pages_have_and_an_end`, `a_long_export_is_whole_and_goes_no_faster_than_it_is_taken` |
+//! | **Endpoints of webhooks** | `endpoints` |
+//! | made, read, changed, removed | `an_endpoint_is_made_and_told_and_its_secret_is_shown_once`, `an_endpoint_is_changed_and_survives_a_restart_and_is_removed`, `what_is_no_endpoint_is_refused`, `an_endpoint_of_the_settings_is_changed_by_them_alone` |
+//! | paused, resumed, replayed, pinged | `who_is_paused_hears_nothing_and_misses_nothing`, `a_ping_tells_that_nobody_answers` |
+//! | secrets, letters | `a_rotated_secret_signs_beside_the_one_of_before_until_that_is_forgotten`, `what_an_endpoint_refuses_is_a_letter_that_is_sent_again_or_dropped` |
+//! | **The pre-send hook** | `hook` |
+//! | allow, replace, refuse with a code | `a_message_is_allowed_replaced_or_refused_with_a_code_that_its_sender_sees`, `what_a_session_sends_keeps_its_order` |
+//! | who is asked about | `transient_messages_are_asked_about_and_those_of_the_back_end_are_not` |
+//! | no answer | `an_answer_that_means_nothing_is_an_error`, `a_back_end_that_does_not_answer_in_time_has_the_outcome_that_was_set`, `too_many_questions_at_once_are_not_asked_and_hold_up_nobody` |
 //! | **Bounds of the server** | `bounds` |
 //! | the log is full | `when_the_log_is_full_what_fills_it_is_refused_and_all_else_goes_on` |
 //! | too much to do | `a_group_that_changes_too_fast_is_busy_for_a_while` |
@@ -77,14 +85,17 @@ mod aliases;
 mod auth;
 mod batches;
 mod bounds;
+mod endpoints;
 mod groups;
 mod harness;
 mod history;
+mod hook;
 mod messages;
 mod metrics;
 mod openapi;
 mod operations;
 mod peers;
 mod push;
+mod receiver;
 mod repeats;
 mod upstream;

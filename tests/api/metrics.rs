@@ -119,6 +119,7 @@ async fn the_metrics_pass_the_rules_of_prometheus() {
                 "status" => ["2xx", "4xx", "5xx"].contains(&value.as_str()),
                 "le" => value == "+Inf" || value.parse::<f64>().is_ok(),
                 "version" => value == env!("CARGO_PKG_VERSION"),
+                "result" => value.bytes().all(|c| c.is_ascii_lowercase()),
                 "reason" => value.bytes().all(|c| c.is_ascii()),
                 _ => false,
             };
@@ -214,6 +215,7 @@ fn the_dashboard_asks_for_figures_that_there_are() {
     metrics.refuse(Reason::Busy);
     metrics.end(Reason::TooSlow);
     metrics.http_request("none", "GET", 200, Duration::ZERO);
+    metrics.webhooks.of(&"a".parse().unwrap());
     let families = lint(&metrics.classic());
     let mut known: BTreeSet<String> = families.kinds.keys().cloned().collect();
     for (name, kind) in &families.kinds {

@@ -40,11 +40,10 @@ const ENDPOINT: &[Part] = &[Fields(&[
     "health/waiting",
     "health/breaker_open",
     "health/letters",
-    "health/letter_bytes",
     "health/last_ok_ms",
     "health/last_error/at_ms",
     "health/last_error/status",
-    "health/last_error/said",
+    "health/last_error/why",
 ])];
 const ENDPOINTS: &[Part] = &[Rows(
     "endpoints",
@@ -62,7 +61,7 @@ const ENDPOINTS: &[Part] = &[Rows(
     ],
 )];
 const ATTEMPT: &[&str] =
-    &["at_ms", "took_ms", "status", "outcome", "events", "number", "request", "url", "said"];
+    &["at_ms", "took_ms", "status", "outcome", "events", "number", "request", "url", "why"];
 const LETTERS: &[Part] = &[
     Rows("items", &["place", "at_ms", "kind", "event", "status", "tries", "why"]),
     Next("--after"),
