@@ -387,6 +387,13 @@ mod tests {
             "data" | "metrics_file" => "some\\where \"else\"",
             "listen" | "http_listen" => "[::1]:0",
             "app_id" => "app",
+            "webhook_ca" => pem.to_str().unwrap(),
+            "webhook_url" | "hook_url" => "http://127.0.0.1:9/x?a=\"b\"",
+            "webhook_dialect" | "hook_dialect" => "wukongim",
+            "webhook_secret" | "hook_secret" => "never shown",
+            "webhook_networks" => "127.0.0.0/8,fd00::/8",
+            "push_text" => "Look \"here\"",
+            "hook_on_timeout" | "hook_on_error" => "refuse",
             "log_bytes_max" => "40GiB",
             "segment_bytes_max" => "24MiB",
             "window_age"
@@ -396,6 +403,7 @@ mod tests {
             | "recall_within"
             | "presence_grace"
             | "presence_restart_grace" => "90500ms",
+            "hook_timeout" => "1500ms",
             "signatures" => "off",
             "signing_key" | "signing_key_previous" => "never shown",
             "signing_key_previous_until" => "2030-06-01T12:00:00.250Z",
@@ -409,12 +417,14 @@ mod tests {
         assert!(!shown.contains("is not set"), "every setting is set:\n{shown}");
         let file = file(&folder, &shown);
         // Secrets alone have to be set again.
-        let is_secret = |name: &str| matches!(name, "signing_key" | "signing_key_previous");
+        const SECRETS: &[&str] =
+            &["signing_key", "signing_key_previous", "webhook_secret", "hook_secret"];
+        let is_secret = |name: &str| SECRETS.contains(&name);
         let secrets = SETTINGS.iter().filter(|setting| is_secret(setting.name));
         let flags = secrets.map(|setting| (setting.name, "never shown".into())).collect();
         let read = Config::load(&Sources { file, flags, ..Sources::default() }).unwrap();
         assert_eq!(read.to_toml(), shown);
-        assert_eq!(Config::default().to_toml().matches("is not set").count(), 9);
+        assert_eq!(Config::default().to_toml().matches("is not set").count(), 17);
     }
 
     /// What `file` makes of the configuration, or its mistakes.
@@ -441,6 +451,77 @@ mod tests {
         assert!(!format!("{config:?}").contains("geheim"), "{config:?}");
         let mistakes = loaded(&text.replace("signing_key_previous_until", "until")).unwrap_err();
         assert!(!mistakes.concat().contains("geheim"), "{mistakes:?}");
+    }
+
+    #[test]
+    fn endpoints_are_tables_and_one_may_be_flat() {
+        let text = "webhook_url = 'http://127.0.0.1:9/'\nwebhook_secret = 'geheim-0'\n\
+                    webhook_networks = '127.0.0.0/8'\napp_id = 'chat'\n\
+                    [[endpoint]]\nid = 'a'\nurls = ['https://a.example/', 'https://b.example/']\n\
+                    dialect = 'wukongim'\nevents = ['message.sent']\ninterval = '1s'\n\
+                    secrets = ['geheim-1', 'geheim-2']\ngzip_over = 100\n\
+                    [[endpoint]]\nid = 'b'\nurl = 'http://127.0.0.1:10/'\n";
+        let config = loaded(text).unwrap();
+        let ids: Vec<&str> = config.webhook.configured.iter().map(|one| &*one.id).collect();
+        assert_eq!(ids, ["default", "a", "b"]);
+        assert_eq!(config.webhook.app_id, "chat");
+        let shown = config.to_toml();
+        assert!(!shown.contains("geheim"), "{shown}");
+        assert!(!format!("{config:?}").contains("geheim"), "{config:?}");
+        let read = loaded(&shown).unwrap();
+        assert_eq!(read.webhook.configured.len(), 3);
+        let without = |shown: &str| shown.replace(", and not shown", "").replace(" is set", "");
+        let hidden = "# secret is set, and not shown\n";
+        let flat = "# webhook_secret is set, and not shown";
+        let expected = shown.replace(hidden, "").replace(flat, "# webhook_secret is not set");
+        assert_eq!(without(&read.to_toml()), without(&expected));
+    }
+
+    #[test]
+    fn every_mistake_in_a_table_is_told_with_its_line() {
+        let text = "webhook_dialect = 'getui'\nhook_url = 'http://10.0.0.1/'\n\
+                    [[endpoint]]\nid = 'a'\nurl = 'http://127.0.0.1/'\n\
+                    [[endpoint]]\nid = 'b'\nurl = 'https://b.example/'\nretries = 3\n\
+                    [[endpoint]]\nid = 'c'\nurl = 'https://c.example/'\nsecret = 1234\n\
+                    [[endpoint]]\nid = 'd'\nurl = 'https://d.example/'\nevents = ['x']\n\
+                    [[endpoint]]\nid = 'd'\nurl = 'https://d.example/'\n\
+                    [[endpoint]]\nid = 'e'\nurl = 'https://e.example/'\ninterval = '61s'\n";
+        let mistakes = loaded(text).unwrap_err();
+        for (at, about) in [
+            ("9: endpoint: ", "retries"),
+            ("13: endpoint: secret must be a string", ""),
+            ("hook_url: 10.0.0.1", ""),
+            ("webhook_dialect: there is no webhook_url", ""),
+            ("5: endpoint \"a\": url: 127.0.0.1", ""),
+            ("17: endpoint \"d\": events: ", ""),
+            ("19: endpoint \"d\": id: another endpoint has it", ""),
+            ("24: endpoint \"e\": interval: ", ""),
+        ] {
+            let is_told = |mistake: &String| mistake.starts_with(at) && mistake.contains(about);
+            assert!(mistakes.iter().any(is_told), "{at} in {mistakes:#?}");
+        }
+        assert_eq!(mistakes.len(), 8, "{mistakes:#?}");
+        assert!(!mistakes.concat().contains("1234"), "{mistakes:#?}");
+        for (line, problem) in [
+            ("webhook_url = 'ftp://a.example/'", "it is neither http nor https"),
+            ("webhook_networks = '10.0.0.0'", ""),
+            (
+                "webhook_networks = 'here'",
+                "\"here\" is not a network such as 10.0.0.0/8 or fd00::/8",
+            ),
+            ("hook_dialect = 'getui'", "\"getui\" is none of tidings, wukongim and easemob"),
+            ("hook_timeout = '0'", "0 is not within 1ms to 5s"),
+            ("hook_on_error = 'deny'", "\"deny\" is neither allow nor refuse"),
+            ("hook_in_flight = 0", "0 is not within 1 to 4096"),
+            ("webhook_secret = 'whsec_x'", "behind whsec_ a secret has base64 of 24 to 64 bytes"),
+        ] {
+            let (name, _) = line.split_once(" =").unwrap();
+            match loaded(line) {
+                Ok(_) => assert_eq!(problem, "", "{line}"),
+                Err(mistakes) => assert_eq!(mistakes[0], format!("1: {name}: {problem}")),
+            }
+        }
+        assert!(loaded("endpoint = 'a'").unwrap_err()[0].contains("is a list of tables"));
     }
 
     #[test]

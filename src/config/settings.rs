@@ -105,12 +105,7 @@ pub static SETTINGS: &[Setting] = &[
             Ok(())
         },
         shown: |config| {
-            Shown::Text(
-                config
-                    .http
-                    .listen
-                    .map_or("off".into(), |address| address.to_string()),
-            )
+            Shown::Text(config.http.listen.map_or("off".into(), |address| address.to_string()))
         },
     },
     Setting {

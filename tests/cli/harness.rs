@@ -101,13 +101,13 @@ impl Running {
     }
 
     /// Waits for a line with these words in its standard error.
-    pub(crate) fn await_log(&mut self, words: &str) {
+    pub(crate) fn await_log(&mut self, words: &str) -> String {
         loop {
             let (stderr, line) = next_line(self.stderr.take().unwrap());
             self.stderr = Some(stderr);
             assert!(!line.is_empty(), "it ended without {words:?}");
             if line.contains(words) {
-                return;
+                return line;
             }
         }
     }

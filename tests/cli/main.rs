@@ -10,6 +10,7 @@
 mod admin;
 mod chat;
 mod harness;
+mod webhook;
 
 use std::path::Path;
 use std::process::ExitStatus;
