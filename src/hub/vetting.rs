@@ -2,7 +2,9 @@
 //!
 //! # Invariants
 //!
-//! * What a session sends is asked about one after another, in its order. Only that session waits.
+//! * What a session sends is asked about one after another, in its order, so it sends no faster
+//!   than it is asked about. Only that session waits; what comes by datagram, which has no order,
+//!   holds up the other datagrams of its connection, and streams that are being opened.
 //! * A resend is asked about again, by the same id, but its outcome never changes: it is known by
 //!   what the client sends, not by what the back end makes of that, and what is stored already is
 //!   answered as the first time, even if it is refused by now.
