@@ -122,7 +122,13 @@ impl Ledger {
         }
         let Checkpoint { run, started_ms, .. } = self.checkpoint;
         let peer = self.peers.entry(id.clone()).or_default();
-        peer.enter_run(run, started_ms, &self.rules);
+        if peer.enter_run(run, started_ms, &self.rules) {
+            // Which start ended its sessions is to be known after the next one, too.
+            peer.dirty = true;
+            if !std::mem::replace(&mut peer.listed, true) {
+                self.dirty.push(id.clone());
+            }
+        }
         Ok(peer)
     }
 

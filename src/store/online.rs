@@ -32,12 +32,14 @@ impl Gone {
 }
 
 impl Peer {
-    /// Sessions of an earlier run are over: the server stopped, nobody logged out.
-    pub(super) fn enter_run(&mut self, run: u32, started_ms: i64, rules: &Rules) {
+    /// Sessions of an earlier run are over: the server stopped, nobody logged out. Says whether
+    /// there were any.
+    pub(super) fn enter_run(&mut self, run: u32, started_ms: i64, rules: &Rules) -> bool {
         if self.run >= run {
-            return;
+            return false;
         }
-        if self.has_session() {
+        let was_online = self.has_session();
+        if was_online {
             self.away_at_ms = started_ms + rules.away_after_ms;
             // Nobody may have asked for the peer in the runs since.
             self.ended_run = self.run + 1;
@@ -51,6 +53,7 @@ impl Peer {
                 device.orphan = Some(session);
             }
         }
+        was_online
     }
 
     /// Whether it was online when the server stopped, and has not come back since.
