@@ -241,7 +241,7 @@ impl Run {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 48,
+        cases: 24,
         failure_persistence: None,
         max_shrink_iters: 64,
         ..Default::default()
