@@ -13,10 +13,9 @@ use crate::group::GroupChange;
 use crate::id::{ConversationId, GroupId, PeerId};
 use crate::limits::{GROUPS_MAX, GROUPS_PER_PEER_MAX};
 use crate::reason::Reason;
+use crate::store::Outcome;
 use crate::store::commit::{Committer, Draft};
-use crate::store::entry::{
-    Entry, GroupAction, Mark, Message, Origin, Recall,
-};
+use crate::store::entry::{Entry, GroupAction, Mark, Message, Origin, Recall};
 use crate::store::group::Change;
 use crate::store::grouping::Changed;
 use crate::store::log::place;
@@ -25,7 +24,6 @@ use crate::store::peer::Overflow;
 use crate::store::queue::{NewMessage, Request};
 use crate::store::segment::DatabaseError;
 use crate::store::sender::Verdict;
-use crate::store::Outcome;
 
 /// A request that is refused, or a disk that fails.
 pub(super) enum Stop {
