@@ -20,6 +20,7 @@ use tidings::clock::Clock;
 use tidings::http;
 use tidings::hub::Hub;
 use tidings::metrics::Metrics;
+use tidings::webhook::{self, Webhooks};
 
 fn options(folder: &TempDir, listen: SocketAddr) -> http::Options {
     http::Options { listen: Some(listen), certificate: None, keys_dir: folder.path().join("keys") }
@@ -51,7 +52,12 @@ async fn the_port_is_open_and_not_ready_while_the_log_is_replayed() {
     let store = tidings::store::Options::new(folder.path().join("data"));
     let metrics = Arc::new(Metrics::new());
     let open = || Hub::open(tidings::hub::Options::default(), store, metrics);
-    server.serve(Arc::new(open().unwrap()));
+    let hub = Arc::new(open().unwrap());
+    let dir = folder.path().join("webhooks");
+    let webhooks = webhook::Options { dir, ..webhook::Options::default() };
+    let (metrics, clock) = (Arc::new(Metrics::new()), Clock::system());
+    let webhooks = Webhooks::start(webhooks, hub.journal(), metrics, clock).await.unwrap();
+    server.serve(hub, webhooks);
     assert_eq!(get("/readyz").await.ok(), json!({"ready": true}));
     get("/v1/stats").await.ok();
 }
