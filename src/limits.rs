@@ -220,9 +220,9 @@ pub const WEBHOOK_BACKOFF_MAX: Duration = Duration::from_secs(60);
 pub const WEBHOOK_RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// Failures in a row after which one request at a time finds out whether an endpoint is back.
 pub const WEBHOOK_BREAKER_FAILURES: u32 = 5;
-/// Tries of a batch after which it is split though nothing was said against it, if the endpoint
-/// takes other ones: after half a minute.
-pub const WEBHOOK_SPLIT_TRIES: u32 = 8;
+/// Tries of a batch after which it is split though nothing was said against it, for the endpoint
+/// may stumble over one event of it: after some 3 s.
+pub const WEBHOOK_SPLIT_TRIES: u32 = 5;
 /// How long a batch is tried before its events become dead letters.
 pub const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Refused events in a row after which an endpoint is halted, for it refuses everything.

@@ -16,9 +16,7 @@ use crate::hub::Hub;
 use crate::hub::looking::unread;
 use crate::hub::session::{Done, Session};
 use crate::id::{Alias, ConversationId, DeviceId, GroupId, MessageId, PeerId};
-use crate::limits::{
-    BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, PUSH_TEXT_BYTES_MAX, RECIPIENTS_MAX,
-};
+use crate::limits::{BODY_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, PUSH_TEXT_BYTES_MAX, RECIPIENTS_MAX};
 use crate::reason::Reason;
 use crate::store::{IdempotencyKey, NewMessage, Origin, Repeat, Request, Route};
 use crate::wire::{Deliver, ServerFrame};
@@ -337,7 +335,8 @@ impl Post {
     /// What tells it from another message under the same key. Whom it reaches is no part of that:
     /// an alias may have other devices by the time that it comes again.
     fn content(&self) -> u32 {
-        let Self { from, to, transient: _, receipt, ttl_ms, client_msg_no, body, push, key: _ } = self;
+        let Self { from, to, transient: _, receipt, ttl_ms, client_msg_no, body, push, key: _ } =
+            self;
         let asked = format!("{from:?} {to:?} {receipt} {ttl_ms} {client_msg_no:?} ");
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(asked.as_bytes());

@@ -104,9 +104,7 @@ pub use entry::{
 pub use group::{Change, Group};
 pub use history::{Look, Page};
 pub use index::HistoryOf;
-pub use journal::{
-    Batch, EndpointChange, EndpointState, Journal, Letter, Position, Span, Stretch,
-};
+pub use journal::{Batch, EndpointChange, EndpointState, Journal, Letter, Position, Span, Stretch};
 pub use outcome::{Commit, KnownDevice, Opened, Outcome, Route, Told, Waiting};
 pub use part::Part;
 pub use queue::{Closed, NewMessage, Request};

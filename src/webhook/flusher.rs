@@ -350,7 +350,7 @@ impl<'a> Run<'a> {
     }
 
     fn ended(&mut self, number: u64) {
-        self.lanes.done(number);
+        self.lanes.done(number, Instant::now());
         self.is_further = true;
     }
 
@@ -427,11 +427,13 @@ impl<'a> Run<'a> {
         age_ms > WEBHOOK_AGE_MAX.as_millis() as i64
     }
 
-    /// Whether a batch fails time and again though the endpoint answers, and takes others.
+    /// Whether a batch fails time and again and may be the reason: an endpoint that is down
+    /// answers otherwise than by 500, or takes no others.
     fn is_stuck(&self, tried: &Tried) -> bool {
         let takes = self.taken_at.is_some_and(|at| at.elapsed() < WEBHOOK_BACKOFF_MAX);
-        let is_broken = tried.answer.status >= 500;
-        is_broken && takes && self.turns.tries(tried.number) >= WEBHOOK_SPLIT_TRIES
+        let status = tried.answer.status;
+        let is_broken = status == 500 || status > 500 && takes;
+        is_broken && self.turns.tries(tried.number) >= WEBHOOK_SPLIT_TRIES
     }
 
     fn split(&mut self, number: u64) -> bool {

@@ -119,6 +119,18 @@ impl MemoryJournal {
         self.head.send_modify(|_| {});
     }
 
+    fn note_now(&self, endpoint: EndpointId, change: EndpointChange) -> Result<(), Closed> {
+        let mut inner = self.inner.lock();
+        if inner.is_closed {
+            return Err(Closed);
+        }
+        inner.note(endpoint.clone(), change.clone());
+        let last = inner.log.last().map_or(0, |placed| placed.at_ms);
+        drop(inner);
+        self.push(last, |_| Entry::Endpoint { endpoint, change });
+        Ok(())
+    }
+
     fn entry_now(&self, id: MessageId) -> Option<Placed> {
         let inner = self.inner.lock();
         let found = inner.log.get(usize::try_from(id.0 - 1).ok()?);
@@ -167,6 +179,35 @@ pub(super) fn apply(state: &mut EndpointState, change: &EndpointChange) {
     }
 }
 
+/// Whether a journal would not ignore a change.
+fn makes_sense(state: &EndpointState, change: &EndpointChange) -> bool {
+    let can_form = |batch: &Batch, number: u64| {
+        batch.number >= number
+            && !batch.spans.is_empty()
+            && batch.spans.is_sorted_by(|a, b| a.lane < b.lane)
+            && batch
+                .spans
+                .iter()
+                .all(|span| span.from < span.to && state.lanes[usize::from(span.lane)] < span.to)
+    };
+    let has = |number: &u64| state.batches.iter().any(|batch| batch.number == *number);
+    match change {
+        EndpointChange::Formed(batch) => can_form(batch, state.next_number),
+        EndpointChange::Done { number } => has(number),
+        EndpointChange::Split { number, parts } => {
+            let rises = parts.is_sorted_by(|a, b| a.number < b.number);
+            has(number) && rises && parts.iter().all(|part| can_form(part, state.next_number))
+        }
+        EndpointChange::Passed { through } => {
+            let flying = state.batches.iter().flat_map(|batch| &batch.spans).map(|span| span.lane);
+            let flying: Vec<usize> = flying.map(usize::from).collect();
+            let mut lanes = state.lanes.iter().enumerate();
+            lanes.any(|(at, lane)| !flying.contains(&at) && *lane < Position::end_of(*through))
+        }
+        _ => true,
+    }
+}
+
 /// The state of an endpoint that begins behind an entry.
 pub(super) fn begun(after: MessageId) -> EndpointState {
     EndpointState {
@@ -182,6 +223,9 @@ pub(super) fn begun(after: MessageId) -> EndpointState {
 impl Inner {
     fn note(&mut self, id: EndpointId, change: EndpointChange) {
         self.notes += 1;
+        if let Some(state) = self.states.get(&id) {
+            assert!(makes_sense(state, &change), "{change:?} behind {}", state.next_number);
+        }
         match &change {
             EndpointChange::Began { after } if !self.states.contains_key(&id) => {
                 self.states.insert(id.clone(), begun(*after));
@@ -272,15 +316,9 @@ impl Journal for MemoryJournal {
         change: EndpointChange,
     ) -> BoxFuture<'_, Result<(), Closed>> {
         Box::pin(async move {
+            self.note_now(endpoint, change)?;
             // What goes to the disk takes its time.
             tokio::task::yield_now().await;
-            let mut inner = self.inner.lock();
-            if inner.is_closed {
-                return Err(Closed);
-            }
-            inner.note(endpoint.clone(), change.clone());
-            drop(inner);
-            self.push(0, |_| Entry::Endpoint { endpoint, change });
             Ok(())
         })
     }

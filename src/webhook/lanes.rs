@@ -45,6 +45,8 @@ struct Lane {
     bytes: usize,
     /// Batches on their way that have some of it.
     flights: usize,
+    /// When the last of these was done.
+    freed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -79,7 +81,8 @@ struct Ready {
     stream: u8,
     fragments: usize,
     bytes: usize,
-    since: Instant,
+    /// When they are due though they are few.
+    due: Instant,
     /// The lane whose turn is a fragment that goes alone.
     alone: Option<usize>,
 }
@@ -93,6 +96,7 @@ impl Lanes {
             waiting: VecDeque::new(),
             bytes: 0,
             flights: 0,
+            freed: None,
         };
         let highest = state.batches.iter().map(|batch| batch.number + 1).max().unwrap_or(0);
         let mut lanes = Self {
@@ -175,9 +179,9 @@ impl Lanes {
             ready.alone.is_some()
                 || ready.fragments >= WEBHOOK_BATCH_EVENTS_MAX
                 || ready.bytes >= WEBHOOK_BATCH_BYTES_MAX
-                || now >= ready.since + interval
+                || now >= ready.due
         };
-        let due = self.ready().into_iter().filter(full).min_by_key(|ready| ready.since)?;
+        let due = self.ready(interval).into_iter().filter(full).min_by_key(|ready| ready.due)?;
         let mut order: Vec<(Position, usize)> = match due.alone {
             Some(at) => vec![(Position::default(), at)],
             None => self.free(due.stream).collect(),
@@ -205,9 +209,7 @@ impl Lanes {
 
     /// When the next batch is due, if nothing else comes.
     pub(super) fn due_at(&self, interval: Duration) -> Option<Instant> {
-        let at =
-            |ready: Ready| if ready.alone.is_some() { ready.since } else { ready.since + interval };
-        self.ready().into_iter().map(at).min()
+        self.ready(interval).into_iter().map(|ready| ready.due).min()
     }
 
     /// Whether a batch may be tried: it is whole, and what goes before it in its lanes is done.
@@ -229,12 +231,13 @@ impl Lanes {
     }
 
     /// A batch is done. It gives back what it had.
-    pub(super) fn done(&mut self, number: u64) -> Vec<Fragment> {
+    pub(super) fn done(&mut self, number: u64, now: Instant) -> Vec<Fragment> {
         let Some(flight) = self.flights.remove(&number) else { return Vec::new() };
         for span in &flight.batch.spans {
             let lane = &mut self.lanes[usize::from(span.lane)];
             lane.done = lane.done.max(span.to);
             lane.flights -= 1;
+            lane.freed = Some(now);
         }
         self.fragments -= flight.fragments.len();
         self.bytes -= flight.fragments.iter().map(size).sum::<usize>();
@@ -358,30 +361,37 @@ impl Lanes {
         )
     }
 
-    fn ready(&self) -> Vec<Ready> {
+    fn ready(&self, interval: Duration) -> Vec<Ready> {
         let mut all: Vec<Ready> = Vec::new();
         for (at, lane) in self.lanes.iter().enumerate().filter(|(_, lane)| lane.flights == 0) {
             let Some(Waiting { fragment, since }) = lane.waiting.front() else { continue };
             let alone = fragment.alone.then_some(at);
-            let (stream, since) = (fragment.stream, *since);
-            let (fragments, bytes) = (lane.waiting.len(), lane.bytes);
+            let due = if fragment.alone { *since } else { lane.due(*since, interval) };
+            let (stream, fragments, bytes) = (fragment.stream, lane.waiting.len(), lane.bytes);
             let Some(ready) = all.iter_mut().find(|ready| ready.stream == stream) else {
-                all.push(Ready { stream, fragments, bytes, since, alone });
+                all.push(Ready { stream, fragments, bytes, due, alone });
                 continue;
             };
             ready.fragments += fragments;
             ready.bytes += bytes;
             // Of those that go alone, the one that waits longest.
-            if alone.is_some() && (ready.alone.is_none() || since < ready.since) {
+            if alone.is_some() && (ready.alone.is_none() || due < ready.due) {
                 ready.alone = alone;
             }
-            ready.since = ready.since.min(since);
+            ready.due = ready.due.min(due);
         }
         all
     }
 }
 
 impl Lane {
+    /// When what has waited since then is due. A lane that was just freed waits a little for
+    /// others: under a backlog each batch would otherwise have only what the last one kept back.
+    fn due(&self, since: Instant, interval: Duration) -> Instant {
+        let waited = since + interval;
+        self.freed.map_or(waited, |freed| waited.max(freed + interval / 4))
+    }
+
     /// Moves fragments from the front of the lane into a batch that has `bytes` so far, and says
     /// whether it is full.
     fn move_into(&mut self, batch: &mut Vec<Fragment>, bytes: &mut usize) -> bool {

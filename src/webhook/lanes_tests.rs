@@ -80,7 +80,7 @@ impl World {
         for number in whole {
             if self.lanes.fragments(number).is_empty() {
                 self.keep(&EndpointChange::Done { number });
-                self.lanes.done(number);
+                self.lanes.done(number, self.now);
             }
         }
         self.read = again.map_or(self.read, |again| again.0);
@@ -108,7 +108,7 @@ impl World {
 
     fn deliver(&mut self, number: u64) {
         self.keep(&EndpointChange::Done { number });
-        self.delivered.extend(self.lanes.done(number));
+        self.delivered.extend(self.lanes.done(number, self.now));
     }
 
     fn split(&mut self, number: u64) {
@@ -206,7 +206,7 @@ fn a_batch_is_due_when_it_is_full_or_its_first_has_waited() {
     assert_eq!(lanes.form(now, INTERVAL, 7), None, "five are left");
     let rest = lanes.form(now + INTERVAL, INTERVAL, 7);
     assert_eq!(rest, None, "their lane is on its way");
-    lanes.done(batch.number);
+    lanes.done(batch.number, now);
     let rest = lanes.form(now + INTERVAL, INTERVAL, 7).unwrap();
     assert_eq!((rest.number, lanes.fragments(rest.number).len()), (1, 5));
 }
@@ -223,6 +223,19 @@ fn a_batch_has_no_more_bytes_than_the_limit_unless_one_alone_has() {
         sizes.push(lanes.fragments(batch.number).len());
     }
     assert_eq!(sizes, [1, 2, 1]);
+}
+
+#[test]
+fn a_lane_that_was_just_freed_waits_a_little_for_others() {
+    let (mut lanes, now) = (Lanes::new(&begun(MessageId(0))), Instant::now());
+    lanes.take(fragment(1, 0, 3, 10), now);
+    let batch = lanes.form(now + INTERVAL, INTERVAL, 7).unwrap();
+    lanes.take(fragment(2, 0, 3, 10), now + INTERVAL);
+    lanes.done(batch.number, now + INTERVAL * 3);
+    let due = now + INTERVAL * 3 + INTERVAL / 4;
+    assert_eq!(lanes.due_at(INTERVAL), Some(due));
+    assert_eq!(lanes.form(due - Duration::from_millis(1), INTERVAL, 7), None);
+    assert!(lanes.form(due, INTERVAL, 7).is_some());
 }
 
 #[test]

@@ -39,7 +39,11 @@ mod journal_tests;
 #[cfg(test)]
 mod lanes_tests;
 #[cfg(test)]
+mod receiver_tests;
+#[cfg(test)]
 mod retry_tests;
+#[cfg(test)]
+mod webhooks_tests;
 
 pub use addresses::{Network, NetworkError};
 pub use attempts::{Attempt, Outcome};

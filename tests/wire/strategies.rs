@@ -11,7 +11,8 @@ use tidings::id::{
 };
 use tidings::limits::{
     APP_ID_BYTES_MAX, CLIENT_MSG_NO_BYTES_MAX, CLIENT_NAME_BYTES_MAX, DEVICES_PER_PEER_MAX,
-    NONCE_BYTES_MAX, PUSH_TEXT_BYTES_MAX, REASON_TEXT_BYTES_MAX, RECIPIENTS_MAX, SIGNATURE_BYTES_MAX,
+    NONCE_BYTES_MAX, PUSH_TEXT_BYTES_MAX, REASON_TEXT_BYTES_MAX, RECIPIENTS_MAX,
+    SIGNATURE_BYTES_MAX,
 };
 use tidings::reason::Reason;
 use tidings::wire::{
@@ -97,23 +98,31 @@ fn any_send() -> impl Strategy<Value = Frame> {
     ];
     let flags = any::<(bool, bool)>();
     let numbers = (any_varint(), any_varint(), any_varint(), any_varint());
-    (flags, numbers, any_text(CLIENT_MSG_NO_BYTES_MAX), target, any_body(), any_text(PUSH_TEXT_BYTES_MAX)).prop_map(
-        |(flags, (request, number, answered, ttl_ms), client_msg_no, target, body, push)| {
-            let (transient, receipt) = flags;
-            client(Send {
-                request,
-                transient,
-                receipt,
-                number,
-                answered,
-                ttl_ms,
-                client_msg_no,
-                target,
-                body,
-                push,
-            })
-        },
+    (
+        flags,
+        numbers,
+        any_text(CLIENT_MSG_NO_BYTES_MAX),
+        target,
+        any_body(),
+        any_text(PUSH_TEXT_BYTES_MAX),
     )
+        .prop_map(
+            |(flags, (request, number, answered, ttl_ms), client_msg_no, target, body, push)| {
+                let (transient, receipt) = flags;
+                client(Send {
+                    request,
+                    transient,
+                    receipt,
+                    number,
+                    answered,
+                    ttl_ms,
+                    client_msg_no,
+                    target,
+                    body,
+                    push,
+                })
+            },
+        )
 }
 
 fn any_deliver() -> impl Strategy<Value = Frame> {
