@@ -42,6 +42,12 @@ impl Source {
         }
     }
 
+    /// How many `super` lead from the file's module to the crate.
+    pub(crate) fn depth(&self) -> usize {
+        let path = self.path.strip_suffix("/mod.rs").unwrap_or(&self.path);
+        path.matches('/').count()
+    }
+
     pub(crate) fn line_of(&self, at: usize) -> usize {
         self.product[..at].matches('\n').count() + 1
     }
