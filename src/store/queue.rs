@@ -362,7 +362,7 @@ impl<T> Queue<T> {
         endpoint: EndpointId,
         change: EndpointChange,
     ) -> Result<(), Closed> {
-        let permits = change.bytes_max().max(ITEM_BYTES_MIN).min(COMMIT_QUEUE_BYTES_MAX);
+        let permits = change.bytes_max().clamp(ITEM_BYTES_MIN, COMMIT_QUEUE_BYTES_MAX);
         let permit = self.shared.permits.acquire_many(permits as u32).await.map_err(|_| Closed)?;
         permit.forget();
         let (kept_tx, kept) = oneshot::channel();
