@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn an_answer_is_shown_as_its_fields_are_called() {
         let answer = json!({
-            "lag_ms": 1_500, "name": "a\u{1b}", "open": true, "log_bytes": 1_572_864, "uptime_seconds": 90,
+            "lag_ms": 1_500, "name": "a\u{1b}", "open": true,
+            "log_bytes": 1_572_864, "uptime_seconds": 90,
             "creator": null, "rules": {"kick": "server"}, "online": ["ann", "bob"], "none": [],
             "items": [{"from": "ann", "to": ["bob", "cat"], "body": "hi\n"},
                 {"from": "bob", "group": "0f", "recalled": true}],
