@@ -92,11 +92,11 @@ enum Step {
     /// A batch is kept, and may be tried.
     Formed(u64),
     /// A batch was tried.
-    Answered(Tried),
+    Answered(Box<Tried>),
     /// It is kept that a batch is done.
     Done(u64),
     /// It is kept that a batch was given up.
-    GivenUp(u64, Option<EndpointState>),
+    GivenUp(u64, Option<Box<EndpointState>>),
     /// It is kept that these go out in the place of another.
     Parted(Vec<u64>),
     /// It is kept that nothing up to here waits.
@@ -313,7 +313,7 @@ impl<'a> Run<'a> {
         let to = Letterhead::new(endpoint, url, request.clone());
         self.steps.push(Box::pin(async move {
             let answer = flusher.client.post(&to, outgoing).await;
-            Ok(Step::Answered(Tried { number, url, request, bytes, answer }))
+            Ok(Step::Answered(Box::new(Tried { number, url, request, bytes, answer })))
         }));
     }
 
@@ -480,7 +480,7 @@ impl<'a> Run<'a> {
             give_up(&flusher.journal, &flusher.endpoint, fragments, given).await?;
             flusher.note(EndpointChange::Done { number }).await?;
             let state = flusher.journal.endpoint(flusher.endpoint.id.clone()).await;
-            Ok(Step::GivenUp(number, state.ok().flatten()))
+            Ok(Step::GivenUp(number, state.ok().flatten().map(Box::new)))
         }));
     }
 

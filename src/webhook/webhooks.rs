@@ -514,10 +514,10 @@ impl Shared {
         let (id, dialect) = (endpoint.id.clone(), endpoint.style.dialect.to_string());
         self.quiet(&id).await;
         let replaced = self.replaced(&mut content, at, &definition, (&id, dialect)).await;
-        if replaced.is_ok() {
-            if let Some(known) = self.known.write().get_mut(&id) {
-                (known.definition, known.endpoint) = (definition, Arc::new(endpoint));
-            }
+        if replaced.is_ok()
+            && let Some(known) = self.known.write().get_mut(&id)
+        {
+            (known.definition, known.endpoint) = (definition, Arc::new(endpoint));
         }
         self.flush(&id, 0);
         replaced?;

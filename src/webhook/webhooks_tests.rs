@@ -135,7 +135,7 @@ async fn everything_arrives_once_in_order_and_signed_and_few_requests_bring_it()
     until(|| webhooks.find(&id("a")).unwrap().health.waiting == 0).await;
     let health = webhooks.find(&id("a")).unwrap().health;
     assert_eq!((health.events, health.failed, health.refused), (10_000, 0, 0));
-    assert!(health.events_per_second > 100.0 && health.breaker_open == false);
+    assert!(health.events_per_second > 100.0 && !health.breaker_open);
     // Two notes for each request.
     until(|| house.journal.state(&id("a")).unwrap().batches.is_empty()).await;
     assert!(house.journal.notes() <= 2 * heard.len() + 2, "{}", house.journal.notes());
