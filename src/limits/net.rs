@@ -1,0 +1,53 @@
+//! Bounds of connections, and of the sessions on them.
+//!
+//! # Invariants
+//!
+//! * What a session may hold, times the connections there may be, fits into the memory of a box.
+
+use std::time::Duration;
+
+// The endpoint.
+
+/// Connections at once, all addresses together.
+pub const CONNECTIONS_MAX: usize = 50_000;
+/// Connections at once from one address (a network behind one address may be large).
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 20_000;
+/// Handshakes at once; more than this must first prove their address.
+pub const HANDSHAKES_MAX: usize = 256;
+/// How long a handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Tickets given to each connection: it comes back with one, and is given the next.
+pub const TICKETS_PER_CONNECTION: usize = 1;
+/// Tickets remembered, each about 300 bytes (20 MB in all): those of all the connections there can
+/// be at once, and of some that were before.
+pub const TICKETS_MAX: usize = 64 * 1024;
+/// How long a drain may take before the rest is cut.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time after which a client that was sent away comes back; each draws its own.
+pub const RECONNECT_JITTER: Duration = Duration::from_secs(3);
+
+// Sessions.
+
+/// Sessions (streams) of one connection.
+pub const SESSIONS_PER_CONNECTION_MAX: u32 = 16;
+/// Devices of a peer; opening one more forgets the one not seen for longest.
+pub const DEVICES_PER_PEER_MAX: usize = 16;
+/// Frames waiting in one outbox.
+pub const OUTBOX_FRAMES_MAX: usize = 256;
+/// Bytes waiting in one outbox. 20,000 sessions that all read nothing hold 5 GiB, which is why
+/// connections are bounded too.
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// Messages a feeder asks for at once: a quarter of an outbox, so that reading the next part
+/// overlaps with writing this one.
+pub const FEED_MESSAGES_MAX: usize = 64;
+/// Marks that wait beside one outbox, about 120 bytes each; the oldest are forgotten, for they are
+/// told when the session opens anew.
+pub const MARKS_WAITING_MAX: usize = 1_000;
+/// Milliseconds within which a client opens the first session of its connection.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a write to a client may make no progress at all before its session is ended.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection that says nothing for this long is gone (RFC 9308, section 3.2, advises 30 s).
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// How often a client keeps its connection alive: two may be lost before the idle time is over.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
