@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! * What a session may hold, times the connections there may be, fits into the memory of a box.
+//! * The memory of a session has a bound, and so has the number of connections.
 
 use std::time::Duration;
 
