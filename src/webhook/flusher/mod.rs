@@ -8,6 +8,9 @@
 //! * Nothing else waits for an endpoint: a flusher that cannot go on reads no further.
 //! * Wherever it is stopped, the next one goes on from what the journal has kept.
 
+mod answers;
+mod reading;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,30 +21,22 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::attempts::{Attempt, Outcome};
 use super::client::{Answer, Client, Letterhead};
-use super::dialect::Fragment;
 use super::endpoint::Endpoint;
-use super::event::{self, Kind};
-use super::giving_up::{Given, give_up};
+use super::event::Kind;
 use super::health::Board;
-use super::lanes::{Lanes, Restored};
+use super::lanes::Lanes;
 use super::request::request_id;
-use super::retry::{Spread, Turns, Verdict};
-use super::source::{Next, Source};
+use super::retry::{Spread, Turns};
+use super::source::Source;
 use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::id::MessageId;
 use crate::limits::{
-    WEBHOOK_AGE_MAX, WEBHOOK_BACKOFF_MAX, WEBHOOK_PASS_INTERVAL, WEBHOOK_PAUSE, WEBHOOK_READ_PAUSE,
-    WEBHOOK_REFUSALS_MAX, WEBHOOK_SPLIT_TRIES, WEBHOOK_STOP_MAX,
+    WEBHOOK_BACKOFF_MAX, WEBHOOK_PASS_INTERVAL, WEBHOOK_PAUSE, WEBHOOK_READ_PAUSE, WEBHOOK_STOP_MAX,
 };
-use crate::store::{
-    Batch, Closed, EndpointChange, EndpointState, Entry, Journal, Placed, ReadError,
-};
+use crate::store::{Closed, EndpointChange, EndpointState, Journal, ReadError};
 
-/// Entries that are made into fragments before anything else has its turn.
-const FILL_MAX: usize = 256;
 /// How often it is told how old the oldest event is, while there is one.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -197,70 +192,6 @@ impl<'a> Run<'a> {
         self.flusher.show_kept().await
     }
 
-    /// Takes what has been read into the lanes. Says whether there is more at hand.
-    fn fill(&mut self) -> bool {
-        for _ in 0..FILL_MAX {
-            if !self.lanes.has_room() {
-                return false;
-            }
-            let Some(next) = self.source.next() else { return false };
-            let passed = match next {
-                Next::Entry { placed, found, is_last } => {
-                    self.take_entry(&placed, &found);
-                    is_last.then_some(placed.id)
-                }
-                Next::Lost(from, through) => {
-                    self.lanes.lose(through);
-                    self.flusher.board.lost();
-                    let id = &self.flusher.endpoint.id;
-                    tracing::warn!(endpoint = %id, %from, %through, "lost to webhooks");
-                    self.take_event(&event::gap(from, through, self.flusher.clock.now_ms()));
-                    Some(through)
-                }
-                Next::Passed(through) => Some(through),
-            };
-            if let Some(through) = passed {
-                let restored = self.lanes.passed(through);
-                self.restored(restored);
-            }
-        }
-        true
-    }
-
-    fn take_entry(&mut self, placed: &Placed, found: &[Placed]) {
-        // What endpoints come to would otherwise never end.
-        self.is_further |= !matches!(placed.entry, Entry::Endpoint { .. });
-        for event in event::events(placed, found) {
-            self.take_event(&event);
-        }
-    }
-
-    fn take_event(&mut self, event: &event::Event) {
-        let endpoint = &self.flusher.endpoint;
-        if endpoint.hears(event.kind) {
-            let now = Instant::now();
-            for fragment in endpoint.style.fragments(event) {
-                self.lanes.take(fragment, now);
-            }
-        }
-    }
-
-    /// Batches of before the start are whole again.
-    fn restored(&mut self, restored: Restored) {
-        for number in restored.whole {
-            if self.lanes.fragments(number).is_empty() {
-                self.done(number, Vec::new());
-            } else if let Some(parts) = self.lanes.renumber(number) {
-                self.part(number, parts);
-            } else {
-                self.turns.add(number, Instant::now());
-            }
-        }
-        if restored.again.is_some() {
-            self.source.rewind();
-        }
-    }
-
     /// Forms what batches are due, and begins what tries are due.
     fn begin(&mut self) {
         let now = Instant::now();
@@ -352,136 +283,6 @@ impl<'a> Run<'a> {
     fn ended(&mut self, number: u64) {
         self.lanes.done(number, Instant::now());
         self.is_further = true;
-    }
-
-    fn answered(&mut self, tried: &Tried) {
-        let Tried { number, url, ref answer, .. } = *tried;
-        let (now, dice) = (Instant::now(), fastrand::f64());
-        self.record(tried);
-        match answer.verdict {
-            Verdict::Failed => {
-                self.spread.failed(url, now, dice);
-                self.turns.failed(number, now, dice, answer.retry_after);
-            }
-            _ => {
-                self.spread.answered(url);
-                self.turns.answered(number, now);
-            }
-        }
-        match answer.verdict {
-            Verdict::Delivered => {
-                (self.refusals, self.taken_at) = (0, Some(now));
-                self.turns.remove(number);
-                let fragments = self.lanes.fragments(number);
-                self.flusher.board.delivered(fragments, self.flusher.clock.now_ms());
-                let upstream = fragments.iter().filter_map(|fragment| fragment.upstream).collect();
-                self.done(number, upstream);
-            }
-            Verdict::Gone => self.halt = Some("it answered 410 Gone".into()),
-            Verdict::Refused if self.split(number) => {}
-            Verdict::Refused => {
-                self.refusals += 1;
-                if self.refusals >= WEBHOOK_REFUSALS_MAX {
-                    let said = format!("it has refused {} events in a row", self.refusals);
-                    self.halt = Some(said);
-                }
-                self.give_up(tried);
-            }
-            Verdict::Failed if self.is_old(number) => self.give_up(tried),
-            Verdict::Failed if self.is_stuck(tried) && self.split(number) => {}
-            Verdict::Failed => {}
-        }
-    }
-
-    fn record(&self, tried: &Tried) {
-        let Tried { number, url, request, bytes, answer } = tried;
-        let outcome = match answer.verdict {
-            Verdict::Delivered => Outcome::Ok,
-            Verdict::Failed => Outcome::Failed,
-            Verdict::Gone | Verdict::Refused => Outcome::Refused,
-        };
-        let attempt = Attempt {
-            at_ms: answer.at_ms,
-            took: answer.took,
-            request: request.clone(),
-            url: self.flusher.endpoint.shown[*url].clone(),
-            events: self.lanes.fragments(*number).len(),
-            bytes: *bytes,
-            number: self.turns.tries(*number),
-            status: answer.status,
-            outcome,
-            said: answer.said.clone(),
-        };
-        let id = &self.flusher.endpoint.id;
-        if outcome != Outcome::Ok {
-            let (status, request) = (answer.status, request.as_str());
-            tracing::debug!(endpoint = %id, request, status, "a webhook was not taken");
-        }
-        self.flusher.board.tried(attempt);
-    }
-
-    /// Whether a batch has been tried for as long as batches are.
-    fn is_old(&self, number: u64) -> bool {
-        let formed_ms = self.lanes.batch(number).map_or(0, |batch| batch.formed_ms);
-        let age_ms = self.flusher.clock.now_ms() - formed_ms.max(self.flusher.resumed_ms);
-        age_ms > WEBHOOK_AGE_MAX.as_millis() as i64
-    }
-
-    /// Whether a batch fails time and again and may be the reason: an endpoint that is down
-    /// answers otherwise than by 500, or takes no others.
-    fn is_stuck(&self, tried: &Tried) -> bool {
-        let takes = self.taken_at.is_some_and(|at| at.elapsed() < WEBHOOK_BACKOFF_MAX);
-        let status = tried.answer.status;
-        let is_broken = status == 500 || status > 500 && takes;
-        is_broken && self.turns.tries(tried.number) >= WEBHOOK_SPLIT_TRIES
-    }
-
-    fn split(&mut self, number: u64) -> bool {
-        let parts = self.lanes.split(number);
-        let is_split = parts.is_some();
-        if let Some(parts) = parts {
-            self.part(number, parts);
-        }
-        is_split
-    }
-
-    fn part(&mut self, number: u64, parts: Vec<Batch>) {
-        self.turns.remove(number);
-        let numbers = parts.iter().map(|part| part.number).collect();
-        let kept = self.flusher.note(EndpointChange::Split { number, parts });
-        self.steps.push(Box::pin(async move { kept.await.map(|()| Step::Parted(numbers)) }));
-    }
-
-    /// Keeps that a batch is done, after telling of the messages to the back end that it had.
-    fn done(&mut self, number: u64, upstream: Vec<MessageId>) {
-        let flusher = self.flusher;
-        self.steps.push(Box::pin(async move {
-            for id in upstream {
-                flusher.journal.settle_upstream(id, true).await?;
-            }
-            flusher.note(EndpointChange::Done { number }).await?;
-            Ok(Step::Done(number))
-        }));
-    }
-
-    /// Keeps what a batch has as dead letters, and that it is done.
-    fn give_up(&mut self, tried: &Tried) {
-        let (flusher, number) = (self.flusher, tried.number);
-        let given = Given {
-            at_ms: flusher.clock.now_ms(),
-            status: tried.answer.status,
-            why: tried.answer.said.clone(),
-            tries: self.turns.tries(number),
-            request: tried.request.clone(),
-        };
-        self.turns.remove(number);
-        let fragments: Vec<Fragment> = self.lanes.fragments(number).to_vec();
-        self.steps.push(Box::pin(async move {
-            give_up(&flusher.journal, &flusher.endpoint, fragments, given).await?;
-            flusher.note(EndpointChange::Done { number }).await?;
-            let state = flusher.journal.endpoint(flusher.endpoint.id.clone()).await;
-            Ok(Step::GivenUp(number, state.ok().flatten().map(Box::new)))
-        }));
     }
 
     fn tell(&self) {
