@@ -35,9 +35,17 @@ mod source;
 mod webhooks;
 
 #[cfg(test)]
+mod changing_tests;
+#[cfg(test)]
+mod failing_tests;
+#[cfg(test)]
+mod house_tests;
+#[cfg(test)]
 mod journal_tests;
 #[cfg(test)]
 mod lanes_tests;
+#[cfg(test)]
+mod reaching_tests;
 #[cfg(test)]
 mod receiver_tests;
 #[cfg(test)]
