@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::Definition;
+use super::definition::Definition;
 
 /// The file in the folder of endpoints.
 const FILE: &str = "endpoints.json";
@@ -120,7 +120,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Content, BookError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::webhook::endpoint::SecretText;
+    use crate::webhook::definition::SecretText;
 
     #[test]
     fn what_is_written_is_read_again_and_only_its_owner_can_read_it() {

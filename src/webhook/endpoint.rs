@@ -1,4 +1,4 @@
-//! Endpoints: what is written about one, and what of it is in force.
+//! Endpoints: what of their definitions is in force.
 //!
 //! # Invariants
 //!
@@ -6,134 +6,23 @@
 //!   forbidden address, and hold no user and no password.
 //! * Secrets are not in what is shown, neither are the values in a URL's query.
 
-use std::fmt;
 use std::fmt::Write;
 use std::time::Duration;
 
 use reqwest::Url;
 use ring::digest::{SHA256, digest};
-use serde::{Deserialize, Serialize};
 
 use super::addresses::{Network, literal, may_reach};
-use super::dialect::{Dialect, NoDialect, Style};
-use super::event::{Kind, NoKind};
-use super::sign::{Secret, SecretError, hex};
-use crate::id::{EndpointId, IdError};
+use super::definition::{Definition, DefinitionError};
+use super::dialect::{Dialect, Style};
+use super::event::Kind;
+use super::sign::{Secret, hex};
+use crate::id::EndpointId;
 use crate::limits::{
     WEBHOOK_IN_FLIGHT, WEBHOOK_IN_FLIGHT_MAX, WEBHOOK_INTERVAL, WEBHOOK_INTERVAL_MAX,
     WEBHOOK_INTERVAL_MIN, WEBHOOK_SECRETS_MAX, WEBHOOK_TIMEOUT, WEBHOOK_TIMEOUT_MAX,
     WEBHOOK_URL_BYTES_MAX, WEBHOOK_URLS_MAX,
 };
-
-/// The text of a secret, which is not shown.
-#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct SecretText(pub String);
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(..)")
-    }
-}
-
-/// An endpoint as it is written in the settings and in requests.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Definition {
-    /// Its id.
-    pub id: String,
-    /// Where it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// Where it is, if at several places: requests are spread over them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub urls: Vec<String>,
-    /// The name of its dialect; `tidings` if there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dialect: Option<String>,
-    /// The names of the kinds of events it wants; empty for all that its dialect speaks.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub events: Vec<String>,
-    /// What requests are signed with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<SecretText>,
-    /// What requests are signed with while a secret is being replaced, the new one first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub secrets: Vec<SecretText>,
-    /// How long an event waits for others, such as `500ms`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub interval: Option<String>,
-    /// How long a request may take, such as `10s`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<String>,
-    /// Requests on their way at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub in_flight: Option<usize>,
-    /// `wukongim`: lists of more recipients than this are compressed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gzip_over: Option<usize>,
-    /// `wukongim`: offline messages go out as an array.
-    #[serde(skip_serializing_if = "is_false")]
-    pub offline_array: bool,
-    /// `easemob`: values in `ext` may be arrays and objects.
-    #[serde(skip_serializing_if = "is_false")]
-    pub nested_ext: bool,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
-/// Why a definition is no endpoint. No text of it is a secret.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum DefinitionError {
-    /// The id is none.
-    #[error("id: {0}")]
-    Id(#[source] IdError),
-    /// There is no URL, or there are too many.
-    #[error("url: an endpoint has 1 to {WEBHOOK_URLS_MAX} URLs, as `url` or as `urls`")]
-    Urls,
-    /// A URL cannot be used.
-    #[error("url: {0}")]
-    Url(&'static str),
-    /// A URL names an address that webhooks may not go to.
-    #[error("url: {0} is not an address that webhooks may go to; see webhook_networks")]
-    Address(std::net::IpAddr),
-    /// There is no such dialect.
-    #[error("dialect: {0}")]
-    Dialect(#[source] NoDialect),
-    /// There is no such kind of event.
-    #[error("events: {0}")]
-    Kind(#[source] NoKind),
-    /// The dialect has no words for a kind of event.
-    #[error("events: {dialect} does not speak of {kind}")]
-    Mute {
-        /// The dialect.
-        dialect: Dialect,
-        /// The kind of event.
-        kind: Kind,
-    },
-    /// A secret is none, or there are too many.
-    #[error("secret: {0}")]
-    Secret(#[source] SecretError),
-    /// There are too many secrets.
-    #[error("secret: an endpoint has at most {WEBHOOK_SECRETS_MAX} secrets")]
-    Secrets,
-    /// A duration is none, or too long.
-    #[error("{name}: not a duration such as 500ms, from {min:?} to {max:?}")]
-    Duration {
-        /// Which.
-        name: &'static str,
-        /// How long it is at the least.
-        min: Duration,
-        /// How long it may be.
-        max: Duration,
-    },
-    /// Too many requests at once, or none.
-    #[error("in_flight: 1 to {WEBHOOK_IN_FLIGHT_MAX}")]
-    InFlight,
-}
 
 /// What all endpoints share.
 #[derive(Clone, Debug, Default)]
@@ -405,12 +294,5 @@ mod tests {
             assert_ne!(shape(""), shape(other), "{other}");
         }
         assert_ne!(shape(r#","dialect":"easemob""#), shape(r#","dialect":"easemob","secret":"g""#));
-    }
-
-    #[test]
-    fn what_is_shown_for_debugging_has_no_secret() {
-        let json = r#"{"id":"a","url":"http://a.example","secret":"geheim","secrets":["geheim"]}"#;
-        let definition: Definition = serde_json::from_str(json).unwrap();
-        assert!(!format!("{definition:?}").contains("geheim"));
     }
 }

@@ -24,8 +24,9 @@ use crate::presend::{PreSend, Question, Verdict};
 use crate::webhook::Options;
 use crate::webhook::addresses::Network;
 use crate::webhook::client::{Client, ClientError, Letterhead, SystemNames};
+use crate::webhook::definition::DefinitionError;
 use crate::webhook::dialect::{self, BadAnswer, Dialect, Style};
-use crate::webhook::endpoint::{DefinitionError, check};
+use crate::webhook::endpoint::check;
 use crate::webhook::sign::Secret;
 
 /// How often at the most it is said in the log that a back end does not answer, in milliseconds.

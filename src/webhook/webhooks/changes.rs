@@ -13,7 +13,8 @@ use crate::id::EndpointId;
 use crate::limits::{ENDPOINTS_MAX, WEBHOOK_SECRETS_MAX};
 use crate::store::EndpointChange;
 use crate::webhook::book::Content;
-use crate::webhook::endpoint::{Definition, Endpoint, SecretText};
+use crate::webhook::definition::{Definition, SecretText};
+use crate::webhook::endpoint::Endpoint;
 
 impl Shared {
     pub(super) async fn create(

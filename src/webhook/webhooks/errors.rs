@@ -8,7 +8,7 @@ use crate::limits::ENDPOINTS_MAX;
 use crate::store::{Closed, ReadError};
 use crate::webhook::book::BookError;
 use crate::webhook::client::ClientError;
-use crate::webhook::endpoint::DefinitionError;
+use crate::webhook::definition::DefinitionError;
 
 /// Why there are no webhooks.
 #[derive(Debug, thiserror::Error)]

@@ -22,7 +22,8 @@ use crate::metrics::Metrics;
 use crate::store::{EndpointChange, Journal};
 use crate::webhook::book::{Book, BookError, Content};
 use crate::webhook::client::Client;
-use crate::webhook::endpoint::{Definition, Endpoint, House};
+use crate::webhook::definition::Definition;
+use crate::webhook::endpoint::{Endpoint, House};
 use crate::webhook::flusher::Flusher;
 use crate::webhook::health::Board;
 
