@@ -34,6 +34,8 @@ mod keys;
 mod log;
 #[path = "store/marks.rs"]
 mod marks;
+#[path = "store/messages.rs"]
+mod messages;
 #[path = "store/model.rs"]
 mod model;
 #[path = "store/recalls.rs"]

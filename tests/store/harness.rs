@@ -17,12 +17,13 @@ use tidings::metrics::Metrics;
 use tidings::reason::Reason;
 use tidings::store::{
     GroupAction, HistoryOf, Item, Look, Loss, Message, NewMessage, Opened, Opening, Options,
-    Origin, Outcome, Part, Past, Request, SendNumber, Store,
+    Outcome, Part, Past, Request, Store,
 };
 use tokio::runtime::Runtime;
 
 use super::folders::listing;
 pub(crate) use super::folders::{child, copy, segments, segments_as};
+pub(crate) use super::messages::{conversation, device, new_message, peer, send_number};
 
 /// How long a test waits for what has to come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,39 +60,6 @@ pub(crate) struct Running {
 pub(crate) struct Sent {
     pub(crate) id: MessageId,
     pub(crate) sequence: u32,
-}
-
-pub(crate) fn peer(name: &str) -> PeerId {
-    PeerId::new(name).unwrap()
-}
-
-pub(crate) fn device(name: &str) -> DeviceId {
-    DeviceId::new(name).unwrap()
-}
-
-pub(crate) fn conversation(one: &str, other: &str) -> ConversationId {
-    ConversationId::of_peers([&peer(one), &peer(other)])
-}
-
-/// A message from the device `d` of its sender.
-pub(crate) fn new_message(from: &str, to: &str, number: u64, body: &[u8]) -> NewMessage {
-    NewMessage {
-        from: peer(from),
-        origin: Origin::Client(send_number(number)),
-        conversation: conversation(from, to),
-        to: vec![peer(to)],
-        devices: Vec::new(),
-        receipt: false,
-        ttl_ms: 0,
-        client_msg_no: Bytes::new(),
-        body: Bytes::copy_from_slice(body),
-        push: Bytes::new(),
-    }
-}
-
-/// A send of the device `d`.
-pub(crate) fn send_number(number: u64) -> SendNumber {
-    SendNumber { device: device("d"), instance: 1, number, answered: 0 }
 }
 
 impl Running {
