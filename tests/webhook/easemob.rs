@@ -88,7 +88,7 @@ async fn a_message_that_waits_makes_one_callback_for_each_absent_member() {
     let sent = server.message(json!({"from": "ann", "to": to, "body": "to three"})).await;
     let members = json!({"members": ["ann", "bob", "cat", "eve"]});
     let group = server.post("/v1/groups", members).await.expect(reqwest::StatusCode::CREATED);
-    let group = group["id"].as_str().unwrap().to_owned();
+    let group = group["group"].as_str().unwrap().to_owned();
     let message = json!({"from": "ann", "to": {"group": group}, "body": "to the group"});
     let in_group = server.message(message).await;
     let requests = receiver.had(4).await;

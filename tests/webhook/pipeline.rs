@@ -4,29 +4,29 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{PATIENCE, Running, SECRET};
 use crate::receiver::{Answer, Receiver, Request};
-use crate::standard::{Event, all, events, heard, of_kind, one, said, verifies};
+use crate::standard::{Event, all, events, heard, one, said, verifies};
 
 /// A server with an endpoint that hears of messages.
-async fn start(more: Value) -> (Running, Receiver) {
+pub(crate) async fn start(more: Value) -> (Running, Receiver) {
     let (server, receiver) = (Running::start().await, Receiver::start().await);
     server.endpoint("back-end", &receiver, of_messages(more)).await;
     (server, receiver)
 }
 
-fn of_messages(more: Value) -> Value {
+pub(crate) fn of_messages(more: Value) -> Value {
     let mut definition = json!({"events": ["message.sent"], "interval_ms": 10});
     definition.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     definition
 }
 
 /// A message of a batch, in the conversation of this number.
-fn message(conversation: usize, body: String) -> Value {
+pub(crate) fn message(conversation: usize, body: String) -> Value {
     json!({"from": format!("ann-{conversation}"), "to": {"peers": ["bob"]}, "body": body})
 }
 
@@ -34,7 +34,7 @@ fn numbered(count: usize) -> Vec<Value> {
     (0..count).map(|number| message(number % 100, format!("{number}"))).collect()
 }
 
-async fn until_said(receiver: &Receiver, count: usize) -> Vec<String> {
+pub(crate) async fn until_said(receiver: &Receiver, count: usize) -> Vec<String> {
     let find = |requests: &[Request]| {
         let said = said(requests);
         (said.len() >= count).then_some(said)
@@ -43,7 +43,7 @@ async fn until_said(receiver: &Receiver, count: usize) -> Vec<String> {
 }
 
 /// Waits until somebody is answered.
-async fn until_quiet(server: &Running) -> Value {
+pub(crate) async fn until_quiet(server: &Running) -> Value {
     let is_done = |it: &Value| {
         it["health"]["waiting"] == 0 && it["health"]["in_flight"] == 0 && it["health"]["ok"] != 0
     };
@@ -236,99 +236,6 @@ async fn an_operator_pauses_an_endpoint_and_resumes_it_over_a_restart() {
     assert_eq!(until_said(&receiver, 2).await, ["one", "two"]);
 }
 
-/// Refuses what has `poison` in it.
-fn refuse_poison(request: &Request) -> Answer {
-    let is_poisoned = request.text().contains("poison");
-    Answer::status(if is_poisoned { 400 } else { 200 }).body("no poison, please")
-}
-
-async fn letters(server: &Running) -> Vec<Value> {
-    let page = server.get("/v1/endpoints/back-end/letters").await;
-    page["items"].as_array().unwrap().clone()
-}
-
-/// The letters' places, by which they are named when something is done with them.
-fn places(letters: &[Value]) -> Vec<&str> {
-    letters.iter().map(|letter| letter["place"].as_str().unwrap()).collect()
-}
-
-#[tokio::test]
-async fn a_refused_batch_is_split_until_the_culprit_stands_alone() {
-    let (server, receiver) = start(json!({"interval_ms": 300})).await;
-    receiver.answers(refuse_poison);
-    let body = |number| if number == 13 { "poison".into() } else { format!("{number}") };
-    server.say_all((0..20).map(|number| message(0, body(number))).collect()).await;
-    server.until("back-end", "a letter", |it| it["health"]["letters"] == 1).await;
-    let taken = |requests: &[Request]| {
-        let good = requests.iter().filter(|request| !request.text().contains("poison"));
-        let said = said(&good.cloned().collect::<Vec<_>>());
-        (said.len() == 19).then_some(said)
-    };
-    let expected: Vec<_> = (0..20).filter(|it| *it != 13).map(|it| it.to_string()).collect();
-    assert_eq!(receiver.until("the others", taken).await, expected, "in their order");
-    let letters = letters(&server).await;
-    assert_eq!(letters.len(), 1);
-    let letter = &letters[0];
-    assert_eq!((&letter["kind"], &letter["status"]), (&json!("message.sent"), &json!(400)));
-    let text = letter.to_string();
-    assert!(text.contains("poison") && text.contains("no poison, please"), "{letter}");
-    let event = of_kind(&receiver.requests(), "message.sent");
-    let culprit = event.iter().find(|event| event.text() == "poison").unwrap();
-    assert_eq!(letter["event"], culprit.id);
-    // It does so in as many requests as halving takes.
-    let refused = receiver.requests().iter().filter(|it| it.text().contains("poison")).count();
-    assert!((2..=7).contains(&refused), "{refused}");
-}
-
-#[tokio::test]
-async fn letters_are_listed_sent_again_and_dropped() {
-    let (mut server, receiver) = start(json!({"secret": SECRET})).await;
-    receiver.answers(refuse_poison);
-    for number in 0..3 {
-        server.say("ann", "bob", &format!("poison {number}")).await;
-    }
-    server.until("back-end", "letters", |it| it["health"]["letters"] == 3).await;
-    server.restart().await;
-    let kept = letters(&server).await;
-    assert_eq!(kept.len(), 3, "they outlive a restart");
-    receiver.answers_with(200);
-    let count = receiver.count();
-    let again = json!({"letters": places(&kept[..1])});
-    let resent = server.post("/v1/endpoints/back-end/letters/resend", again).await;
-    let resent = resent.expect(StatusCode::OK);
-    assert_eq!(
-        (&resent["resent"], &resent["letters"][0]["attempt"]["status"]),
-        (&json!(1), &json!(200))
-    );
-    let request = receiver.had(count + 1).await.remove(count);
-    assert!(verifies(SECRET, &request));
-    assert_eq!(events(&request)[0].text(), "poison 0");
-    server.until("back-end", "one less", |it| it["health"]["letters"] == 2).await;
-    let rest = letters(&server).await;
-    assert_eq!(places(&rest), places(&kept[1..]));
-    let path = format!("/v1/endpoints/back-end/letters?places={}", places(&rest).join(","));
-    let dropped = server.ask(Method::DELETE, &path, None).await.expect(StatusCode::OK);
-    assert_eq!(dropped, json!({"dropped": 2}));
-    server.until("back-end", "none", |it| it["health"]["letters"] == 0).await;
-    assert_eq!(letters(&server).await, [Value::Null; 0]);
-}
-
-#[tokio::test]
-async fn what_is_not_taken_within_a_day_is_a_dead_letter() {
-    let (server, receiver) = start(json!({})).await;
-    receiver.answers_with(503);
-    server.say("ann", "bob", "too late").await;
-    receiver.had(2).await;
-    server.step(Duration::from_secs(24 * 3600 - 1));
-    server.step(Duration::from_secs(2));
-    server.until("back-end", "a letter", |it| it["health"]["letters"] == 1).await;
-    let letter = letters(&server).await.remove(0);
-    assert_eq!(letter["status"], 503, "{letter}");
-    receiver.answers_with(200);
-    server.say("ann", "bob", "in time").await;
-    one(&receiver, "message.sent", |event| event.text() == "in time").await;
-}
-
 #[tokio::test]
 async fn requests_are_spread_over_the_urls_of_an_endpoint() {
     let (server, one, other) =
@@ -485,46 +392,28 @@ async fn what_was_not_told_before_a_restart_is_told_after_it() {
 }
 
 #[tokio::test]
-async fn an_endpoint_is_removed_with_what_is_kept_for_it() {
-    let (server, receiver) = start(json!({})).await;
-    receiver.answers(refuse_poison);
-    server.say("ann", "bob", "poison").await;
-    server.until("back-end", "a letter", |it| it["health"]["letters"] == 1).await;
-    let path = "/v1/endpoints/back-end";
-    let removed = server.ask(Method::DELETE, path, None).await;
-    assert!(removed.status.is_success(), "{removed:?}");
-    let gone = server.ask(Method::GET, path, None).await;
-    assert_eq!(gone.problem(), "no-such-endpoint");
-    server.endpoint("back-end", &receiver, of_messages(json!({}))).await;
-    assert_eq!(server.overview("back-end").await["health"]["letters"], 0);
-}
-
-#[tokio::test]
-async fn a_part_of_the_log_that_is_lost_is_told_as_a_gap() {
-    let set = |config: &mut tidings::config::Config| {
-        config.store.segment_bytes_max = 256 * 1024;
-        config.store.log_bytes_max = 3 * 1024 * 1024;
-    };
-    let (server, receiver) = (Running::start_set(set).await, Receiver::start().await);
-    server.endpoint("back-end", &receiver, json!({"events": [], "interval_ms": 10})).await;
-    server.say("ann", "bob", "the first").await;
-    heard(&receiver, "message.sent", 1).await;
-    until_quiet(&server).await;
-    receiver.down();
-    let long = |number: usize| message(number, format!("{number} {}", "x".repeat(5_000)));
-    for _ in 0..20 {
-        let messages: Vec<_> = (0..200).map(long).collect();
-        server.post("/v1/messages/batch", json!({"messages": messages})).await;
+async fn the_settings_and_the_file_name_endpoints_that_are_told_by_post_as_json() {
+    let (of_settings, of_file) = (Receiver::start().await, Receiver::start().await);
+    let url = of_settings.url_of("/from/settings");
+    let file = format!(
+        "[[endpoint]]\nid = \"of-file\"\nurl = \"{}\"\nevents = [\"message.sent\"]\n\
+         interval = \"10ms\"\n",
+        of_file.url_of("/from/file")
+    );
+    let settings = [("webhook_url", &*url), ("webhook_secret", SECRET)];
+    let server = Running::start_with(&settings, &file).await;
+    server.say("ann", "bob", "hello").await;
+    for (receiver, path) in [(&of_settings, "/from/settings"), (&of_file, "/from/file")] {
+        one(receiver, "message.sent", |event| event.text() == "hello").await;
+        for request in receiver.requests() {
+            assert_eq!((&*request.method, &*request.path), ("POST", path));
+            assert_eq!(request.header("content-type"), "application/json");
+        }
     }
-    receiver.up().await;
-    let gap = one(&receiver, "log.gap", |_| true).await;
-    let place = |name: &str| gap.data[name].as_str().unwrap().parse::<i64>().unwrap();
-    assert!(place("after") < place("through"), "{gap:?}");
-    server.say("ann", "bob", "the last").await;
-    one(&receiver, "message.sent", |event| event.text() == "the last").await;
-    let told = said(&receiver.requests()).len();
-    assert!(told < 4_002, "{told} of 4,002 were told, so nothing was lost");
-    let metrics = server.ask(Method::GET, "/metrics", None).await.text;
-    let counted = |line: &str| line.starts_with("tidings_webhook_gaps") && line.ends_with(" 1");
-    assert!(metrics.lines().any(counted), "{metrics}");
+    assert!(of_settings.requests().iter().all(|request| verifies(SECRET, request)));
+    let list = server.get("/v1/endpoints").await;
+    let mut ids: Vec<_> =
+        list["endpoints"].as_array().unwrap().iter().map(|it| it["id"].clone()).collect();
+    ids.sort_by_key(Value::to_string);
+    assert_eq!(ids, ["default", "of-file"]);
 }

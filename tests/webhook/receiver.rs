@@ -27,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::PATIENCE;
 
+/// Bytes of a body that are shown when a test fails.
+const DEBUG_BYTES: usize = 4_000;
+
 /// A request that has come.
 #[derive(Clone)]
 pub(crate) struct Request {
@@ -64,7 +67,7 @@ impl Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let body = String::from_utf8_lossy(&self.body);
+        let body = String::from_utf8_lossy(&self.body[..self.body.len().min(DEBUG_BYTES)]);
         let (method, path, query) = (&self.method, &self.path, &self.query);
         write!(f, "{method} {path}?{query} {:?} {body}", self.headers)
     }
@@ -137,10 +140,22 @@ impl Receiver {
     }
 
     pub(crate) async fn start_with(tls: Option<TlsAcceptor>) -> Self {
-        let manner: Manner = Box::new(|_: &Request| Answer::ok());
+        let any = (Ipv4Addr::LOCALHOST, 0).into();
+        Self::listening(any, tls, Box::new(|_: &Request| Answer::ok())).await
+    }
+
+    /// Listens here, and answers like this.
+    pub(crate) async fn start_at(
+        address: SocketAddr,
+        manner: impl FnMut(&Request) -> Answer + Send + 'static,
+    ) -> Self {
+        Self::listening(address, None, Box::new(manner)).await
+    }
+
+    async fn listening(address: SocketAddr, tls: Option<TlsAcceptor>, manner: Manner) -> Self {
         let (manner, requests) = (Mutex::new(manner), watch::Sender::new(Vec::new()));
         let shared = Arc::new(Shared { requests, manner, tls });
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let listening = CancellationToken::new();
         tokio::spawn(listen(listener, shared.clone(), listening.clone()));
@@ -242,10 +257,11 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, listening: Cancellat
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     match &shared.tls {
         // Who does not trust the certificate goes away, and that is all there is to it.
-        Some(tls) => match tls.accept(stream).await {
-            Ok(stream) => speak(stream, shared.clone()).await,
-            Err(_) => {}
-        },
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                speak(stream, shared.clone()).await;
+            }
+        }
         None => speak(stream, shared.clone()).await,
     }
 }

@@ -78,7 +78,7 @@ async fn a_message_is_told_as_delivered_read_and_recalled_each_with_its_time() {
     let recalled = one(&receiver, "message.recalled", |_| true).await;
     let expected = json!({
         "message": sent.id.to_string(), "conversation": conversation, "sequence": 1,
-        "by": "ann", "from": "ann",
+        "by": "ann", "peers": ["bob", "ann"],
     });
     assert_eq!(recalled.data, expected);
     let sent_at = got.at_ms as i64;

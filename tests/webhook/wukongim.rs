@@ -144,7 +144,7 @@ async fn a_group_and_several_peers_are_channels_of_type_2() {
     let (server, receiver) = start(json!({})).await;
     let members = json!({"members": ["ann", "bob"]});
     let group = server.post("/v1/groups", members).await.expect(StatusCode::CREATED);
-    let group = group["id"].as_str().unwrap();
+    let group = group["group"].as_str().unwrap();
     let message = json!({"from": "ann", "to": {"group": group}, "body": text("to the group")});
     server.message(message).await;
     let message = json!({"from": "ann", "to": {"peers": ["bob", "cat"]}, "body": text("to two")});
@@ -309,7 +309,7 @@ async fn messages_are_stored_whether_the_receiver_takes_them_or_not() {
     for number in 0..3 {
         assert_eq!(bob.message().await.body, text(&number.to_string()));
     }
-    let history = server.get("/v1/history?from=ann").await;
+    let history = server.get("/v1/history?sender=ann").await;
     assert_eq!(history["items"].as_array().unwrap().len(), 3);
     receiver.up().await;
     let stored = until_stored(&receiver, 3).await;
