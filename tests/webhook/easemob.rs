@@ -150,7 +150,10 @@ fn bodies() -> Vec<(Value, Body)> {
         (
             json(
                 "video",
-                json!({"length": 7, "thumb": "https://a.example/t", "thumb_secret": "t3", "size": sized}),
+                json!({
+                    "length": 7, "thumb": "https://a.example/t", "thumb_secret": "t3",
+                    "size": sized,
+                }),
             ),
             Body {
                 length: Some(7),
@@ -170,7 +173,9 @@ fn bodies() -> Vec<(Value, Body)> {
             Body { action: text("ring"), ..body_of("cmd") },
         ),
         (
-            json!({"type": "custom", "customEvent": "gift", "customExts": [{"n": "1"}], "ext": ext}),
+            json!({
+                "type": "custom", "customEvent": "gift", "customExts": [{"n": "1"}], "ext": ext,
+            }),
             Body { custom_event: text("gift"), ..body_of("custom") },
         ),
     ]

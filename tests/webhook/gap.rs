@@ -10,6 +10,9 @@ use crate::pipeline::{message, until_quiet};
 use crate::receiver::{Receiver, Request};
 use crate::standard::{Event, events, heard, said};
 
+/// Messages of a request. A segment is closed after 16 commits at the earliest, and the log must
+/// have room for more than one.
+const AT_ONCE: usize = 25;
 /// Messages that are more than memory and log have room for together.
 const MESSAGES: usize = 5_000;
 
@@ -23,7 +26,7 @@ async fn fill(server: &Running) {
     let (began, mut stored) = (Instant::now(), 0);
     while stored < MESSAGES {
         assert!(began.elapsed() < PATIENCE, "only {stored} are stored");
-        let messages: Vec<_> = (0..200).map(|number| message(number, long())).collect();
+        let messages: Vec<_> = (0..AT_ONCE).map(|number| message(number, long())).collect();
         let answer = server.post("/v1/messages/batch", json!({"messages": messages})).await;
         let results = answer.expect(StatusCode::OK)["results"].take();
         let is_stored = |result: &&Value| result["messages"].is_array();
@@ -41,7 +44,7 @@ fn gap(requests: &[Request]) -> Option<Event> {
 async fn a_part_of_the_log_that_is_lost_is_told_as_a_gap() {
     let set = |config: &mut tidings::config::Config| {
         config.store.segment_bytes_max = 256 * 1024;
-        config.store.log_bytes_max = 3 * 1024 * 1024;
+        config.store.log_bytes_max = 8 * 1024 * 1024;
     };
     let (server, receiver) = (Running::start_set(set).await, Receiver::start().await);
     server.endpoint("back-end", &receiver, json!({"events": [], "interval_ms": 10})).await;

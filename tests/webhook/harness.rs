@@ -105,7 +105,7 @@ impl Running {
         running
     }
 
-    pub(crate) async fn start_again(&mut self) {
+    async fn start_again(&mut self) {
         let server = soon("a start", Server::start(self.config.clone())).await.unwrap();
         // A restart is to be found where it was.
         self.config.net.listen = server.local_addr();

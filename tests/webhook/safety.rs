@@ -84,16 +84,12 @@ async fn a_start_is_refused_while_an_endpoint_is_where_no_network_is_allowed_any
     create(&server, &receiver.url()).await.expect(StatusCode::CREATED);
     server.say("ann", "bob", "hello").await;
     receiver.had(1).await;
-    let allowed = std::mem::take(&mut server.config.webhook.allowed);
+    server.config.webhook.allowed.clear();
     server.stop().await;
     let count = receiver.count();
     let said = server.refused_start().await;
     assert!(said.contains("back-end") && said.contains("webhook_networks"), "{said}");
     assert_eq!(receiver.count(), count, "nothing reached it");
-    server.config.webhook.allowed = allowed;
-    server.start_again().await;
-    server.say("ann", "bob", "again").await;
-    one(&receiver, "message.sent", |event| event.text() == "again").await;
 }
 
 #[tokio::test]

@@ -308,7 +308,8 @@ async fn a_message_waits_for_who_has_no_session_when_it_is_sent() {
     let to = json!({"peers": ["bob", "cat", "dan"]});
     let first = server.message(json!({"from": "ann", "to": to, "body": "one"})).await;
     take(&mut bob).await;
-    let own = json!({"from": "ann", "to": {"peers": ["cat"]}, "body": "two", "push": {"text": "Ann: two"}});
+    let push = json!({"text": "Ann: two"});
+    let own = json!({"from": "ann", "to": {"peers": ["cat"]}, "body": "two", "push": push});
     let second = server.message(own).await;
     server.say("ann", "bob", "bob is here").await;
     server.say("ann", "dan", "the end").await;
