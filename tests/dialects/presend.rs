@@ -92,6 +92,11 @@ fn our_answer_allows_replaces_or_refuses() {
     assert_eq!(ours(200, json!({"allow": true, "base64": "/wA="})), replaced(b"\xff\0"));
     assert_eq!(ours(200, json!({"allow": false, "code": "rude"})), refused("rude"));
     assert_eq!(ours(200, json!({"allow": false})), refused(""));
+    for code in [json!(null), json!(42), json!(["rude"])] {
+        let said = json!({"allow": false, "code": code, "text": 1, "base64": "?"});
+        assert_eq!(ours(200, said), refused(""), "{code}");
+        assert_eq!(ours(200, json!({"allow": true, "code": code})), Ok(Verdict::Allow), "{code}");
+    }
     let long = "\u{e4}".repeat(200);
     assert_eq!(ours(200, json!({"allow": false, "code": long})), refused(&long[..200]));
     assert_eq!(ours(500, json!({"allow": true})), Err(BadAnswer::Status(500)));
@@ -102,6 +107,8 @@ fn our_answer_allows_replaces_or_refuses() {
         json!({}),
         json!([true]),
         json!({"allow": 1}),
+        json!({"allow": null, "code": "rude"}),
+        json!({"allow": true, "text": 1}),
         json!({"allow": true, "text": "a", "base64": "YQ=="}),
         json!({"allow": true, "base64": "YQ"}),
     ] {
@@ -120,9 +127,14 @@ fn wukongims_answer_has_a_code_of_its_range() {
     assert_eq!(its(200, json!({"allow": false, "reason_code": 128})), refused("128"));
     assert_eq!(its(200, json!({"allow": false, "reason_code": 255})), refused("255"));
     assert_eq!(its(200, json!({"allow": false})), refused(""));
-    for code in [0, 127, 256, -1] {
-        let wrong = its(200, json!({"allow": false, "reason_code": code}));
-        assert!(matches!(wrong, Err(BadAnswer::Body(_))), "{code}");
+    for code in [json!(0), json!(127), json!(256), json!(-1), json!("130"), json!(null)] {
+        let said = json!({"allow": false, "reason_code": code, "payload": 1});
+        assert_eq!(its(200, said), refused(""), "{code}");
+        let said = json!({"allow": true, "reason_code": code, "payload": "aG8="});
+        assert_eq!(its(200, said), replaced, "{code}");
+    }
+    for wrong in [json!({"allow": 1}), json!({}), json!({"allow": true, "payload": 1})] {
+        assert!(matches!(its(200, wrong.clone()), Err(BadAnswer::Body(_))), "{wrong}");
     }
     assert_eq!(its(201, json!({"allow": true})), Err(BadAnswer::Status(201)));
 }
@@ -134,6 +146,11 @@ fn easemobs_answer_replaces_texts_as_they_were() {
     assert_eq!(its(200, json!({"valid": true, "code": "x"})), Ok(Verdict::Allow));
     assert_eq!(its(200, json!({"valid": false, "code": "rude"})), refused("rude"));
     assert_eq!(its(200, json!({"valid": false})), refused("custom logic denied"));
+    for code in [json!(null), json!(1)] {
+        let said = json!({"valid": false, "code": code, "payload": 1});
+        assert_eq!(its(200, said), refused("custom logic denied"), "{code}");
+        assert_eq!(its(200, json!({"valid": true, "code": code})), Ok(Verdict::Allow), "{code}");
+    }
     let blocked = refused("Message blocked by external logic");
     assert_eq!(its(200, json!({"valid": false, "code": ""})), blocked);
     assert_eq!(its(202, json!({"valid": true})), Err(BadAnswer::Status(202)));

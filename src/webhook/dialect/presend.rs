@@ -12,11 +12,14 @@
 //! # Invariants
 //!
 //! * What cannot be read as an answer is none: whoever asked decides what that means.
+//! * A plain no is a refusal, whatever stands beside it: a code that is none is left out.
 //! * A body that is to replace another is no longer than a message may be.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -31,6 +34,9 @@ use crate::presend::{Question, Verdict};
 const DENIED: &str = "custom logic denied";
 /// What Easemob tells senders when the code of a refusal is empty.
 const BLOCKED: &str = "Message blocked by external logic";
+
+/// The codes of refusals that WuKongIM leaves to back ends.
+const REASON_CODES: RangeInclusive<u64> = 128..=255;
 
 /// Why an answer is none.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -87,27 +93,34 @@ struct BeforeSend<'a> {
     payload: String,
 }
 
+/// An answer. What is beside `allow` is read only if it means something there.
 #[derive(Deserialize)]
 struct TidingsAnswer {
     allow: bool,
     #[serde(default)]
-    code: String,
-    text: Option<String>,
-    base64: Option<String>,
+    code: Value,
+    #[serde(default)]
+    text: Value,
+    #[serde(default)]
+    base64: Value,
 }
 
 #[derive(Deserialize)]
 struct WukongimAnswer {
     allow: bool,
-    reason_code: Option<u8>,
-    payload: Option<String>,
+    #[serde(default)]
+    reason_code: Value,
+    #[serde(default)]
+    payload: Value,
 }
 
 #[derive(Deserialize)]
 struct EasemobAnswer {
     valid: bool,
-    code: Option<String>,
-    payload: Option<Value>,
+    #[serde(default)]
+    code: Value,
+    #[serde(default)]
+    payload: Value,
 }
 
 /// The request that asks about a message. [Some](Dialect::asks) dialects have no words for it:
@@ -186,8 +199,11 @@ fn before_send(question: &Question) -> Outgoing {
     Outgoing { query, content_type: JSON, body }
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, BadAnswer> {
-    serde_json::from_slice(body).map_err(|error| BadAnswer::Body(error.to_string()))
+/// Reads an object: a list is none, although its items could stand for fields.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadAnswer> {
+    let fields: Result<Map<String, Value>, _> = serde_json::from_slice(body);
+    let answer = fields.and_then(|fields| serde_json::from_value(Value::Object(fields)));
+    answer.map_err(|error| BadAnswer::Body(error.to_string()))
 }
 
 fn bytes_of(encoded: &str) -> Result<Bytes, BadAnswer> {
@@ -200,41 +216,45 @@ fn bad(why: &str) -> BadAnswer {
 }
 
 impl TidingsAnswer {
-    fn verdict(self) -> Result<Verdict, BadAnswer> {
-        match (self.allow, self.text, self.base64) {
-            (false, ..) => Ok(Verdict::Refuse(self.code)),
-            (true, None, None) => Ok(Verdict::Allow),
-            (true, Some(text), None) => Ok(Verdict::Replace(text.into())),
-            (true, None, Some(encoded)) => Ok(Verdict::Replace(bytes_of(&encoded)?)),
-            (true, Some(_), Some(_)) => Err(bad("there are both text and base64")),
+    fn verdict(&self) -> Result<Verdict, BadAnswer> {
+        if !self.allow {
+            return Ok(Verdict::Refuse(self.code.as_str().unwrap_or_default().to_owned()));
+        }
+        match (&self.text, &self.base64) {
+            (Value::Null, Value::Null) => Ok(Verdict::Allow),
+            (Value::String(text), Value::Null) => Ok(Verdict::Replace(text.clone().into())),
+            (Value::Null, Value::String(encoded)) => Ok(Verdict::Replace(bytes_of(encoded)?)),
+            (Value::Null, _) | (_, Value::Null) => Err(bad("the new body is not a text")),
+            _ => Err(bad("there are both text and base64")),
         }
     }
 }
 
 impl WukongimAnswer {
-    fn verdict(self) -> Result<Verdict, BadAnswer> {
-        match (self.allow, self.reason_code, self.payload) {
-            (_, Some(0..128), _) => Err(bad("a reason_code is 128 to 255")),
-            (false, code, _) => {
-                Ok(Verdict::Refuse(code.map_or_else(String::new, |code| code.to_string())))
-            }
-            (true, _, None) => Ok(Verdict::Allow),
-            (true, _, Some(encoded)) => Ok(Verdict::Replace(bytes_of(&encoded)?)),
+    fn verdict(&self) -> Result<Verdict, BadAnswer> {
+        if !self.allow {
+            let code = self.reason_code.as_u64().filter(|code| REASON_CODES.contains(code));
+            return Ok(Verdict::Refuse(code.map_or_else(String::new, |code| code.to_string())));
+        }
+        match &self.payload {
+            Value::Null => Ok(Verdict::Allow),
+            Value::String(encoded) => Ok(Verdict::Replace(bytes_of(encoded)?)),
+            _ => Err(bad("the payload is not a text")),
         }
     }
 }
 
 impl EasemobAnswer {
-    fn verdict(self, question: &Question) -> Result<Verdict, BadAnswer> {
-        match (self.valid, self.payload) {
-            (false, _) => Ok(Verdict::Refuse(match self.code {
+    fn verdict(&self, question: &Question) -> Result<Verdict, BadAnswer> {
+        match (self.valid, &self.payload) {
+            (false, _) => Ok(Verdict::Refuse(match self.code.as_str() {
                 None => DENIED.to_owned(),
-                Some(code) if code.is_empty() => BLOCKED.to_owned(),
-                Some(code) => code,
+                Some("") => BLOCKED.to_owned(),
+                Some(code) => code.to_owned(),
             })),
-            (true, None) => Ok(Verdict::Allow),
-            (true, Some(payload)) => {
-                let text = text_of(&payload).ok_or_else(|| bad("the payload has no text"))?;
+            (true, Value::Null) => Ok(Verdict::Allow),
+            (true, payload) => {
+                let text = text_of(payload).ok_or_else(|| bad("the payload has no text"))?;
                 Ok(Verdict::Replace(with_text(&question.body, text)))
             }
         }
