@@ -43,7 +43,9 @@ pub(super) struct EndpointSettings {
     /// What requests are signed with: `whsec_` and base64 of 24 to 64 bytes, or any other text of
     /// 1 to 256 bytes.
     secret: Option<String>,
-    /// The same while a secret is being replaced, the new one first.
+    /// The same while a secret is being replaced, the new one first. Proofs of which a request
+    /// has only one are made with the last: `X-Signature-256`, `security` of `easemob`, `sign` of
+    /// `getui`.
     #[schema(max_items = 4)]
     secrets: Vec<String>,
     /// How long an event waits for others to share a request with; 500 if it is left out.

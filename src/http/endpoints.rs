@@ -195,6 +195,10 @@ async fn resume(
 
 /// Gives an endpoint a new secret. Requests are signed with it and with those of before, until
 /// these are forgotten; of more than four the oldest goes.
+///
+/// Proofs of which a request has only one (`X-Signature-256`, `security` of `easemob`, `sign` of
+/// `getui`) are made with the oldest secret: change the receiver, and forget the old secrets right
+/// after. The secrets of an endpoint of the settings change there.
 #[utoipa::path(
     post, path = "/v1/endpoints/{endpoint}/secrets", tag = "endpoints",
     request_body = SecretRotation, params(("endpoint" = inline(EndpointName), Path)),

@@ -49,7 +49,8 @@ pub struct Definition {
     /// What requests are signed with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretText>,
-    /// What requests are signed with while a secret is being replaced, the new one first.
+    /// What requests are signed with while a secret is being replaced, the new one first; what
+    /// there can be only one of is made with the last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<SecretText>,
     /// How long an event waits for others, such as `500ms`.

@@ -3,6 +3,10 @@
 //! They are those of Standard Webhooks (`v1`): the HMAC-SHA256 of `id.timestamp.body`, as base64,
 //! and beside it `X-Signature-256`, that of the body alone, in hexadecimal digits.
 //!
+//! While a secret is being replaced, those of Standard Webhooks are made with each secret. What
+//! there can be only one of, as `X-Signature-256`, is made with the oldest: the receiver knows it
+//! until it has the new one, and then the old one is forgotten.
+//!
 //! # Invariants
 //!
 //! * Digests are compared in constant time, and every signature of a request is compared.
@@ -100,7 +104,8 @@ impl Secret {
 }
 
 /// The headers of a request: its id, the time of the try in seconds since 1970, and the signatures
-/// by each secret. The signature of the body alone is by the first. Without a secret there is none.
+/// by each secret, the newest first. The signature of the body alone is by the oldest. Without a
+/// secret there is none.
 pub fn headers(
     secrets: &[Secret],
     id: &str,
@@ -109,12 +114,13 @@ pub fn headers(
 ) -> Vec<(&'static str, String)> {
     let time = at_s.to_string();
     let mut headers = vec![(ID, id.to_owned())];
-    if let Some(first) = secrets.first() {
+    if let Some(oldest) = secrets.last() {
         let parts = [id.as_bytes(), b".", time.as_bytes(), b".", body];
         let one = |secret: &Secret| format!("{VERSION}{}", base64(secret.sign(&parts).as_ref()));
         let signatures: Vec<String> = secrets.iter().map(one).collect();
         headers.push((SIGNATURE, signatures.join(" ")));
-        headers.push((SIGNATURE_256, format!("{ALGORITHM}{}", hex(first.sign(&[body]).as_ref()))));
+        let alone = hex(oldest.sign(&[body]).as_ref());
+        headers.push((SIGNATURE_256, format!("{ALGORITHM}{alone}")));
     }
     headers.insert(1, (TIMESTAMP, time));
     headers

@@ -106,7 +106,7 @@ pub struct Style {
     pub app_id: String,
     /// What a push service is to show for a message that says nothing of its own; may be empty.
     pub push_text: String,
-    /// What the dialect's own proofs are made with; empty if there is no secret.
+    /// What the dialect's own proofs are made with: the oldest secret. Empty if there is none.
     pub secret: Vec<u8>,
     /// `wukongim`: lists of more recipients than this are compressed; never if it is `None`.
     pub gzip_over: Option<usize>,
