@@ -145,8 +145,22 @@ struct Data<'a> {
     #[serde(borrow)]
     conversation: Cow<'a, str>,
     sequence: u32,
+    /// The body, if it is text; random bytes may be.
     #[serde(borrow)]
-    base64: Cow<'a, str>,
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    base64: Option<Cow<'a, str>>,
+}
+
+impl Data<'_> {
+    /// The body of the message.
+    fn body(&self) -> Option<Cow<'_, [u8]>> {
+        match (&self.text, &self.base64) {
+            (Some(text), None) => Some(Cow::Borrowed(text.as_bytes())),
+            (None, Some(base64)) => BASE64_STANDARD.decode(&**base64).ok().map(Cow::Owned),
+            _ => None,
+        }
+    }
 }
 
 impl Desk {
@@ -192,7 +206,7 @@ impl Desk {
 fn read(body: &[u8]) -> Option<Vec<Told>> {
     let Events { events } = serde_json::from_slice(body).ok()?;
     let told = |event: &Event<'_>| {
-        let bytes = BASE64_STANDARD.decode(&*event.data.base64).ok()?;
+        let bytes = event.data.body()?;
         let conversation = u128::from_str_radix(&event.data.conversation, 16).ok()?;
         let stamp = Stamp::of(&bytes).filter(|_| event.kind == "message.sent")?;
         Some(Told { stamp, conversation, sequence: event.data.sequence })
@@ -215,6 +229,10 @@ mod tests {
         let told = read(body.as_bytes()).unwrap();
         assert_eq!((told.len(), told[0].conversation, told[0].sequence), (1, 255, 3));
         assert_eq!(told[0].stamp.sender, 1);
+        let escaped: String =
+            "00010000000200000009".chars().map(|digit| format!(r"\u000{digit}")).collect();
+        let text = body.replace("base64", "text").replace(&stamp, &escaped);
+        assert_eq!(read(text.as_bytes()).unwrap()[0].stamp.sender, 1);
         assert!(read(body.replace("message.sent", "message.read").as_bytes()).is_none());
         assert!(read(b"{}").is_none());
     }
