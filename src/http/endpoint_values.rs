@@ -18,8 +18,10 @@ use crate::limits::{WEBHOOK_IN_FLIGHT, WEBHOOK_INTERVAL, WEBHOOK_TIMEOUT};
 use crate::webhook::event::Kind as EventKind;
 use crate::webhook::{Attempt, Definition, Dialect, Health, Overview, SecretText};
 
-/// Random bytes of a secret that the server makes.
+/// Random bytes of a secret that the server makes for Standard Webhooks.
 const SECRET_BYTES: usize = 32;
+/// Random bytes of one that is a text.
+const TEXT_SECRET_BYTES: usize = 16;
 
 /// What can be set about an endpoint.
 #[derive(Default, Deserialize, ToSchema)]
@@ -204,8 +206,7 @@ impl Endpoint {
 impl From<Overview> for Endpoint {
     fn from(overview: Overview) -> Self {
         let Overview { definition, secrets, configured, health } = overview;
-        let dialect: Dialect =
-            definition.dialect.and_then(|name| name.parse().ok()).unwrap_or_default();
+        let dialect = dialect_of(&definition);
         let spoken = EventKind::ALL.into_iter().filter(|kind| dialect.speaks(*kind));
         let events = match definition.events.is_empty() {
             true => spoken.map(|kind| kind.name().to_owned()).collect(),
@@ -269,16 +270,27 @@ impl From<Attempt> for DeliveryAttempt {
     }
 }
 
-/// A secret of Standard Webhooks that nobody knows yet.
+/// A secret that nobody knows yet, for an endpoint like this: one of Standard Webhooks, or where
+/// receivers take a secret as it is written, hexadecimal digits.
 ///
 /// # Errors
 ///
 /// A problem if the system has no random numbers.
-pub(super) fn fresh_secret() -> Outcome<String> {
+pub(super) fn fresh_secret(definition: &Definition) -> Outcome<String> {
     let mut bytes = [0; SECRET_BYTES];
     let filled = SystemRandom::new().fill(&mut bytes);
     filled.map_err(|_| Problem::new(Kind::Internal, "the system has no random numbers"))?;
-    Ok(format!("whsec_{}", base64(&bytes)))
+    let digits = || bytes[..TEXT_SECRET_BYTES].iter().map(|byte| format!("{byte:02x}"));
+    Ok(match dialect_of(definition) {
+        Dialect::Tidings => format!("whsec_{}", base64(&bytes)),
+        Dialect::Wukongim | Dialect::Easemob | Dialect::Getui => digits().collect(),
+    })
+}
+
+/// The dialect of an endpoint; the usual one if it names none that there is.
+fn dialect_of(definition: &Definition) -> Dialect {
+    let named = definition.dialect.as_deref().and_then(|name| name.parse().ok());
+    named.unwrap_or_default()
 }
 
 /// A duration that was checked when it was set.

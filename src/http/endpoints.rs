@@ -97,7 +97,8 @@ async fn list(Hooks(webhooks): Hooks) -> Json<Endpoints> {
 
 /// Makes an endpoint, which hears of what happens from now on.
 ///
-/// Without a secret the server makes one, and tells it this once.
+/// Without a secret the server makes one, and tells it this once: `whsec_` with base64 for the
+/// dialect `tidings`, 32 hexadecimal digits, which are the key as they are written, for the others.
 #[utoipa::path(
     post, path = "/v1/endpoints", tag = "endpoints", request_body = EndpointSettings,
     responses((status = 201, body = Endpoint)),
@@ -108,7 +109,7 @@ async fn create(
 ) -> Outcome<Response> {
     let mut definition = settings.definition(None)?;
     let has_secret = definition.secret.is_some() || !definition.secrets.is_empty();
-    let made = if has_secret { None } else { Some(fresh_secret()?) };
+    let made = if has_secret { None } else { Some(fresh_secret(&definition)?) };
     definition.secret = definition.secret.or(made.clone().map(SecretText));
     let created = webhooks.create(definition).await?;
     tracing::info!(endpoint = created.definition.id, "an endpoint was made");
@@ -209,7 +210,8 @@ async fn rotate(
     Path(Text(endpoint)): Path<EndpointName>,
     Json(rotation): Json<SecretRotation>,
 ) -> Outcome<Response> {
-    let made = if rotation.secret.is_some() { None } else { Some(fresh_secret()?) };
+    let definition = find(&webhooks, &endpoint)?.definition;
+    let made = if rotation.secret.is_some() { None } else { Some(fresh_secret(&definition)?) };
     let secret = rotation.secret.or(made.clone()).map(SecretText);
     let rotated = webhooks.rotate(&endpoint, secret).await?;
     tracing::info!(%endpoint, "an endpoint has a new secret");

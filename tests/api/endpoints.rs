@@ -213,6 +213,25 @@ async fn a_rotated_secret_signs_beside_the_one_of_before_until_that_is_forgotten
     assert_eq!((&given["secrets"], &given["secret"]), (&json!(2), &Value::Null));
 }
 
+/// Receivers of these dialects take a secret as it is written.
+#[tokio::test]
+async fn a_secret_that_is_made_for_another_dialect_is_the_key_as_it_is_written() {
+    let server = start().await;
+    for dialect in ["wukongim", "easemob", "getui"] {
+        let settings = json!({"id": dialect, "url": "http://127.0.0.1:9/", "dialect": dialect});
+        let made = create(&server, settings).await;
+        let rotate = format!("/v1/endpoints/{dialect}/secrets");
+        let rotated = server.post(&rotate, json!({})).await.ok();
+        for secret in [&made["secret"], &rotated["secret"]] {
+            let secret = secret.as_str().unwrap();
+            assert!(secret.len() == 32 && secret.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let key: tidings::webhook::Secret = secret.parse().unwrap();
+            assert_eq!(key.bytes(), secret.as_bytes());
+        }
+        assert_ne!(made["secret"], rotated["secret"]);
+    }
+}
+
 #[tokio::test]
 async fn what_an_endpoint_refuses_is_a_letter_that_is_sent_again_or_dropped() {
     let receiver = Receiver::start(|_| Reply::With(400, json!("not this"))).await;
