@@ -308,7 +308,7 @@ async fn oldest(webhooks: &Webhooks, endpoint: &EndpointId, max: usize) -> Outco
     Ok(letters.into_iter().map(|letter| letter.position).collect())
 }
 
-/// The entry of an event, or of a message.
+/// The entry of an event, or of a message. The id of a message that waits may begin otherwise.
 fn entry_of(id: &str) -> Outcome<MessageId> {
     let entry = id.strip_prefix("offline-").unwrap_or(id);
     let entry = entry.split_once('-').map_or(entry, |(entry, _)| entry);

@@ -120,7 +120,8 @@ pub struct Event {
 
 impl Event {
     /// The id of its fragment that is `offset` parts behind its place: the same however often it
-    /// is told.
+    /// is told, and that of no other. A message that waits for a peer which had a session when it
+    /// came is told of by an id of its own with the peer's name, once.
     pub fn id(&self, offset: u32) -> String {
         let Position { entry, part } = self.position;
         match &self.what {
@@ -128,7 +129,6 @@ impl Event {
                 Some(absent) => offline_id(sent.message.id, &absent.peer),
                 None => format!("offline-{}", sent.message.id),
             },
-            What::Offline { sent, .. } => format!("offline-{}-{}", sent.message.id, part + offset),
             What::Gap { through, .. } => format!("gap-{through}"),
             _ => format!("{entry}-{}", part + offset),
         }

@@ -1,5 +1,7 @@
 //! Events: their numbers, ids and lanes, which hold for ever.
 
+use std::collections::HashSet;
+
 use tidings::group::GroupChange;
 use tidings::id::MessageId;
 use tidings::limits::ENDPOINT_LANES;
@@ -82,6 +84,23 @@ fn what_tells_a_recipient_again_that_a_message_waits_has_the_id_of_before() {
         told(&style(Dialect::Easemob), &[stored(message(&["bob"], b"hi"), &[("bob", 1)])], &[]);
     assert_eq!(late[0].event, at_once[1].event);
     assert_eq!(late[0].position, Position { entry: ID, part: 1 });
+}
+
+#[test]
+fn no_two_events_have_the_same_id() {
+    // Somebody is called as the part of what tells of the absent is numbered.
+    let stored = stored(message(&[], b"hi"), &[("bob", 1), ("0", 1)]);
+    let late = |peer: &str| Entry::Unacknowledged {
+        peer: peer.parse().unwrap(),
+        waiting: 1,
+        messages: vec![ID],
+    };
+    let entries = [stored.clone(), late("1"), late("2"), late("3")];
+    for dialect in Dialect::ALL {
+        let told = told(&style(dialect), &entries, &[placed(stored.clone())]);
+        let ids: HashSet<&str> = told.iter().map(|fragment| &*fragment.event).collect();
+        assert_eq!(ids.len(), told.len(), "{dialect}");
+    }
 }
 
 #[test]

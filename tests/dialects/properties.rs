@@ -147,7 +147,7 @@ proptest! {
         let [first, .., last] = &told.events[..] else { panic!("two events") };
         prop_assert_eq!((&*first.kind, &*last.kind), ("message.sent", "message.offline"));
         prop_assert_eq!(&first.id, &format!("{}-0", message.id));
-        prop_assert_eq!(&last.id, &format!("offline-{}-2", message.id));
+        prop_assert_eq!(&last.id, &format!("{}-2", message.id));
         for event in [first, last] {
             prop_assert_eq!(&event.version, &message.id.to_string());
             prop_assert_eq!(event.at_ms, message.at_ms);
