@@ -30,8 +30,15 @@ pub(super) enum Next {
         /// Nothing more comes of the entry.
         is_last: bool,
     },
-    /// The entries behind the first up to the second are lost.
-    Lost(MessageId, MessageId),
+    /// Some entries are lost.
+    Lost {
+        /// Those behind this one,
+        from: MessageId,
+        /// up to this one.
+        through: MessageId,
+        /// When the next one was made, if there is one yet: the same whenever it is read.
+        at_ms: Option<i64>,
+    },
     /// Nothing more up to this entry.
     Passed(MessageId),
 }
@@ -159,7 +166,8 @@ impl Source {
     fn add(&mut self, after: MessageId, stretch: Stretch) {
         let Stretch { entries, through, lost } = stretch;
         self.is_at_head = through >= self.journal.head();
-        self.ready.extend(lost.map(|lost| Next::Lost(after, lost)));
+        let (from, at_ms) = (after, entries.first().map(|next| next.at_ms));
+        self.ready.extend(lost.map(|through| Next::Lost { from, through, at_ms }));
         self.entries.extend(entries.into_iter().map(Arc::new));
         self.through = Some(through);
     }

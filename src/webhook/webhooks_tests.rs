@@ -172,6 +172,34 @@ async fn a_part_of_the_log_that_is_lost_is_told_and_what_is_left_goes_out_under_
 }
 
 #[tokio::test]
+async fn a_part_of_the_log_that_is_lost_is_told_alike_before_and_after_a_restart() {
+    let (house, receiver) = (House::new(), Receiver::start(|_| reply(503)).await);
+    let webhooks = house.start().await;
+    webhooks.create(definition("a", receiver.url())).await.unwrap();
+    webhooks.halt(&id("a"), "until it is lost").await.unwrap();
+    house.journal.say(1, 2, 1_000, "lost");
+    let through = house.journal.say(2, 2, 2_000, "lost");
+    house.journal.say(3, 2, 3_000, "found");
+    house.journal.lose(through);
+    webhooks.resume(&id("a")).await.unwrap();
+    receiver.until(|heard| !heard.is_empty()).await;
+    webhooks.stop().await;
+    let first = receiver.heard().len();
+    receiver.answer(|_| reply(200));
+    let again = house.start().await;
+    receiver.until_taken(2).await;
+    again.stop().await;
+    let heard = receiver.heard();
+    assert_stable(&heard);
+    let gap = |heard: &[Heard]| {
+        let mut events = heard.iter().flat_map(Heard::events);
+        events.find(|event| event["type"] == "log.gap").unwrap()
+    };
+    assert_eq!(gap(&heard), gap(&heard[first..]));
+    assert_eq!(gap(&heard)["at_ms"], 3_000);
+}
+
+#[tokio::test]
 async fn a_flusher_whose_store_is_closed_ends() {
     let (house, receiver) = (House::new(), Receiver::start(|_| reply(200)).await);
     let webhooks = house.start().await;

@@ -29,12 +29,14 @@ impl Run<'_> {
                     self.take_entry(&placed, &found);
                     is_last.then_some(placed.id)
                 }
-                Next::Lost(from, through) => {
+                Next::Lost { from, through, at_ms } => {
                     self.lanes.lose(through);
                     self.flusher.board.lost();
                     let id = &self.flusher.endpoint.id;
                     tracing::warn!(endpoint = %id, %from, %through, "lost to webhooks");
-                    self.take_event(&event::gap(from, through, self.flusher.clock.now_ms()));
+                    // A batch with it must be the same after a restart.
+                    let at_ms = at_ms.unwrap_or_else(|| self.flusher.clock.now_ms());
+                    self.take_event(&event::gap(from, through, at_ms));
                     Some(through)
                 }
                 Next::Passed(through) => Some(through),
