@@ -132,7 +132,8 @@ pub(super) struct Endpoint {
     secret: Option<String>,
     /// The settings of the server name it, so that no request can change it.
     configured: bool,
-    /// Why it is told nothing, if it is not: it was paused, or has halted by itself.
+    /// Why it is told nothing, if it is not: it was paused, has halted by itself, or was named by
+    /// the settings and is no more.
     halted: Option<String>,
     health: EndpointHealth,
 }
@@ -150,11 +151,12 @@ pub(super) struct EndpointHealth {
     events: u64,
     /// Events delivered a second, over the last minute.
     events_per_second: f64,
-    /// How old the oldest event of the last request was when it was taken.
+    /// How old the oldest event of the last request was when it was taken; or how old the oldest
+    /// is that is not delivered, if that is older.
     lag_ms: i64,
     /// When the oldest event happened that is not delivered.
     oldest_ms: Option<i64>,
-    /// Events in memory that are not delivered; there may be more in the log.
+    /// Events that are not delivered, up to 10,000; there may be more in the log.
     waiting: usize,
     /// Requests on their way.
     in_flight: usize,

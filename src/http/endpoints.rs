@@ -61,6 +61,7 @@ impl From<ChangeError> for Problem {
                 let detail = "change it there, and start the server again";
                 return Self::new(Kind::ConfiguredEndpoint, detail);
             }
+            ChangeError::Left => Kind::ConfiguredEndpoint,
             ChangeError::Definition(_) => Kind::InvalidBody,
             ChangeError::Read(error) => return error.into(),
             ChangeError::Book(error) => {
@@ -150,6 +151,10 @@ async fn replace(
 }
 
 /// Removes an endpoint, what it was not told yet, and its letters.
+///
+/// One that the settings name is removed there, and by a start of the server. It is listed then as
+/// halted, and keeps its place and its letters: back in the settings it goes on where it was, and
+/// this removes it for good.
 #[utoipa::path(
     delete, path = "/v1/endpoints/{endpoint}", tag = "endpoints",
     params(("endpoint" = inline(EndpointName), Path)),

@@ -113,12 +113,19 @@ async fn endpoints_are_made_changed_and_removed_and_those_of_the_settings_are_no
     assert!(house.journal.state(&id("a")).is_none() && again.find(&id("a")).is_none());
     assert!(!house.metrics.classic().contains(&figures("a")));
     again.stop().await;
+}
 
-    house.configured.clear();
-    let last = house.start().await;
-    assert!(last.list().is_empty());
-    assert!(house.journal.state(&id("fixed")).is_none(), "the log is not kept for it");
-    last.stop().await;
+#[tokio::test]
+async fn secrets_that_change_at_the_same_time_are_all_in_force() {
+    let (house, receiver) = (House::new(), Receiver::start(|_| reply(200)).await);
+    let webhooks = house.start().await;
+    webhooks.create(definition("a", receiver.url())).await.unwrap();
+    let id = id("a");
+    let rotate = |text: &str| webhooks.rotate(&id, Some(SecretText(text.to_owned())));
+    let (one, two, three) = tokio::join!(rotate("one"), rotate("two"), rotate("three"));
+    let most = [one, two, three].map(|rotated| rotated.unwrap().secrets).into_iter().max();
+    assert_eq!(most, Some(4));
+    webhooks.stop().await;
 }
 
 #[tokio::test]

@@ -32,11 +32,13 @@ pub struct Health {
     pub events: u64,
     /// Events delivered a second, over the last minute.
     pub events_per_second: f64,
-    /// How old the oldest event of the last request was when it was taken, in milliseconds.
+    /// How old the oldest event of the last request was when it was taken, in milliseconds; or how
+    /// old the oldest is that is not delivered, if that is older.
     pub lag_ms: i64,
     /// When the oldest event happened that is not delivered, in milliseconds since 1970.
     pub oldest_ms: Option<i64>,
-    /// Events in memory that are not delivered. There may be more behind them in the log.
+    /// Events that are not delivered, as far as they are looked at ahead. There may be more behind
+    /// them in the log.
     pub waiting: usize,
     /// Requests on their way.
     pub in_flight: usize,
@@ -82,6 +84,8 @@ impl Board {
         let events: u64 = state.rates.iter().map(|(_, events)| events).sum();
         let mut health = state.health.clone();
         health.events_per_second = events as f64 / RATE_WINDOW.as_secs_f64();
+        let age_ms = health.oldest_ms.map_or(0, |oldest_ms| now_ms.saturating_sub(oldest_ms));
+        health.lag_ms = health.lag_ms.max(age_ms);
         health
     }
 

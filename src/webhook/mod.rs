@@ -17,6 +17,7 @@
 
 mod addresses;
 mod attempts;
+mod backlog;
 mod book;
 mod client;
 mod definition;
@@ -45,6 +46,8 @@ mod house_tests;
 mod journal_tests;
 #[cfg(test)]
 mod lanes_tests;
+#[cfg(test)]
+mod leaving_tests;
 #[cfg(test)]
 mod reaching_tests;
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Run<'_> {
     /// Whether a batch has been tried for as long as batches are.
     fn is_old(&self, number: u64) -> bool {
         let formed_ms = self.lanes.batch(number).map_or(0, |batch| batch.formed_ms);
-        let age_ms = self.flusher.clock.now_ms() - formed_ms.max(self.flusher.resumed_ms);
+        let age_ms = self.flusher.clock.now_ms() - formed_ms.max(self.flusher.began_ms);
         age_ms > WEBHOOK_AGE_MAX.as_millis() as i64
     }
 

@@ -21,6 +21,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::Backlog;
 use super::client::{Answer, Client, Letterhead};
 use super::endpoint::Endpoint;
 use super::event::Kind;
@@ -47,13 +48,14 @@ pub(super) struct Flusher {
     pub(super) client: Client,
     pub(super) board: Arc<Board>,
     pub(super) clock: Clock,
-    /// When it was resumed, in milliseconds since 1970: until then batches did not grow old.
-    pub(super) resumed_ms: i64,
+    /// When this began, in milliseconds since 1970: until then batches did not grow old.
+    pub(super) began_ms: i64,
     pub(super) stop: CancellationToken,
 }
 
 impl Flusher {
-    /// Tells the endpoint until it is halted or this is stopped, or the store is closed.
+    /// Tells the endpoint until this is stopped, or the store is closed. While it is halted, only
+    /// what waits for it is looked up.
     pub(super) async fn run(self) {
         loop {
             match AssertUnwindSafe(self.tell()).catch_unwind().await {
@@ -73,12 +75,28 @@ impl Flusher {
 
     async fn tell(&self) -> Result<(), ReadError> {
         let id = &self.endpoint.id;
-        let Some(state) = self.journal.endpoint(id.clone()).await? else { return Ok(()) };
-        self.board.kept(&state);
-        if state.halted.is_some() {
-            return Ok(());
+        while !self.stop.is_cancelled() {
+            let Some(state) = self.journal.endpoint(id.clone()).await? else { break };
+            self.board.kept(&state);
+            if state.halted.is_some() {
+                return self.stand_by(&state).await;
+            }
+            Run::new(self, &state).go().await?;
         }
-        Run::new(self, &state).go().await
+        Ok(())
+    }
+
+    /// Tells nothing, but how much there is to be told, until this is stopped.
+    async fn stand_by(&self, state: &EndpointState) -> Result<(), ReadError> {
+        let backlog = Backlog {
+            id: self.endpoint.id.clone(),
+            journal: self.journal.clone(),
+            board: self.board.clone(),
+            clock: self.clock.clone(),
+            style: self.endpoint.style.clone(),
+        };
+        let watch = backlog.watch(state, |kind| self.endpoint.hears(kind));
+        self.stop.run_until_cancelled(watch).await.unwrap_or(Ok(()))
     }
 }
 

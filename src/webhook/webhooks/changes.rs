@@ -36,23 +36,29 @@ impl Shared {
         fresh.dialects.insert(id.to_string(), endpoint.style.dialect.to_string());
         *content = self.write(fresh).await?;
         self.journal.note(id.clone(), EndpointChange::Began { after }).await?;
-        let known = self.known(definition, false, endpoint);
+        let known = self.known(&id, definition, false, Some(endpoint));
         self.known.write().insert(id.clone(), known);
-        self.flush(&id, 0);
+        self.flush(&id);
         self.overview(&id)
     }
 
     pub(super) async fn replace(
         self: Arc<Self>,
-        mut definition: Definition,
+        definition: Definition,
     ) -> Result<Overview, ChangeError> {
         let mut content = self.content.lock().await;
+        self.replace_in(&mut content, definition).await
+    }
+
+    /// Replaces an endpoint; nothing else is changed meanwhile.
+    async fn replace_in(
+        &self,
+        content: &mut Content,
+        mut definition: Definition,
+    ) -> Result<Overview, ChangeError> {
         let id = definition.id.clone();
         let at = content.endpoints.iter().position(|one| one.id == id);
-        let Some(at) = at else {
-            let is_known = self.known.read().keys().any(|known| known.as_str() == id);
-            return Err(if is_known { ChangeError::Configured } else { ChangeError::Unknown });
-        };
+        let at = at.ok_or_else(|| self.not_made(&id))?;
         if definition.secret.is_none() && definition.secrets.is_empty() {
             let before = &content.endpoints[at];
             definition.secret = before.secret.clone();
@@ -61,13 +67,13 @@ impl Shared {
         let endpoint = Endpoint::new(&definition, &self.house)?;
         let (id, dialect) = (endpoint.id.clone(), endpoint.style.dialect.to_string());
         self.quiet(&id).await;
-        let replaced = self.replaced(&mut content, at, &definition, (&id, dialect)).await;
+        let replaced = self.replaced(content, at, &definition, (&id, dialect)).await;
         if replaced.is_ok()
             && let Some(known) = self.known.write().get_mut(&id)
         {
-            (known.definition, known.endpoint) = (definition, Arc::new(endpoint));
+            (known.definition, known.endpoint) = (definition, Some(Arc::new(endpoint)));
         }
-        self.flush(&id, 0);
+        self.flush(&id);
         replaced?;
         self.overview(&id)
     }
@@ -77,19 +83,15 @@ impl Shared {
         id: &EndpointId,
         secret: Option<SecretText>,
     ) -> Result<Overview, ChangeError> {
-        let content = self.content.lock().await;
+        let mut content = self.content.lock().await;
         let found = content.endpoints.iter().find(|one| one.id == id.as_str()).cloned();
-        drop(content);
-        let Some(mut definition) = found else {
-            let is_known = self.known.read().contains_key(id);
-            return Err(if is_known { ChangeError::Configured } else { ChangeError::Unknown });
-        };
+        let mut definition = found.ok_or_else(|| self.not_made(id.as_str()))?;
         let before = definition.secret.take().into_iter().chain(definition.secrets);
         definition.secrets = match secret {
             Some(secret) => [secret].into_iter().chain(before).take(WEBHOOK_SECRETS_MAX).collect(),
             None => before.take(1).collect(),
         };
-        self.replace(definition).await
+        self.replace_in(&mut content, definition).await
     }
 
     /// Keeps a changed definition.
@@ -143,7 +145,7 @@ impl Shared {
         self.quiet(id).await;
         let noted = self.journal.note(id.clone(), change).await;
         self.show_kept(id).await?;
-        self.flush(id, self.clock.now_ms());
+        self.flush(id);
         noted?;
         self.overview(id)
     }

@@ -30,8 +30,9 @@ pub enum StartError {
     /// Two endpoints have the same id.
     #[error("there are two endpoints {0:?}")]
     Twice(String),
-    /// There are more endpoints than the limit.
-    #[error("there are more than {ENDPOINTS_MAX} endpoints")]
+    /// There are more endpoints than the limit, with those that have left the settings: a start
+    /// with fewer lets these be removed.
+    #[error("there are more than {ENDPOINTS_MAX} endpoints, with those that left the settings")]
     TooMany,
     /// The store cannot be read.
     #[error(transparent)]
@@ -53,6 +54,9 @@ pub enum ChangeError {
     /// The settings name it, so a request cannot change it.
     #[error("the endpoint is one of the settings, and changes with them")]
     Configured,
+    /// The settings named it, and do so no more: it waits for them, or to be removed.
+    #[error("the endpoint is not in the settings any more: put it back there, or remove it")]
+    Left,
     /// It cannot be as it is written.
     #[error(transparent)]
     Definition(#[from] DefinitionError),

@@ -172,7 +172,8 @@ impl Webhooks {
         self.carry_through(async move |shared| shared.rotate(&id, secret).await).await
     }
 
-    /// Removes an endpoint that was made by request, with its dead letters.
+    /// Removes an endpoint that was made by request, or has left the settings, with its dead
+    /// letters.
     ///
     /// # Errors
     ///
@@ -239,7 +240,7 @@ impl Webhooks {
     ///
     /// [`ChangeError::Unknown`].
     pub fn attempts(&self, id: &EndpointId, max: usize) -> Result<Vec<Attempt>, ChangeError> {
-        Ok(self.0.endpoint(id)?.1.attempts.newest(max))
+        Ok(self.0.board(id)?.attempts.newest(max))
     }
 
     /// Up to `max` dead letters of an endpoint behind `after`, and whether there are more.
@@ -253,7 +254,7 @@ impl Webhooks {
         after: Option<Position>,
         max: usize,
     ) -> Result<(Vec<Letter>, bool), ChangeError> {
-        self.0.endpoint(id)?;
+        self.0.board(id)?;
         let letters = self.0.journal.letters(id.clone(), after, max).await?;
         self.0.show_kept(id).await?;
         Ok(letters)
@@ -291,7 +292,7 @@ impl Webhooks {
         id: &EndpointId,
         letters: Vec<Position>,
     ) -> Result<(), ChangeError> {
-        self.0.endpoint(id)?;
+        self.0.board(id)?;
         self.0.journal.note(id.clone(), EndpointChange::Dropped { letters }).await?;
         self.0.show_kept(id).await
     }

@@ -4,6 +4,8 @@
 //!
 //! * An endpoint has one flusher at the most: the one before has ended when the next begins.
 //! * When the server has begun, the journal knows the endpoints that there are, and no others.
+//! * An endpoint that the settings name no more is told nothing, and loses nothing: it goes on where
+//!   it was when they name it again, or is removed by request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,9 +22,11 @@ use crate::id::EndpointId;
 use crate::limits::ENDPOINTS_MAX;
 use crate::metrics::Metrics;
 use crate::store::{EndpointChange, Journal};
+use crate::webhook::backlog::Backlog;
 use crate::webhook::book::{Book, BookError, Content};
 use crate::webhook::client::Client;
 use crate::webhook::definition::Definition;
+use crate::webhook::dialect::Style;
 use crate::webhook::endpoint::{Endpoint, House};
 use crate::webhook::flusher::Flusher;
 use crate::webhook::health::Board;
@@ -43,11 +47,15 @@ pub(super) struct Shared {
     pub(super) known: RwLock<BTreeMap<EndpointId, Known>>,
 }
 
+/// Why an endpoint takes nothing that the settings named, and do so no more.
+const LEFT: &str = "it is not in the settings any more";
+
 /// An endpoint that there is.
 pub(super) struct Known {
     pub(super) definition: Definition,
     pub(super) configured: bool,
-    pub(super) endpoint: Arc<Endpoint>,
+    /// None if it has left the settings.
+    pub(super) endpoint: Option<Arc<Endpoint>>,
     pub(super) board: Arc<Board>,
     pub(super) flusher: Option<(CancellationToken, JoinHandle<()>)>,
 }
@@ -55,13 +63,17 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn overview(&self, now_ms: i64) -> Overview {
         let mut definition = self.definition.clone();
-        let shown = &self.endpoint.shown;
+        let mut health = self.board.health(now_ms);
+        let Some(endpoint) = &self.endpoint else {
+            health.halted = Some(LEFT.to_owned());
+            return Overview { definition, secrets: 0, configured: false, health };
+        };
+        let shown = &endpoint.shown;
         definition.url = definition.url.and(shown.first().cloned());
         let rest = usize::from(definition.url.is_some());
         definition.urls = shown.iter().skip(rest).cloned().collect();
         (definition.secret, definition.secrets) = (None, Vec::new());
-        let health = self.board.health(now_ms);
-        let secrets = self.endpoint.secrets.len();
+        let secrets = endpoint.secrets.len();
         Overview { definition, secrets, configured: self.configured, health }
     }
 }
@@ -77,22 +89,24 @@ impl Shared {
             let id = definition.id.clone();
             let endpoint = Endpoint::new(&definition, &self.house)
                 .map_err(|source| StartError::Definition { id: id.clone(), source })?;
-            let one = self.known(definition, configured, endpoint);
-            if known.insert(one.endpoint.id.clone(), one).is_some() {
+            let key = endpoint.id.clone();
+            let one = self.known(&key, definition, configured, Some(endpoint));
+            if known.insert(key, one).is_some() {
                 return Err(StartError::Twice(id));
             }
         }
-        if known.len() > ENDPOINTS_MAX { Err(StartError::TooMany) } else { Ok(()) }
+        Ok(())
     }
 
     pub(super) fn known(
         &self,
+        id: &EndpointId,
         definition: Definition,
         configured: bool,
-        endpoint: Endpoint,
+        endpoint: Option<Endpoint>,
     ) -> Known {
-        let board = Arc::new(Board::new(self.metrics.webhooks.of(&endpoint.id)));
-        Known { definition, configured, endpoint: Arc::new(endpoint), board, flusher: None }
+        let board = Arc::new(Board::new(self.metrics.webhooks.of(id)));
+        Known { definition, configured, endpoint: endpoint.map(Arc::new), board, flusher: None }
     }
 
     /// Has the journal know the endpoints that there are, and tells them all.
@@ -101,53 +115,103 @@ impl Shared {
         let mut fresh = content.clone();
         fresh.dialects.clear();
         for id in self.journal.endpoints().await? {
-            if !self.known.read().contains_key(&id) {
-                tracing::warn!(endpoint = %id, "an endpoint is not in the settings any more");
-                self.journal.note(id, EndpointChange::Removed).await?;
+            if self.known.read().contains_key(&id) {
+                continue;
             }
+            match content.dialects.get(id.as_str()) {
+                Some(dialect) => {
+                    self.leave(&id, dialect).await?;
+                    fresh.dialects.insert(id.to_string(), dialect.clone());
+                }
+                // It was removed, and the server did not live to say so.
+                None => self.journal.note(id, EndpointChange::Removed).await?,
+            }
+        }
+        if self.known.read().len() > ENDPOINTS_MAX {
+            return Err(StartError::TooMany);
         }
         let ids: Vec<EndpointId> = self.known.read().keys().cloned().collect();
         for id in &ids {
             let Ok((endpoint, _)) = self.endpoint(id) else { continue };
             let dialect = endpoint.style.dialect.name();
-            let before = content.dialects.get(id.as_str());
-            let after = match self.journal.endpoint(id.clone()).await? {
-                None => Some(self.journal.head()),
-                // Its lanes mean something else in another dialect.
-                Some(state) if before.is_some_and(|before| before != dialect) => {
-                    Some(state.behind())
-                }
-                Some(_) => None,
-            };
-            if let Some(after) = after {
-                self.journal.note(id.clone(), EndpointChange::Began { after }).await?;
-            }
+            let before = content.dialects.get(id.as_str()).map(String::as_str);
+            self.place(id, dialect, before).await?;
             fresh.dialects.insert(id.to_string(), dialect.to_owned());
         }
         if fresh != *content {
             *content = self.write(fresh).await?;
         }
         for id in &ids {
-            self.flush(id, 0);
+            self.flush(id);
         }
         Ok(())
     }
 
-    /// Starts the flusher of an endpoint. One that is halted ends by itself.
-    pub(super) fn flush(&self, id: &EndpointId, resumed_ms: i64) {
+    /// Keeps what there is of an endpoint that the settings name no more.
+    async fn leave(&self, id: &EndpointId, dialect: &str) -> Result<(), StartError> {
+        tracing::warn!(
+            endpoint = %id,
+            "an endpoint is not in the settings any more: until it is back there, or removed by \
+             request, it is told nothing, and keeps its place and its letters"
+        );
+        if self.journal.endpoint(id.clone()).await?.is_some_and(|state| state.halted.is_none()) {
+            let change = EndpointChange::Halted { why: Some(LEFT.to_owned()) };
+            self.journal.note(id.clone(), change).await?;
+        }
+        let dialect = Some(dialect.to_owned());
+        let definition = Definition { id: id.to_string(), dialect, ..Definition::default() };
+        let known = self.known(id, definition, false, None);
+        self.known.write().insert(id.clone(), known);
+        Ok(())
+    }
+
+    /// Has the journal know from where an endpoint goes on, in this dialect after that one.
+    async fn place(
+        &self,
+        id: &EndpointId,
+        dialect: &str,
+        before: Option<&str>,
+    ) -> Result<(), StartError> {
+        let state = self.journal.endpoint(id.clone()).await?;
+        let has_left = state.as_ref().is_some_and(|state| state.halted.as_deref() == Some(LEFT));
+        let after = match state {
+            None => Some(self.journal.head()),
+            // Its lanes mean something else in another dialect.
+            Some(state) if before.is_some_and(|before| before != dialect) => Some(state.behind()),
+            Some(_) => None,
+        };
+        if let Some(after) = after {
+            self.journal.note(id.clone(), EndpointChange::Began { after }).await?;
+        }
+        if has_left {
+            self.journal.note(id.clone(), EndpointChange::Halted { why: None }).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the flusher of an endpoint, or what stands in for one that has left the settings.
+    pub(super) fn flush(&self, id: &EndpointId) {
         let mut known = self.known.write();
         let Some(known) = known.get_mut(id) else { return };
         let stop = self.stop.child_token();
-        let flusher = Flusher {
-            endpoint: known.endpoint.clone(),
-            journal: self.journal.clone(),
-            client: self.client.clone(),
-            board: known.board.clone(),
-            clock: self.clock.clone(),
-            resumed_ms,
-            stop: stop.clone(),
+        let (journal, board) = (self.journal.clone(), known.board.clone());
+        let (clock, token) = (self.clock.clone(), stop.clone());
+        let task = match known.endpoint.clone() {
+            Some(endpoint) => {
+                let client = self.client.clone();
+                let (endpoint, stop) = (endpoint, token);
+                let began_ms = clock.now_ms();
+                let flusher = Flusher { endpoint, journal, client, board, clock, began_ms, stop };
+                self.tasks.spawn(flusher.run())
+            }
+            None => {
+                let dialect = known.definition.dialect().unwrap_or_default();
+                let style = Style { dialect, ..Style::default() };
+                let backlog = Backlog { id: id.clone(), journal, board, clock, style };
+                self.tasks.spawn(backlog.run(token))
+            }
         };
-        known.flusher = Some((stop, self.tasks.spawn(flusher.run())));
+        known.flusher = Some((stop, task));
     }
 
     /// Stops the flusher of an endpoint, and returns when it has ended.
@@ -160,13 +224,29 @@ impl Shared {
         }
     }
 
+    /// An endpoint that can be told something.
     pub(super) fn endpoint(
         &self,
         id: &EndpointId,
     ) -> Result<(Arc<Endpoint>, Arc<Board>), ChangeError> {
         let known = self.known.read();
         let known = known.get(id).ok_or(ChangeError::Unknown)?;
-        Ok((known.endpoint.clone(), known.board.clone()))
+        let endpoint = known.endpoint.clone().ok_or(ChangeError::Left)?;
+        Ok((endpoint, known.board.clone()))
+    }
+
+    /// How an endpoint does.
+    pub(super) fn board(&self, id: &EndpointId) -> Result<Arc<Board>, ChangeError> {
+        self.known.read().get(id).map(|known| known.board.clone()).ok_or(ChangeError::Unknown)
+    }
+
+    /// Why no request can change an endpoint that none has made.
+    pub(super) fn not_made(&self, id: &str) -> ChangeError {
+        match self.known.read().iter().find(|(known, _)| known.as_str() == id) {
+            None => ChangeError::Unknown,
+            Some((_, known)) if known.endpoint.is_none() => ChangeError::Left,
+            Some(_) => ChangeError::Configured,
+        }
     }
 
     pub(super) fn overview(&self, id: &EndpointId) -> Result<Overview, ChangeError> {
@@ -176,7 +256,7 @@ impl Shared {
 
     pub(super) async fn show_kept(&self, id: &EndpointId) -> Result<(), ChangeError> {
         let state = self.journal.endpoint(id.clone()).await?;
-        if let (Some(state), Ok((_, board))) = (state, self.endpoint(id)) {
+        if let (Some(state), Ok(board)) = (state, self.board(id)) {
             board.kept(&state);
         }
         Ok(())
