@@ -67,6 +67,11 @@ pub const PUSH_TEXT_BYTES_MAX: usize = 256;
 pub const WEBHOOK_EVENTS_MAX: usize = 10_000;
 /// Bytes of these; 32 endpoints that are all down hold half a gigabyte.
 pub const WEBHOOK_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Events that wait in one lane behind a batch that is on its way: two batches. What more comes is
+/// read from the log again, so that ten lanes have to stand still before the others do.
+pub const WEBHOOK_LANE_EVENTS_MAX: usize = 2 * WEBHOOK_BATCH_EVENTS_MAX;
+/// Bytes of these: four batches, of which two are there when more is read.
+pub const WEBHOOK_LANE_BYTES_MAX: usize = 4 * WEBHOOK_BATCH_BYTES_MAX;
 /// Bytes of the log that an endpoint reads at once: some 1,000 messages.
 pub const WEBHOOK_READ_BYTES: usize = 256 * 1024;
 /// Messages of which that they wait is told at once, each read from the log.
@@ -88,6 +93,9 @@ pub const WEBHOOK_INTERVAL_MAX: Duration = Duration::from_secs(60);
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an endpoint may have a request take at the most.
 pub const WEBHOOK_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// How long a connection may take at the most, if that is less than half of what a request may
+/// take: the rest is for other addresses, and for the answer.
+pub const WEBHOOK_CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Requests of an endpoint that are on their way at once, unless it says otherwise: with answers
 /// that take 400 ms these are 10,000 events a second.
 pub const WEBHOOK_IN_FLIGHT: usize = 8;
@@ -104,6 +112,12 @@ pub const WEBHOOK_BREAKER_FAILURES: u32 = 5;
 /// Tries of a batch after which it is split though nothing was said against it, for the endpoint
 /// may stumble over one event of it: after some 3 s.
 pub const WEBHOOK_SPLIT_TRIES: u32 = 5;
+/// Tries of a batch after which it is split though the endpoint says that it is overloaded or not
+/// there, and takes no others: a proxy says so, too, when a batch is too much for what is behind it.
+pub const WEBHOOK_SPLIT_TRIES_AWAY: u32 = 10;
+/// Tries of one event after which it becomes a dead letter though nothing was said against it, if
+/// others were taken meanwhile: after some 5 minutes.
+pub const WEBHOOK_ALONE_TRIES: u32 = 12;
 /// How long a batch is tried before its events become dead letters.
 pub const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Refused events in a row after which an endpoint is halted, for it refuses everything.

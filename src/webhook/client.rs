@@ -8,13 +8,15 @@
 //! * Of an answer no more is read than the limit, and nothing of it but its beginning is kept.
 //! * No error tells a URL, a header or a body.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Certificate, ClientBuilder, Response, Url};
@@ -27,7 +29,7 @@ use super::retry::{Verdict, retry_after};
 use super::sign::{self, Secret};
 use crate::chain::Chain;
 use crate::clock::Clock;
-use crate::limits::{WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_IN_FLIGHT_MAX};
+use crate::limits::{WEBHOOK_ANSWER_BYTES_MAX, WEBHOOK_CONNECT_MAX, WEBHOOK_IN_FLIGHT_MAX};
 
 /// Why requests cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -104,9 +106,8 @@ struct Shared {
     names: Arc<dyn Names>,
     allowed: Arc<[Network]>,
     authorities: Vec<Certificate>,
-    plain: reqwest::Client,
-    /// Made when it is first needed, for the roots of the system take long to read.
-    secure: OnceLock<reqwest::Client>,
+    /// By whether they are secure and how long they may take to connect, made when first needed.
+    clients: Mutex<BTreeMap<(bool, Duration), reqwest::Client>>,
     clock: Clock,
 }
 
@@ -121,6 +122,19 @@ pub(super) struct Letterhead {
     pub(super) timeout: Duration,
 }
 
+/// How far a request came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reach {
+    /// There was no connection.
+    Nowhere,
+    /// The connection ended before there was an answer.
+    Cut,
+    /// There was a connection, and no answer in time.
+    Late,
+    /// It was answered.
+    Answered,
+}
+
 /// What came of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Answer {
@@ -130,6 +144,7 @@ pub(super) struct Answer {
     /// The status; 0 if there was no answer.
     pub(super) status: u16,
     pub(super) verdict: Verdict,
+    pub(super) reach: Reach,
     /// How long the endpoint wants to be left alone.
     pub(super) retry_after: Option<Duration>,
     /// Why there was no answer, or how one that was no success begins.
@@ -153,9 +168,9 @@ impl Client {
         let authorities = ca.map(authorities).transpose()?.unwrap_or_default();
         let allowed: Arc<[Network]> = allowed.into();
         let plain = builder(names.clone(), allowed.clone()).tls_certs_only([]);
-        let plain = plain.build().map_err(ClientError::Http)?;
-        let secure = OnceLock::new();
-        let shared = Shared { names, allowed, authorities, plain, secure, clock };
+        plain.build().map_err(ClientError::Http)?;
+        let clients = Mutex::default();
+        let shared = Shared { names, allowed, authorities, clients, clock };
         Ok(Self(Arc::new(shared)))
     }
 
@@ -167,9 +182,12 @@ impl Client {
     pub(super) async fn post(&self, to: &Letterhead, outgoing: Outgoing) -> Answer {
         let (at_ms, began) = (self.0.clock.now_ms(), Instant::now());
         let answer = self.try_post(to, outgoing, at_ms).await;
-        let (status, retry_after, said) = answer.unwrap_or_else(|said| (0, None, said));
-        let verdict = Verdict::of(status);
-        Answer { at_ms, took: began.elapsed(), status, verdict, retry_after, said: short(&said) }
+        let (reach, (status, retry_after, said)) = match answer {
+            Ok(answer) => (Reach::Answered, answer),
+            Err(Silence { reach, said }) => (reach, (0, None, said)),
+        };
+        let (verdict, took, said) = (Verdict::of(status), began.elapsed(), short(&said));
+        Answer { at_ms, took, status, verdict, reach, retry_after, said }
     }
 
     /// Makes a request, and reads the answer up to the limit.
@@ -182,7 +200,8 @@ impl Client {
         to: &Letterhead,
         outgoing: Outgoing,
     ) -> Result<(u16, Vec<u8>), String> {
-        let mut response = self.begin(to, outgoing, self.0.clock.now_ms()).await?;
+        let response = self.begin(to, outgoing, self.0.clock.now_ms()).await;
+        let mut response = response.map_err(|silence| silence.said)?;
         let (status, mut body) = (response.status().as_u16(), Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(told)? {
             if body.len() + chunk.len() > WEBHOOK_ANSWER_BYTES_MAX {
@@ -193,13 +212,14 @@ impl Client {
         Ok((status, body))
     }
 
-    /// Gets ready for requests to this URL. Blocks on the disk.
+    /// Gets ready for requests to this URL that may take so long. Blocks on the disk, where the
+    /// roots of the system are.
     ///
     /// # Errors
     ///
     /// What went wrong, in words for the operator.
-    pub(super) fn prepare(&self, url: &Url) -> Result<(), String> {
-        self.http(url).map(drop)
+    pub(super) fn prepare(&self, url: &Url, timeout: Duration) -> Result<(), String> {
+        self.http(url, timeout).map(drop)
     }
 
     async fn try_post(
@@ -207,7 +227,7 @@ impl Client {
         to: &Letterhead,
         outgoing: Outgoing,
         at_ms: i64,
-    ) -> Result<(u16, Option<Duration>, String), String> {
+    ) -> Result<(u16, Option<Duration>, String), Silence> {
         let response = self.begin(to, outgoing, at_ms).await?;
         let status = response.status().as_u16();
         let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -224,32 +244,66 @@ impl Client {
         to: &Letterhead,
         outgoing: Outgoing,
         at_ms: i64,
-    ) -> Result<Response, String> {
+    ) -> Result<Response, Silence> {
         let Outgoing { query, content_type, body } = outgoing;
         // A resolver is asked about names only.
         let host = to.url.host_str().and_then(literal);
         if host.is_some_and(|address| !may_reach(address, &self.0.allowed)) {
-            return Err(Forbidden.to_string());
+            return Err(Silence::nowhere(Forbidden.to_string()));
         }
-        let mut request = self.http(&to.url)?.post(with_query(&to.url, &query)).timeout(to.timeout);
+        let client = self.http(&to.url, to.timeout).map_err(Silence::nowhere)?;
+        let mut request = client.post(with_query(&to.url, &query)).timeout(to.timeout);
         request = request.header(CONTENT_TYPE, content_type);
         for (name, value) in sign::headers(&to.secrets, &to.id, at_ms.div_euclid(1000), &body) {
             request = request.header(name, value);
         }
-        request.body(body).send().await.map_err(told)
+        request.body(body).send().await.map_err(Silence::new)
     }
 
-    fn http(&self, url: &Url) -> Result<&reqwest::Client, String> {
+    fn http(&self, url: &Url, timeout: Duration) -> Result<reqwest::Client, String> {
         let shared = &self.0;
-        if url.scheme() == "http" {
-            return Ok(&shared.plain);
-        }
-        if let Some(secure) = shared.secure.get() {
-            return Ok(secure);
+        let (is_secure, connect) = (url.scheme() != "http", connect_max(timeout));
+        let mut clients = shared.clients.lock();
+        if let Some(client) = clients.get(&(is_secure, connect)) {
+            return Ok(client.clone());
         }
         let builder = builder(shared.names.clone(), shared.allowed.clone());
-        let secure = builder.tls_certs_merge(shared.authorities.clone()).build().map_err(told)?;
-        Ok(shared.secure.get_or_init(|| secure))
+        let builder = match is_secure {
+            true => builder.tls_certs_merge(shared.authorities.clone()),
+            false => builder.tls_certs_only([]),
+        };
+        let client = builder.connect_timeout(connect).build().map_err(told)?;
+        clients.insert((is_secure, connect), client.clone());
+        Ok(client)
+    }
+}
+
+/// How long a connection may take where a request may take so long: up to half of it, a power of
+/// two in milliseconds, so that there are few such times. All addresses of a name share it.
+fn connect_max(timeout: Duration) -> Duration {
+    let half = (timeout / 2).min(WEBHOOK_CONNECT_MAX).as_millis() as u64;
+    Duration::from_millis(half.checked_ilog2().map_or(1, |power| 1 << power))
+}
+
+/// There was no answer.
+struct Silence {
+    reach: Reach,
+    /// Why, in words for the operator.
+    said: String,
+}
+
+impl Silence {
+    fn nowhere(said: String) -> Self {
+        Self { reach: Reach::Nowhere, said }
+    }
+
+    fn new(error: reqwest::Error) -> Self {
+        let reach = match (error.is_connect(), error.is_timeout()) {
+            (true, _) => Reach::Nowhere,
+            (false, true) => Reach::Late,
+            (false, false) => Reach::Cut,
+        };
+        Self { reach, said: told(error) }
     }
 }
 

@@ -176,7 +176,7 @@ impl Hook {
         let url = check(url, &around.allowed)?;
         let ca = around.ca.as_deref();
         let client = Client::new(around.allowed.clone(), ca, Arc::new(SystemNames), clock.clone())?;
-        client.prepare(&url).map_err(HookError::Tls)?;
+        client.prepare(&url, options.timeout).map_err(HookError::Tls)?;
         let style = Style {
             dialect: options.dialect,
             app_id: around.app_id.clone(),

@@ -27,6 +27,10 @@ struct Inner {
     settled: Vec<(MessageId, bool)>,
     notes: usize,
     is_closed: bool,
+    /// What is formed is not kept.
+    holds_formed: bool,
+    /// How often it was not.
+    held: usize,
 }
 
 /// See above.
@@ -111,6 +115,23 @@ impl MemoryJournal {
     /// Changes that have been kept.
     pub(super) fn notes(&self) -> usize {
         self.inner.lock().notes
+    }
+
+    /// Whether that batches are formed is taken, but not kept.
+    pub(super) fn hold_formed(&self, holds: bool) {
+        self.inner.lock().holds_formed = holds;
+    }
+
+    /// Batches of which it was not kept that they are formed.
+    pub(super) fn held(&self) -> usize {
+        self.inner.lock().held
+    }
+
+    fn holds(&self, change: &EndpointChange) -> bool {
+        let mut inner = self.inner.lock();
+        let holds = inner.holds_formed && matches!(change, EndpointChange::Formed(_));
+        inner.held += usize::from(holds);
+        holds
     }
 
     /// Keeps nothing from here on.
@@ -316,6 +337,9 @@ impl Journal for MemoryJournal {
         change: EndpointChange,
     ) -> BoxFuture<'_, Result<(), Closed>> {
         Box::pin(async move {
+            if self.holds(&change) {
+                std::future::pending::<()>().await;
+            }
             self.note_now(endpoint, change)?;
             // What goes to the disk takes its time.
             tokio::task::yield_now().await;

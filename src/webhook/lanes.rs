@@ -7,6 +7,8 @@
 //! * A batch is its bounds: read from the log again, the same fragments make the same batch.
 //! * What is in memory is bounded, also while batches of before a start are read again: of what
 //!   does not fit, only where it begins is remembered.
+//! * A lane whose batch is not taken holds up no other: of what waits behind it, only so much is
+//!   here; the rest is read again when there is room.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use tokio::time::Instant;
 use crate::id::MessageId;
 use crate::limits::{
     ENDPOINT_LANES, WEBHOOK_BATCH_BYTES_MAX, WEBHOOK_BATCH_EVENTS_MAX, WEBHOOK_BYTES_MAX,
-    WEBHOOK_EVENTS_MAX,
+    WEBHOOK_EVENTS_MAX, WEBHOOK_LANE_BYTES_MAX, WEBHOOK_LANE_EVENTS_MAX,
 };
 use crate::store::{Batch, EndpointState, Position, Span};
 use crate::webhook::dialect::Fragment;
@@ -31,6 +33,10 @@ pub(super) struct Lanes {
     through: MessageId,
     /// Behind which entry fragments were left out, to be read again.
     left_out: Option<MessageId>,
+    /// How far all had been read that no lane has left out, while some is read again.
+    ahead: Option<MessageId>,
+    /// Fragments that wait in a busy lane at the most.
+    lane_max: usize,
     fragments: usize,
     bytes: usize,
 }
@@ -47,6 +53,10 @@ struct Lane {
     flights: usize,
     /// When the last of these was done.
     freed: Option<Instant>,
+    /// Behind which entry some of it was left out while it was busy.
+    left_out: Option<MessageId>,
+    /// It takes some of what is read again.
+    is_behind: bool,
 }
 
 #[derive(Debug)]
@@ -90,6 +100,11 @@ struct Ready {
 impl Lanes {
     /// Of an endpoint that has come as far as this.
     pub(super) fn new(state: &EndpointState) -> Self {
+        Self::bounded(state, WEBHOOK_LANE_EVENTS_MAX)
+    }
+
+    /// The same, with so many fragments in a busy lane at the most.
+    pub(super) fn bounded(state: &EndpointState, lane_max: usize) -> Self {
         let lane = |done: &Position| Lane {
             done: *done,
             taken: *done,
@@ -97,6 +112,8 @@ impl Lanes {
             bytes: 0,
             flights: 0,
             freed: None,
+            left_out: None,
+            is_behind: false,
         };
         let highest = state.batches.iter().map(|batch| batch.number + 1).max().unwrap_or(0);
         let mut lanes = Self {
@@ -105,13 +122,28 @@ impl Lanes {
             next_number: state.next_number.max(highest),
             through: state.behind(),
             left_out: None,
+            ahead: None,
+            lane_max,
             fragments: 0,
             bytes: 0,
         };
         for batch in &state.batches {
             lanes.fly(batch.clone(), Vec::new(), false);
         }
+        lanes.lift(&state.batches);
         lanes
+    }
+
+    /// A lane had come to where the first of its batches begins, though the journal may not have
+    /// kept that.
+    fn lift(&mut self, batches: &[Batch]) {
+        let spans = || batches.iter().flat_map(|batch| &batch.spans);
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            let of_lane = spans().filter(|span| usize::from(span.lane) == at);
+            let begin = of_lane.map(|span| span.from).min().unwrap_or_default();
+            lane.done = lane.done.max(begin);
+            lane.taken = lane.done;
+        }
     }
 
     /// Behind which entry to read on.
@@ -136,6 +168,9 @@ impl Lanes {
         } else if self.left_out.is_some() || self.is_restoring() && self.is_full() {
             self.left_out.get_or_insert(self.through);
             return;
+        } else if self.leaves_out(at) {
+            self.lanes[at].left_out.get_or_insert(self.through);
+            return;
         } else {
             let lane = &mut self.lanes[at];
             lane.waiting.push_back(Waiting { fragment, since: now });
@@ -144,6 +179,15 @@ impl Lanes {
         self.lanes[at].taken = position;
         self.fragments += 1;
         self.bytes += size;
+    }
+
+    /// Takes what tells of a hole, though what is behind the hole was taken before.
+    pub(super) fn take_gap(&mut self, mut gap: Fragment, now: Instant) {
+        let lane = &self.lanes[usize::from(gap.lane) % ENDPOINT_LANES];
+        if gap.position <= lane.taken && lane.left_out.is_none() && !lane.is_behind {
+            gap.position = Position::end_of(self.through.max(self.ahead.unwrap_or_default()));
+        }
+        self.take(gap, now);
     }
 
     /// The entries up to `through` are lost: batches on their way that had some of them are not
@@ -170,7 +214,49 @@ impl Lanes {
             restored.again = self.left_out.take();
             self.through = restored.again.unwrap_or(self.through);
         }
+        restored.again = self.turn().or(restored.again);
         restored
+    }
+
+    /// Where to read on instead: back where something was left out of a lane that has room again,
+    /// or ahead where reading had come before, when no such lane has room any more.
+    pub(super) fn turn(&mut self) -> Option<MessageId> {
+        if self.is_restoring() || self.left_out.is_some() {
+            return None;
+        }
+        let before = self.through;
+        if self.ahead.is_some_and(|ahead| ahead <= before) {
+            self.all_read();
+        }
+        let (mut back, half) = (None, self.lane_max / 2);
+        for lane in self.lanes.iter_mut().filter(|lane| lane.has_room(half)) {
+            if let Some(left_out) = lane.left_out.take() {
+                lane.is_behind = true;
+                back = Some(back.map_or(left_out, |back: MessageId| back.min(left_out)));
+            }
+        }
+        let wants = |lane: &Lane| lane.is_behind && lane.left_out.is_none();
+        if let Some(back) = back {
+            self.ahead = self.ahead.max(Some(before));
+            self.through = before.min(back);
+        } else if let Some(ahead) = self.ahead.filter(|_| !self.lanes.iter().any(wants)) {
+            self.through = ahead;
+            self.all_read();
+        }
+        (self.through != before).then_some(self.through)
+    }
+
+    fn all_read(&mut self) {
+        self.ahead = None;
+        self.lanes.iter_mut().for_each(|lane| lane.is_behind = false);
+    }
+
+    /// Whether what comes next of a lane has to wait in the log, for what goes before it does not
+    /// go out.
+    fn leaves_out(&self, at: usize) -> bool {
+        let lane = &self.lanes[at];
+        let is_full = lane.waiting.len() >= self.lane_max || lane.bytes >= WEBHOOK_LANE_BYTES_MAX;
+        lane.left_out.is_some() || lane.flights > 0 && is_full
     }
 
     /// Forms the next batch, if one is due: enough is ready, or has waited for `interval`.
@@ -265,6 +351,12 @@ impl Lanes {
         Some(self.replace(number, vec![(first, half), (second, usize::MAX)]))
     }
 
+    /// Whether fragments of a batch may not share a request, which they did not when it was formed.
+    pub(super) fn is_torn(&self, number: u64) -> bool {
+        let fragments = self.fragments(number);
+        fragments.len() > 1 && fragments.iter().any(|fragment| fragment.alone)
+    }
+
     /// Gives a batch another number if some of it is lost: under its own it was another.
     pub(super) fn renumber(&mut self, number: u64) -> Option<Vec<Batch>> {
         let flight = self.flights.get(&number).filter(|flight| flight.is_other)?;
@@ -276,7 +368,8 @@ impl Lanes {
     pub(super) fn passable(&self) -> MessageId {
         let oldest = self.lanes.iter().filter_map(|lane| lane.waiting.front());
         let oldest = oldest.map(|waiting| MessageId(waiting.fragment.position.entry.0 - 1)).min();
-        let read = self.left_out.map_or(self.through, |left_out| left_out.min(self.through));
+        let left_out = self.lanes.iter().filter_map(|lane| lane.left_out).chain(self.left_out);
+        let read = left_out.fold(self.through, MessageId::min);
         oldest.map_or(read, |oldest| oldest.min(read))
     }
 
@@ -288,9 +381,14 @@ impl Lanes {
         }
     }
 
-    /// Batches on their way.
-    pub(super) fn flights(&self) -> usize {
-        self.flights.len()
+    /// The numbers of the batches on their way.
+    pub(super) fn flights(&self) -> impl Iterator<Item = u64> {
+        self.flights.keys().copied()
+    }
+
+    /// Whether a batch waits for another of its lanes.
+    pub(super) fn is_behind(&self, number: u64) -> bool {
+        self.flights.get(&number).is_some_and(|flight| flight.is_whole) && !self.may_try(number)
     }
 
     /// Fragments that are not done.
@@ -385,6 +483,11 @@ impl Lanes {
 }
 
 impl Lane {
+    /// Whether no more than this waits, so that it is worth reading again what was left out.
+    fn has_room(&self, events: usize) -> bool {
+        self.waiting.len() <= events && self.bytes <= WEBHOOK_LANE_BYTES_MAX / 2
+    }
+
     /// When what has waited since then is due. A lane that was just freed waits a little for
     /// others: under a backlog each batch would otherwise have only what the last one kept back.
     fn due(&self, since: Instant, interval: Duration) -> Instant {

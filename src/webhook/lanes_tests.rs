@@ -11,7 +11,9 @@ use super::event::Kind;
 use super::journal_tests::{apply, begun};
 use super::lanes::{Lanes, Restored};
 use crate::id::MessageId;
-use crate::limits::{WEBHOOK_BATCH_BYTES_MAX, WEBHOOK_BATCH_EVENTS_MAX, WEBHOOK_EVENTS_MAX};
+use crate::limits::{
+    WEBHOOK_BATCH_BYTES_MAX, WEBHOOK_BATCH_EVENTS_MAX, WEBHOOK_EVENTS_MAX, WEBHOOK_LANE_EVENTS_MAX,
+};
 use crate::store::{Batch, EndpointChange, EndpointState, Position};
 
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -46,14 +48,19 @@ struct World {
     delivered: Vec<Fragment>,
     /// What a batch had when it was tried first.
     tried: BTreeMap<u64, Vec<Position>>,
+    lane_max: usize,
 }
 
 impl World {
     fn new() -> Self {
+        Self::bounded(WEBHOOK_LANE_EVENTS_MAX)
+    }
+
+    fn bounded(lane_max: usize) -> Self {
         let kept = begun(MessageId(0));
-        let lanes = Lanes::new(&kept);
+        let lanes = Lanes::bounded(&kept, lane_max);
         let (log, delivered, tried) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { log, lanes, kept, read: 0, now: Instant::now(), delivered, tried }
+        Self { log, lanes, kept, read: 0, now: Instant::now(), delivered, tried, lane_max }
     }
 
     fn keep(&mut self, change: &EndpointChange) {
@@ -84,6 +91,7 @@ impl World {
             }
         }
         self.read = again.map_or(self.read, |again| again.0);
+        self.turn();
         true
     }
 
@@ -109,6 +117,11 @@ impl World {
     fn deliver(&mut self, number: u64) {
         self.keep(&EndpointChange::Done { number });
         self.delivered.extend(self.lanes.done(number, self.now));
+        self.turn();
+    }
+
+    fn turn(&mut self) {
+        self.read = self.lanes.turn().map_or(self.read, |again| again.0);
     }
 
     fn split(&mut self, number: u64) {
@@ -124,7 +137,7 @@ impl World {
     }
 
     fn crash(&mut self) {
-        self.lanes = Lanes::new(&self.kept);
+        self.lanes = Lanes::bounded(&self.kept, self.lane_max);
         self.read = self.lanes.through().0;
     }
 
@@ -163,10 +176,13 @@ proptest! {
 
     #[test]
     fn every_fragment_is_done_once_and_in_its_order_whatever_happens(
-        steps in prop::collection::vec((0u8..9, prop::collection::vec(0u8..64, 0..4)), 1..120)
+        steps in prop::collection::vec((0u8..9, prop::collection::vec(0u8..64, 0..4)), 1..120),
+        (lane_max, apart) in (1usize..6, 1u8..30),
     ) {
-        let mut world = World::new();
-        for (step, lanes) in steps {
+        let mut world = World::bounded(lane_max);
+        for (step, mut lanes) in steps {
+            // Also in few lanes, of which some is left out.
+            lanes.iter_mut().for_each(|lane| *lane -= *lane % apart);
             let pick = usize::from(lanes.first().copied().unwrap_or(0));
             match step {
                 0..3 => world.write(&lanes),
@@ -305,4 +321,55 @@ fn a_batch_of_which_something_is_lost_gets_another_number() {
     assert_eq!(lanes.fragments(1).len(), 2);
     assert_eq!(lanes.renumber(1), None);
     assert!(lanes.may_try(1));
+}
+
+#[test]
+fn what_one_lane_has_is_left_out_while_it_stands_still_and_read_again_then() {
+    let mut world = World::bounded(10);
+    world.write(&[1]);
+    while world.read() {}
+    world.now += INTERVAL;
+    let stuck = world.form().unwrap().number;
+    for entry in 0..WEBHOOK_EVENTS_MAX * 2 {
+        world.write(&[1 + 2 * u8::from(entry % 100 == 0)]);
+    }
+    let mut reads = 0;
+    while world.read() {}
+    assert_eq!(world.lanes.held(), 1 + 10 + WEBHOOK_EVENTS_MAX / 50, "the other has all of its");
+    world.pass();
+    assert!(world.kept.behind() < MessageId(1));
+    world.deliver(stuck);
+    while world.lanes.held() > 0 {
+        while world.read() {
+            reads += 1;
+        }
+        world.now += INTERVAL;
+        while world.form().is_some() {}
+        for number in world.ready() {
+            world.deliver(number);
+        }
+    }
+    assert!(reads < 8 * WEBHOOK_EVENTS_MAX, "{reads} entries were read again");
+    world.finish();
+    world.check();
+}
+
+#[test]
+fn a_batch_that_begins_before_what_the_journal_knows_of_its_lane_is_tried() {
+    let mut world = World::new();
+    for lane in [1, 2, 1] {
+        world.write(&[lane]);
+    }
+    while world.read() {}
+    world.now += INTERVAL;
+    let mut batch = world.form().unwrap();
+    batch.spans[0].from = Position::end_of(MessageId(1));
+    let kept = EndpointState { batches: vec![batch.clone()], ..begun(MessageId(0)) };
+    let mut lanes = Lanes::new(&kept);
+    for fragment in world.log.iter().flatten() {
+        lanes.take(fragment.clone(), world.now);
+    }
+    assert_eq!(lanes.passed(MessageId(3)).whole, [batch.number]);
+    assert!(lanes.may_try(batch.number));
+    assert_eq!(lanes.fragments(batch.number).len(), 2);
 }

@@ -55,6 +55,8 @@ mod receiver_tests;
 #[cfg(test)]
 mod retry_tests;
 #[cfg(test)]
+mod stuck_tests;
+#[cfg(test)]
 mod webhooks_tests;
 
 pub use addresses::{Network, NetworkError};

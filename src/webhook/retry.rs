@@ -97,6 +97,8 @@ struct Turn {
     tries: u32,
     not_before: Instant,
     last: Option<Instant>,
+    /// When a try has failed first.
+    failed: Option<Instant>,
     is_trying: bool,
 }
 
@@ -119,7 +121,7 @@ impl Turns {
 
     /// A batch wants to be tried.
     pub(super) fn add(&mut self, number: u64, now: Instant) {
-        let turn = Turn { tries: 0, not_before: now, last: None, is_trying: false };
+        let turn = Turn { tries: 0, not_before: now, last: None, failed: None, is_trying: false };
         self.turns.insert(number, turn);
     }
 
@@ -164,13 +166,19 @@ impl Turns {
         self.turns.get(&number).map_or(0, |turn| turn.tries)
     }
 
+    /// When the first try of a batch has failed, if one has.
+    pub(super) fn failed_at(&self, number: u64) -> Option<Instant> {
+        self.turns.get(&number)?.failed
+    }
+
     /// A try was answered, whatever the answer says about the batch: the endpoint is there.
     pub(super) fn answered(&mut self, number: u64, now: Instant) {
         self.ended(number);
-        self.not_before = None;
         if self.is_open() {
-            // What has waited for the endpoint need not wait for its own time, too.
-            self.turns.values_mut().for_each(|turn| turn.not_before = turn.not_before.min(now));
+            // What has waited for the endpoint need not wait for its own time, too, unless the
+            // endpoint has asked for it.
+            let at = self.not_before.unwrap_or(now).max(now);
+            self.turns.values_mut().for_each(|turn| turn.not_before = turn.not_before.min(at));
         }
         self.breaker = Breaker::Closed { failures: 0 };
     }
@@ -181,6 +189,7 @@ impl Turns {
         self.ended(number);
         self.not_before = self.not_before.max(asked.map(|asked| now + asked));
         if let Some(turn) = self.turns.get_mut(&number) {
+            turn.failed.get_or_insert(now);
             turn.not_before = now + backoff(turn.tries, dice).max(asked.unwrap_or_default());
         }
         self.breaker = match self.breaker {

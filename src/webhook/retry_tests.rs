@@ -155,3 +155,28 @@ fn urls_take_turns_and_one_that_fails_is_passed_over_while_there_is_another() {
     assert_eq!(spread.pick(now), 0, "if all fail, the one that may be back first");
     assert_eq!(Spread::new(1).pick(now), 0);
 }
+
+#[test]
+fn what_an_endpoint_asked_for_holds_though_it_takes_others() {
+    let (mut turns, now) = (Turns::new(), Instant::now());
+    for number in 0..8 {
+        turns.add(number, now);
+        assert_eq!(turns.take(now, |_| true), Some(number));
+    }
+    let later = now + Duration::from_secs(30);
+    turns.failed(0, now, 1.0, Some(Duration::from_secs(30)));
+    turns.answered(1, now);
+    turns.remove(1);
+    assert_eq!(turns.take(now + Duration::from_secs(29), |_| true), None);
+    assert_eq!(turns.wake_at(|_| true), Some(later));
+    // Also when the breaker closes again.
+    for number in 2..8 {
+        turns.failed(number, now, 1.0, None);
+    }
+    assert!(turns.is_open());
+    assert_eq!(turns.take(later, |_| true), Some(0));
+    turns.failed(0, later, 1.0, Some(Duration::from_secs(60)));
+    turns.add(9, later);
+    turns.answered(9, later);
+    assert_eq!(turns.wake_at(|_| true), Some(later + Duration::from_secs(60)));
+}

@@ -11,13 +11,34 @@ use tokio::time::Instant;
 use super::{Run, Step, Tried};
 use crate::id::MessageId;
 use crate::limits::{
-    WEBHOOK_AGE_MAX, WEBHOOK_BACKOFF_MAX, WEBHOOK_REFUSALS_MAX, WEBHOOK_SPLIT_TRIES,
+    WEBHOOK_AGE_MAX, WEBHOOK_ALONE_TRIES, WEBHOOK_BACKOFF_MAX, WEBHOOK_REFUSALS_MAX,
+    WEBHOOK_SPLIT_TRIES, WEBHOOK_SPLIT_TRIES_AWAY,
 };
 use crate::store::{Batch, EndpointChange};
 use crate::webhook::attempts::{Attempt, Outcome};
+use crate::webhook::client::{Answer, Reach};
 use crate::webhook::dialect::Fragment;
 use crate::webhook::giving_up::{Given, give_up};
 use crate::webhook::retry::Verdict;
+
+/// What a failure may be for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Blame {
+    /// The endpoint has looked at the batch and stumbled.
+    Batch,
+    /// The batch, or the endpoint, which may be down behind its proxy.
+    Anything,
+    /// The endpoint is not there, or wants to be left alone.
+    Endpoint,
+}
+
+fn blame(answer: &Answer) -> Blame {
+    match (answer.reach, answer.status) {
+        (Reach::Late, _) | (_, 500) => Blame::Batch,
+        (Reach::Cut, _) | (_, 501..) => Blame::Anything,
+        _ => Blame::Endpoint,
+    }
+}
 
 impl Run<'_> {
     pub(super) fn answered(&mut self, tried: &Tried) {
@@ -54,6 +75,7 @@ impl Run<'_> {
                 self.give_up(tried);
             }
             Verdict::Failed if self.is_old(number) => self.give_up(tried),
+            Verdict::Failed if self.is_culprit(tried) => self.give_up(tried),
             Verdict::Failed if self.is_stuck(tried) && self.split(number) => {}
             Verdict::Failed => {}
         }
@@ -94,15 +116,30 @@ impl Run<'_> {
     }
 
     /// Whether a batch fails time and again and may be the reason: an endpoint that is down
-    /// answers otherwise than by 500, or takes no others.
+    /// answers otherwise than by 500, is not late, or takes no others.
     fn is_stuck(&self, tried: &Tried) -> bool {
+        let tries = self.turns.tries(tried.number);
         let takes = self.taken_at.is_some_and(|at| at.elapsed() < WEBHOOK_BACKOFF_MAX);
-        let status = tried.answer.status;
-        let is_broken = status == 500 || status > 500 && takes;
-        is_broken && self.turns.tries(tried.number) >= WEBHOOK_SPLIT_TRIES
+        match blame(&tried.answer) {
+            Blame::Batch => tries >= WEBHOOK_SPLIT_TRIES,
+            Blame::Anything if takes => tries >= WEBHOOK_SPLIT_TRIES,
+            Blame::Anything => tries >= WEBHOOK_SPLIT_TRIES_AWAY,
+            Blame::Endpoint => false,
+        }
     }
 
-    fn split(&mut self, number: u64) -> bool {
+    /// Whether a batch of one event fails time and again, and others have been taken since it
+    /// failed first: then it is the event.
+    fn is_culprit(&self, tried: &Tried) -> bool {
+        let number = tried.number;
+        let since = self.turns.failed_at(number).zip(self.taken_at);
+        self.lanes.fragments(number).len() == 1
+            && blame(&tried.answer) != Blame::Endpoint
+            && self.turns.tries(number) >= WEBHOOK_ALONE_TRIES
+            && since.is_some_and(|(failed_at, taken_at)| taken_at > failed_at)
+    }
+
+    pub(super) fn split(&mut self, number: u64) -> bool {
         let parts = self.lanes.split(number);
         let is_split = parts.is_some();
         if let Some(parts) = parts {

@@ -34,7 +34,8 @@ use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::id::MessageId;
 use crate::limits::{
-    WEBHOOK_BACKOFF_MAX, WEBHOOK_PASS_INTERVAL, WEBHOOK_PAUSE, WEBHOOK_READ_PAUSE, WEBHOOK_STOP_MAX,
+    WEBHOOK_BACKOFF_MAX, WEBHOOK_PASS_INTERVAL, WEBHOOK_PAUSE, WEBHOOK_READ_PAUSE,
+    WEBHOOK_SPLIT_TRIES, WEBHOOK_STOP_MAX,
 };
 use crate::store::{Closed, EndpointChange, EndpointState, Journal, ReadError};
 
@@ -199,9 +200,11 @@ impl<'a> Run<'a> {
                 () = sleep_until(until) => break,
             }
         }
+        // Of a batch that the journal may not know yet it cannot be said that nothing waits there.
+        let change = if self.steps.is_empty() { self.further() } else { None };
         self.steps.clear();
         self.tell();
-        if let Some(change) = self.further() {
+        if let Some(change) = change {
             self.flusher.note(change).await?;
         }
         let Some(why) = self.halt else { return Ok(()) };
@@ -236,10 +239,17 @@ impl<'a> Run<'a> {
     }
 
     /// While an endpoint fails nothing is formed that would only wait: what waits in the lanes
-    /// makes better batches, and does not grow old.
+    /// makes better batches, and does not grow old. Single events that fail time and again do not
+    /// count, nor what is behind them: only others can tell whether it is the endpoint that fails.
     fn may_form(&self) -> bool {
-        let flights = self.lanes.flights();
+        let flights = self.lanes.flights().filter(|number| !self.waits(*number)).count();
         flights < self.flusher.endpoint.in_flight && (flights == 0 || !self.turns.is_open())
+    }
+
+    fn waits(&self, number: u64) -> bool {
+        let is_stuck = self.turns.tries(number) >= WEBHOOK_SPLIT_TRIES
+            && self.lanes.fragments(number).len() == 1;
+        is_stuck || self.lanes.is_behind(number)
     }
 
     /// That nothing waits up to where nothing does, if it is not kept yet.
@@ -255,6 +265,9 @@ impl<'a> Run<'a> {
     fn try_batch(&mut self, number: u64, now: Instant) {
         let flusher = self.flusher;
         let endpoint = &flusher.endpoint;
+        if self.lanes.is_torn(number) && self.split(number) {
+            return;
+        }
         let Some(batch) = self.lanes.batch(number) else { return };
         let request = request_id(endpoint, batch);
         let outgoing = endpoint.style.body(self.lanes.fragments(number));
@@ -301,6 +314,9 @@ impl<'a> Run<'a> {
     fn ended(&mut self, number: u64) {
         self.lanes.done(number, Instant::now());
         self.is_further = true;
+        if self.lanes.turn().is_some() {
+            self.source.rewind();
+        }
     }
 
     fn tell(&self) {

@@ -36,7 +36,7 @@ impl Run<'_> {
                     tracing::warn!(endpoint = %id, %from, %through, "lost to webhooks");
                     // A batch with it must be the same after a restart.
                     let at_ms = at_ms.unwrap_or_else(|| self.flusher.clock.now_ms());
-                    self.take_event(&event::gap(from, through, at_ms));
+                    self.take_gap(&event::gap(from, through, at_ms));
                     Some(through)
                 }
                 Next::Passed(through) => Some(through),
@@ -63,6 +63,15 @@ impl Run<'_> {
             let now = Instant::now();
             for fragment in endpoint.style.fragments(event) {
                 self.lanes.take(fragment, now);
+            }
+        }
+    }
+
+    fn take_gap(&mut self, gap: &event::Event) {
+        let endpoint = &self.flusher.endpoint;
+        if endpoint.hears(gap.kind) {
+            for fragment in endpoint.style.fragments(gap) {
+                self.lanes.take_gap(fragment, Instant::now());
             }
         }
     }
