@@ -16,6 +16,7 @@ fn vetted(number: u64, said: &str, stored: &str, refused: Option<Reason>) -> Req
 #[test]
 fn a_resend_is_answered_as_the_first_time_whatever_the_back_end_says_by_then() {
     let mut running = Running::new();
+    running.open("alice", "d");
     let first = sent(&running.outcome(vetted(1, "rude", "polite", None)));
     for after in ["before", "after"] {
         for request in [
@@ -38,6 +39,7 @@ fn a_resend_is_answered_as_the_first_time_whatever_the_back_end_says_by_then() {
 #[test]
 fn what_is_refused_leaves_its_number_free() {
     let mut running = Running::new();
+    running.open("alice", "d");
     let refused = running.outcome(vetted(1, "spam", "spam", Some(Reason::Vetoed)));
     assert_eq!(refusal(&refused), Some(Reason::Vetoed));
     assert!(running.waiting("bob").is_empty());
