@@ -10,7 +10,7 @@
 //! * A lane whose batch is not taken holds up no other: of what waits behind it, only so much is
 //!   here; the rest is read again when there is room.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,10 +18,11 @@ use tokio::time::Instant;
 use crate::id::MessageId;
 use crate::limits::{
     ENDPOINT_LANES, WEBHOOK_BATCH_BYTES_MAX, WEBHOOK_BATCH_EVENTS_MAX, WEBHOOK_BYTES_MAX,
-    WEBHOOK_EVENTS_MAX, WEBHOOK_LANE_BYTES_MAX, WEBHOOK_LANE_EVENTS_MAX,
+    WEBHOOK_EVENTS_MAX, WEBHOOK_LANE_EVENTS_MAX,
 };
 use crate::store::{Batch, EndpointState, Position, Span};
 use crate::webhook::dialect::Fragment;
+use crate::webhook::lane::{Lane, Waiting, size};
 
 /// What of one endpoint is in memory.
 #[derive(Debug)]
@@ -39,30 +40,6 @@ pub(super) struct Lanes {
     lane_max: usize,
     fragments: usize,
     bytes: usize,
-}
-
-#[derive(Debug)]
-struct Lane {
-    /// The last that is done.
-    done: Position,
-    /// The last that is here, or was.
-    taken: Position,
-    waiting: VecDeque<Waiting>,
-    bytes: usize,
-    /// Batches on their way that have some of it.
-    flights: usize,
-    /// When the last of these was done.
-    freed: Option<Instant>,
-    /// Behind which entry some of it was left out while it was busy.
-    left_out: Option<MessageId>,
-    /// It takes some of what is read again.
-    is_behind: bool,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    fragment: Fragment,
-    since: Instant,
 }
 
 /// A batch on its way.
@@ -105,19 +82,9 @@ impl Lanes {
 
     /// The same, with so many fragments in a busy lane at the most.
     pub(super) fn bounded(state: &EndpointState, lane_max: usize) -> Self {
-        let lane = |done: &Position| Lane {
-            done: *done,
-            taken: *done,
-            waiting: VecDeque::new(),
-            bytes: 0,
-            flights: 0,
-            freed: None,
-            left_out: None,
-            is_behind: false,
-        };
         let highest = state.batches.iter().map(|batch| batch.number + 1).max().unwrap_or(0);
         let mut lanes = Self {
-            lanes: state.lanes.iter().map(lane).collect(),
+            lanes: state.lanes.iter().map(Lane::new).collect(),
             flights: BTreeMap::new(),
             next_number: state.next_number.max(highest),
             through: state.behind(),
@@ -168,7 +135,7 @@ impl Lanes {
         } else if self.left_out.is_some() || self.is_restoring() && self.is_full() {
             self.left_out.get_or_insert(self.through);
             return;
-        } else if self.leaves_out(at) {
+        } else if self.lanes[at].leaves_out(self.lane_max) {
             self.lanes[at].left_out.get_or_insert(self.through);
             return;
         } else {
@@ -249,14 +216,6 @@ impl Lanes {
     fn all_read(&mut self) {
         self.ahead = None;
         self.lanes.iter_mut().for_each(|lane| lane.is_behind = false);
-    }
-
-    /// Whether what comes next of a lane has to wait in the log, for what goes before it does not
-    /// go out.
-    fn leaves_out(&self, at: usize) -> bool {
-        let lane = &self.lanes[at];
-        let is_full = lane.waiting.len() >= self.lane_max || lane.bytes >= WEBHOOK_LANE_BYTES_MAX;
-        lane.left_out.is_some() || lane.flights > 0 && is_full
     }
 
     /// Forms the next batch, if one is due: enough is ready, or has waited for `interval`.
@@ -480,48 +439,4 @@ impl Lanes {
         }
         all
     }
-}
-
-impl Lane {
-    /// Whether no more than this waits, so that it is worth reading again what was left out.
-    fn has_room(&self, events: usize) -> bool {
-        self.waiting.len() <= events && self.bytes <= WEBHOOK_LANE_BYTES_MAX / 2
-    }
-
-    /// When what has waited since then is due. A lane that was just freed waits a little for
-    /// others: under a backlog each batch would otherwise have only what the last one kept back.
-    fn due(&self, since: Instant, interval: Duration) -> Instant {
-        let waited = since + interval;
-        self.freed.map_or(waited, |freed| waited.max(freed + interval / 4))
-    }
-
-    /// Moves fragments from the front of the lane into a batch that has `bytes` so far, and says
-    /// whether it is full.
-    fn move_into(&mut self, batch: &mut Vec<Fragment>, bytes: &mut usize) -> bool {
-        while let Some(Waiting { fragment, .. }) = self.waiting.front() {
-            if batch.is_empty() {
-                // Whatever comes first goes out.
-            } else if fragment.alone {
-                return false;
-            } else if batch.len() >= WEBHOOK_BATCH_EVENTS_MAX
-                || *bytes + fragment.bytes.len() > WEBHOOK_BATCH_BYTES_MAX
-            {
-                return true;
-            }
-            let Some(Waiting { fragment, .. }) = self.waiting.pop_front() else { break };
-            self.bytes -= size(&fragment);
-            *bytes += fragment.bytes.len();
-            let alone = fragment.alone;
-            batch.push(fragment);
-            if alone {
-                return true;
-            }
-        }
-        false
-    }
-}
-
-/// Bytes that a fragment takes in memory, about.
-fn size(fragment: &Fragment) -> usize {
-    size_of::<Waiting>() + fragment.event.len() + fragment.bytes.len()
 }

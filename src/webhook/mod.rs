@@ -28,6 +28,7 @@ mod flusher;
 mod giving_up;
 mod health;
 mod hook;
+mod lane;
 mod lanes;
 mod request;
 mod resending;
