@@ -20,7 +20,8 @@ pub(super) struct ConfigArgs {
     /// TIDINGS_LISTEN, or from its flag; the flag wins.
     #[arg(long, value_name = "FILE", env = "TIDINGS_CONFIG")]
     config: Option<PathBuf>,
-    /// Print the configuration in force (TOML) and exit.
+    /// Print the configuration in force (TOML) and exit. Secrets are left out, but not what stands
+    /// in the query of a URL: look before you show it to others.
     #[arg(long)]
     print_config: bool,
     #[command(flatten)]

@@ -34,7 +34,18 @@ fn a_receiver_verifies_and_prints_what_a_server_tells_and_allows_what_it_asks() 
     good.hears("message.sent");
     let line = bad.hears("DOES NOT VERIFY");
     assert!(line.contains("?event="), "{line}");
+    // It was not refused, so it comes again.
+    bad.hears("DOES NOT VERIFY");
     drop(server);
     let (status, _) = good.stop("INT");
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_secret_that_is_none_is_not_repeated() {
+    let home = TempDir::new().unwrap();
+    let failed = run(&home, &["webhook", "listen", "--port", "0", "--secret", "whsec_geheim"]);
+    assert_eq!(failed.status.code(), Some(64), "{failed:?}");
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert!(said.contains("--secret") && !said.contains("geheim"), "{said}");
 }

@@ -14,6 +14,8 @@ const BEFORE_SEND: &str = "msg.before_send";
 const ASK: &str = "message.ask";
 /// What Easemob's is called here: its questions have no name.
 const PRE_SEND: &str = "pre-send";
+/// What is told of a session is called here in Easemob's dialect: it has no name either.
+const STATUS: &str = "status";
 
 /// An event, or a question about a message.
 #[derive(Debug, Eq, PartialEq)]
@@ -50,7 +52,12 @@ pub(super) fn told(
             }
         }
         Dialect::Easemob => {
-            let kind = text(&value, "eventType").unwrap_or(PRE_SEND);
+            let unnamed = match &value {
+                Value::Object(fields) if fields.contains_key("payload") => PRE_SEND,
+                Value::Object(fields) if fields.contains_key("status") => STATUS,
+                _ => "?",
+            };
+            let kind = text(&value, "eventType").unwrap_or(unnamed);
             vec![one(kind, text(&value, "callId"), &value)]
         }
         _ => match value["events"].as_array() {
@@ -124,6 +131,11 @@ mod tests {
         assert_eq!(kinds(Dialect::Wukongim, Some("event=user.onlinestatus"), body), expected);
         let body = r#"{"callId":"c","eventType":"chat_offline"}"#;
         assert_eq!(kinds(Dialect::Easemob, None, body), [pair("chat_offline", "c")]);
+        let body = r#"{"callId":"c","user":"app_ann@easemob.com/app_d","status":"online"}"#;
+        assert_eq!(kinds(Dialect::Easemob, None, body), [pair("status", "c")]);
+        let body = r#"{"callId":"c","chat_type":"chat","payload":{"bodies":[]}}"#;
+        assert_eq!(kinds(Dialect::Easemob, None, body), [pair("pre-send", "c")]);
+        assert_eq!(kinds(Dialect::Easemob, None, r#"{"callId":"c"}"#), [pair("?", "c")]);
         let body = "{\"msgid\":\"1\"}\n{\"msgid\":\"2\"}\n";
         let expected = [pair("receipt", "1"), pair("receipt", "2")];
         assert_eq!(kinds(Dialect::Getui, None, body), expected);

@@ -5,7 +5,9 @@
 //! * What is told goes to the standard output, an event a line; where it listens, to the standard
 //!   error.
 //! * It answers as asked to, but never accepts what does not verify.
+//! * A secret is not shown, whether it is one or not.
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -14,13 +16,13 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use tidings::webhook::dialect::Dialect;
-use tidings::webhook::sign::Secret;
+use tidings::webhook::{Secret, SecretError, SecretText};
 
 use super::receiver::{self, Receiver};
 use crate::cli::chat::clock::Clock;
 use crate::cli::listen::colours;
 use crate::cli::signals::Signals;
-use crate::cli::{Exit, Outcome};
+use crate::cli::{Exit, Failure, Outcome};
 
 /// The longest that an answer may be held back.
 const DELAY_MS_MAX: u64 = 3_600_000;
@@ -39,8 +41,8 @@ pub(super) struct ListenArgs {
     /// What requests are signed with; give it again for one more during a rotation. Without one
     /// nothing is verified.
     #[arg(long = "secret", value_name = "SECRET", env = "TIDINGS_WEBHOOK_SECRET")]
-    #[arg(hide_env_values = true)]
-    secrets: Vec<Secret>,
+    #[arg(hide_env_values = true, value_parser = unread)]
+    secrets: Vec<SecretText>,
     /// Answer with this status what verifies.
     #[arg(long, value_name = "STATUS", default_value_t = 200)]
     #[arg(value_parser = clap::value_parser!(u16).range(200..=599))]
@@ -51,8 +53,18 @@ pub(super) struct ListenArgs {
     delay: u64,
 }
 
+/// A secret as it is written.
+fn unread(text: &str) -> Result<SecretText, Infallible> {
+    Ok(SecretText(text.to_owned()))
+}
+
 impl ListenArgs {
     pub(super) async fn run(self, clock: Clock) -> Outcome {
+        // Read here, for the mistake of a parser would repeat it.
+        let secrets: Result<Vec<Secret>, SecretError> =
+            self.secrets.iter().map(|secret| secret.0.parse()).collect();
+        let secrets =
+            secrets.map_err(|error| Failure::new(Exit::BadUsage, format!("--secret: {error}")))?;
         let mut signals = Signals::new()?;
         let address = SocketAddr::new(self.bind, self.port);
         let bound = TcpListener::bind(address).await;
@@ -60,12 +72,12 @@ impl ListenArgs {
         let url = format!("http://{}/", listener.local_addr()?);
         let dialect = self.dialect;
         eprintln!("listening on {url} for the dialect {dialect}");
-        if self.secrets.is_empty() {
+        if secrets.is_empty() {
             eprintln!("nothing is verified: give --secret what the endpoint's secret is");
         }
         let receiver = Receiver {
             dialect,
-            secrets: self.secrets,
+            secrets,
             status: self.answer,
             delay: Duration::from_millis(self.delay),
             clock,

@@ -3,6 +3,7 @@
 //! # Invariants
 //!
 //! * The lines of one request stand together.
+//! * What does not verify is not refused for good: it comes again once the secret is right.
 //! * No text of somebody else can do anything to a terminal.
 
 use std::fmt::Write as _;
@@ -65,7 +66,8 @@ async fn receive(
     }
     tokio::time::sleep(receiver.delay).await;
     if verified.is_err() {
-        return StatusCode::UNAUTHORIZED.into_response();
+        // A refusal would make dead letters of what only the wrong secret was given for.
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     let status = StatusCode::from_u16(receiver.status).unwrap_or(StatusCode::OK);
     let asks = told.is_ok_and(|told| is_question(receiver.dialect, uri.query(), &told));
