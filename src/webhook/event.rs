@@ -234,8 +234,8 @@ pub enum What {
 pub struct Sent {
     /// The message.
     pub message: Arc<Message>,
-    /// The back end sent it.
-    pub backend: bool,
+    /// On which device it was sent; on none by the back end.
+    pub device: Option<DeviceId>,
 }
 
 /// A message that a device has.
@@ -397,8 +397,11 @@ fn sent(
 
 impl Sent {
     fn new(message: &Arc<Message>, origin: &Origin) -> Self {
-        let backend = matches!(origin, Origin::Backend { .. });
-        Self { message: message.clone(), backend }
+        let device = match origin {
+            Origin::Client(number) => Some(number.device.clone()),
+            Origin::Backend { .. } => None,
+        };
+        Self { message: message.clone(), device }
     }
 }
 

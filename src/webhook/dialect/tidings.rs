@@ -5,14 +5,16 @@
 //!   {"id":"…","type":"message.sent","version":"…","at_ms":…,"data":{…}}, …]}
 //! ```
 //!
-//! `timestamp` is the time of the last event. `version` rises with each event of one conversation,
-//! group or peer; compare it as a number. Ids are texts. What a message says is `text` if it is
+//! `timestamp` is the time of the last event. `version` rises with what happens to a conversation,
+//! group or peer, and is the same for all events of one moment, such as `session.started` and
+//! `peer.status`, or `message.sent` and `message.offline`: drop only what is *lower*. It is a whole
+//! number of 64 bits, which a JavaScript number cannot hold: compare it as `BigInt`. Ids are texts. What a message says is `text` if it is
 //! UTF-8, else `base64`. What is empty is mostly left out. `data` has
 //!
 //! | type | data |
 //! |---|---|
-//! | `message.sent` | `message`, `sequence`, `conversation`, `from`, `to` or `group`, `backend` (it was sent by the back end), `devices`, `client_msg_no`, `receipt`, `expires_ms`, `text` or `base64` |
-//! | `message.offline` | the same, and `recipients` (`peer`, and as `badge` how many messages wait for it), `push` (`text`, and `badge` if there is one recipient), `late` (they had a session when it came) |
+//! | `message.sent` | `message`, `sequence`, `conversation`, `from`, `to` or `group`, `backend` (it was sent by the back end), `device` (on which it was sent, if it was not), `devices` (for which alone it is), `client_msg_no`, `receipt`, `expires_ms`, `text` or `base64` |
+//! | `message.offline` | the same, and `recipients` (`peer`, and as `badge` how many messages wait for it), `push` (`text`, and `badge` if there is one recipient; left out if there is no text), `late` (they had a session when it came) |
 //! | `message.delivered` | `message`, `conversation`, `group`, `from` (who sent it), `peer` (who has it), `device`, `through` (the sequence up to which the device has them) |
 //! | `message.read` | `conversation`, `group`, `peer`, `sequence` (up to which), `others` |
 //! | `message.recalled` | `message`, `conversation`, `group`, `sequence`, `by` (nobody: the back end), `peers` (who had sent it and, unless that is a group, for whom it was) |
@@ -64,6 +66,8 @@ struct MessageData<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "ids")]
     to: &'a [PeerId],
     backend: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "ids")]
     devices: &'a [DeviceId],
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -302,7 +306,8 @@ impl<'a> MessageData<'a> {
             place: message.conversation.into(),
             from: message.from.as_str(),
             to: &message.to,
-            backend: sent.backend,
+            backend: sent.device.is_none(),
+            device: sent.device.as_ref().map(DeviceId::as_str),
             devices: &message.devices,
             client_msg_no: client_msg_no(message),
             receipt: message.receipt,
