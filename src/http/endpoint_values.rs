@@ -59,7 +59,8 @@ pub(super) struct EndpointSettings {
     /// Requests on their way at once; 8 if it is left out.
     #[schema(minimum = 1, maximum = 64)]
     in_flight: Option<usize>,
-    /// `wukongim`: lists of more recipients than this are compressed; none is if it is left out.
+    /// `wukongim`: the recipients of an offline message are compressed if there are more of them;
+    /// never if it is 0 or left out.
     gzip_over: Option<usize>,
     /// `wukongim`: offline messages are told as an array.
     offline_array: bool,
@@ -119,7 +120,7 @@ pub(super) struct Endpoint {
     timeout_ms: u64,
     /// Requests on their way at once.
     in_flight: usize,
-    /// `wukongim`: lists of more recipients than this are compressed.
+    /// `wukongim`: the recipients of an offline message are compressed if there are more of them.
     gzip_over: Option<usize>,
     /// `wukongim`: offline messages are told as an array.
     offline_array: bool,

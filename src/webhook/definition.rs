@@ -62,7 +62,7 @@ pub struct Definition {
     /// Requests on their way at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<usize>,
-    /// `wukongim`: lists of more recipients than this are compressed.
+    /// `wukongim`: the recipients are compressed if a message has more of them; never if it is 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gzip_over: Option<usize>,
     /// `wukongim`: offline messages go out as an array.

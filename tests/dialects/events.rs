@@ -2,16 +2,18 @@
 
 use std::collections::HashSet;
 
+use serde_json::{Value, json};
+
 use tidings::group::GroupChange;
 use tidings::id::MessageId;
 use tidings::limits::ENDPOINT_LANES;
 use tidings::store::{Ending, Entry, Placed, Position};
-use tidings::webhook::dialect::{Dialect, NoDialect};
+use tidings::webhook::dialect::{Dialect, NoDialect, Style};
 use tidings::webhook::event::{Kind, NoKind, events, needs};
 
 use crate::samples::{
-    ID, changed, delivered, ended, message, opened, placed, stored, style, told, unacknowledged,
-    upstream,
+    ID, changed, delivered, ended, message, opened, placed, recalled, stored, style, told,
+    unacknowledged, upstream,
 };
 
 /// Parts and kinds of the events of an entry.
@@ -84,6 +86,31 @@ fn what_tells_a_recipient_again_that_a_message_waits_has_the_id_of_before() {
         told(&style(Dialect::Easemob), &[stored(message(&["bob"], b"hi"), &[("bob", 1)])], &[]);
     assert_eq!(late[0].event, at_once[1].event);
     assert_eq!(late[0].position, Position { entry: ID, part: 1 });
+}
+
+#[test]
+fn a_message_to_one_peer_that_the_back_end_takes_back_is_not_a_groups() {
+    let Entry::Recalled(mut recall) = recalled() else { panic!("a recall") };
+    recall.by = None;
+    let told = told(&style(Dialect::Easemob), &[Entry::Recalled(recall)], &[]);
+    let told: Value = serde_json::from_slice(&told[0].bytes).unwrap();
+    assert_eq!((&told["from"], &told["to"]), (&json!(""), &json!("bob")));
+    assert_eq!((&told["group_id"], &told["chat_type"]), (&json!(""), &json!("recall")));
+}
+
+#[test]
+fn recipients_that_are_told_in_parts_are_compressed_if_they_are_many_in_all() {
+    let peers: Vec<String> = (0..450).map(|number| format!("peer-{number}")).collect();
+    let absent: Vec<(&str, u32)> = peers.iter().map(|peer| (peer.as_str(), 1)).collect();
+    let entry = stored(message(&[], b"hi"), &absent);
+    for (gzip_over, compresses) in [(None, false), (Some(0), false), (Some(420), true)] {
+        let style = Style { gzip_over, ..style(Dialect::Wukongim) };
+        let told = told(&style, std::slice::from_ref(&entry), &[]);
+        let parts: Vec<Value> =
+            told[1..].iter().map(|part| serde_json::from_slice(&part.bytes).unwrap()).collect();
+        assert_eq!(parts.len(), 2);
+        assert!(parts.iter().all(|part| (part["compress"] == "gzip") == compresses));
+    }
 }
 
 #[test]

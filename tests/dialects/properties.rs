@@ -176,6 +176,8 @@ proptest! {
         let waiting: wukongim::Offline = decode(other);
         let recipients: Vec<String> = absent.iter().map(|(peer, _)| peer.clone()).collect();
         prop_assert_eq!(waiting.recipients(), recipients);
+        let compresses = over.is_some_and(|over| over > 0 && absent.len() > over);
+        prop_assert_eq!(waiting.is_compressed(), compresses);
         prop_assert_eq!(waiting.source_id, 1);
         for told in [&told[0], &waiting.message] {
             prop_assert_eq!(told.message_id, message.id.0);

@@ -97,6 +97,10 @@ pub(crate) mod wukongim {
     }
 
     impl Offline {
+        pub(crate) fn is_compressed(&self) -> bool {
+            self.compress.is_some()
+        }
+
         /// Its recipients, decompressed if they have to be.
         pub(crate) fn recipients(&self) -> Vec<String> {
             let Some(compressed) = &self.compress_to_uids else { return self.to_uids.clone() };

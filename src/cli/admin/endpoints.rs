@@ -169,7 +169,7 @@ pub(super) struct EndpointSettings {
     /// Requests on their way at once.
     #[arg(long, value_name = "COUNT")]
     in_flight: Option<usize>,
-    /// wukongim: compress lists of more recipients than this.
+    /// wukongim: compress the recipients of a message that has more of them; 0 never does.
     #[arg(long, value_name = "COUNT")]
     gzip_over: Option<usize>,
     /// wukongim: tell offline messages as an array.

@@ -214,8 +214,11 @@ fn recalled(style: &Style, event: &Event, recall: &Recall) -> Fragment {
     let (id, by) = (event.id(0), recall.by.as_ref().map_or("", PeerId::as_str));
     let notice = Notice::of(Some(recall.message));
     let callback = Callback::new(style, &id, event.at_ms, "recall", notice);
+    // Who sent it comes last, and is not among those for whom it was.
+    let sender = recall.concerned.last();
+    let by_whom = recall.by.as_ref().or(sender);
     let others: Vec<_> =
-        recall.concerned.iter().filter(|peer| Some(*peer) != recall.by.as_ref()).cloned().collect();
+        recall.concerned.iter().filter(|peer| Some(*peer) != by_whom).cloned().collect();
     let callback = callback.among((recall.conversation, recall.sequence), by, &others);
     let msg_id = recall.message.to_string().into();
     let recall_id = Some(Shown(recall.message));

@@ -108,7 +108,8 @@ pub struct Style {
     pub push_text: String,
     /// What the dialect's own proofs are made with: the oldest secret. Empty if there is none.
     pub secret: Vec<u8>,
-    /// `wukongim`: lists of more recipients than this are compressed; never if it is `None`.
+    /// `wukongim`: the recipients are compressed if a message has more of them; never if it is
+    /// `None` or 0.
     pub gzip_over: Option<usize>,
     /// `wukongim`: offline messages go out as an array, as the page of its webhooks shows them.
     pub offline_array: bool,

@@ -10,6 +10,8 @@
 //! and the id of the conversation; to a group 2 and the group's id. `message_seq` is the number in
 //! the conversation. The counts of a status are those after the change. A receiver that splits a
 //! status from the left reads ids with `-` wrongly: parse the last five numbers from the right.
+//! Recipients are told 400 at a time; whether they are compressed depends on how many there are in
+//! all.
 //!
 //! What there is no word for: deliveries, reads, recalls, groups, messages to the back end, what a
 //! push is to show, and for which devices a message is. `no_persist`, `sync_once` and `topic`
@@ -96,8 +98,10 @@ pub(super) fn fragments(style: &Style, event: &Event) -> Vec<Fragment> {
     match &event.what {
         What::Sent(sent) => vec![one(&NOTIFY, 0, json(&Notify::of(&sent.message)))],
         What::Offline { sent, absent, .. } => {
+            let over = style.gzip_over.filter(|over| *over > 0);
+            let compresses = over.is_some_and(|over| absent.len() > over);
             let part = |(offset, absent): (usize, &[Absent])| {
-                let bytes = json(&Offline::of(&sent.message, absent, style.gzip_over));
+                let bytes = json(&Offline::of(&sent.message, absent, compresses));
                 let fragment = one(&OFFLINE, offset as u32, bytes);
                 Fragment { alone: !style.offline_array, ..fragment }
             };
@@ -158,10 +162,10 @@ impl<'a> Notify<'a> {
 }
 
 impl<'a> Offline<'a> {
-    fn of(message: &'a Message, absent: &'a [Absent], gzip_over: Option<usize>) -> Self {
+    fn of(message: &'a Message, absent: &'a [Absent], compresses: bool) -> Self {
         let (notify, source_id) = (Notify::of(message), 1);
         let to_uids: Vec<&str> = absent.iter().map(|absent| absent.peer.as_str()).collect();
-        if gzip_over.is_none_or(|over| to_uids.len() <= over) {
+        if !compresses {
             return Self { notify, to_uids, compress: None, compress_to_uids: None, source_id };
         }
         let compress_to_uids = Some(base64(&gzip(&json(&to_uids))));
