@@ -485,7 +485,8 @@ mod tests {
                     [[endpoint]]\nid = 'c'\nurl = 'https://c.example/'\nsecret = 1234\n\
                     [[endpoint]]\nid = 'd'\nurl = 'https://d.example/'\nevents = ['x']\n\
                     [[endpoint]]\nid = 'd'\nurl = 'https://d.example/'\n\
-                    [[endpoint]]\nid = 'e'\nurl = 'https://e.example/'\ninterval = '61s'\n";
+                    [[endpoint]]\nid = 'e'\nurl = 'https://e.example/'\ninterval = '61s'\n\
+                    [[endpoint]]\nid = 'f'\ndialect = 'easemob'\nurl = 'https://f.example/'\n";
         let mistakes = loaded(text).unwrap_err();
         for (at, about) in [
             ("9: endpoint: ", "retries"),
@@ -496,11 +497,12 @@ mod tests {
             ("17: endpoint \"d\": events: ", ""),
             ("19: endpoint \"d\": id: another endpoint has it", ""),
             ("24: endpoint \"e\": interval: ", ""),
+            ("27: endpoint \"f\": dialect: easemob says the app's id", ""),
         ] {
             let is_told = |mistake: &String| mistake.starts_with(at) && mistake.contains(about);
             assert!(mistakes.iter().any(is_told), "{at} in {mistakes:#?}");
         }
-        assert_eq!(mistakes.len(), 8, "{mistakes:#?}");
+        assert_eq!(mistakes.len(), 9, "{mistakes:#?}");
         assert!(!mistakes.concat().contains("1234"), "{mistakes:#?}");
         for (line, problem) in [
             ("webhook_url = 'ftp://a.example/'", "it is neither http nor https"),

@@ -120,7 +120,7 @@ pub(super) fn complete(
         let (url, id) = (Some(url), DEFAULT.to_owned());
         let (dialect, secret) = (flat.dialect, flat.secret);
         let definition = webhook::Definition { id, url, dialect, secret, ..Default::default() };
-        if let Err(problem) = definition.check(&webhooks.allowed) {
+        if let Err(problem) = definition.check(&webhooks.app_id, &webhooks.allowed) {
             mistakes.push(format!("webhook_{problem}"));
         }
         webhooks.configured.push(definition);
@@ -134,7 +134,8 @@ pub(super) fn complete(
         let id = &endpoint.definition.id;
         if webhooks.configured.iter().any(|other| other.id == *id) {
             mistakes.push(endpoint.mistake(&"id: another endpoint has it"));
-        } else if let Err(problem) = endpoint.definition.check(&webhooks.allowed) {
+        } else if let Err(problem) = endpoint.definition.check(&webhooks.app_id, &webhooks.allowed)
+        {
             mistakes.push(endpoint.mistake(&problem));
         }
         webhooks.configured.push(endpoint.definition);
@@ -163,7 +164,7 @@ pub(super) fn url(text: &str) -> Result<String, String> {
     let (url, id) = (Some(text.to_owned()), DEFAULT.to_owned());
     let everywhere = networks("0.0.0.0/0,::/0")?;
     let definition = webhook::Definition { id, url, ..Default::default() };
-    definition.check(&everywhere).map_err(|error| unnamed(&error))?;
+    definition.check("", &everywhere).map_err(|error| unnamed(&error))?;
     Ok(text.to_owned())
 }
 

@@ -107,6 +107,9 @@ pub enum DefinitionError {
         /// The kind of event.
         kind: Kind,
     },
+    /// The dialect says the app's id, and there is none.
+    #[error("dialect: {0} says the app's id, which is signed too: app_id has to be set")]
+    AppId(Dialect),
     /// A secret is none, or there are too many.
     #[error("secret: {0}")]
     Secret(#[source] SecretError),

@@ -67,6 +67,9 @@ impl Endpoint {
             return Err(DefinitionError::Urls);
         }
         let dialect = definition.dialect()?;
+        if house.app_id.is_empty() && matches!(dialect, Dialect::Easemob | Dialect::Getui) {
+            return Err(DefinitionError::AppId(dialect));
+        }
         let kinds = kinds(dialect, &definition.events)?;
         let secrets = definition.secret.iter().chain(&definition.secrets);
         let secrets: Vec<Secret> = secrets
@@ -110,13 +113,15 @@ impl Endpoint {
 }
 
 impl Definition {
-    /// Checks that it can be an endpoint, where webhooks may go to these networks too.
+    /// Checks that it can be an endpoint of the app with this id, where webhooks may go to these
+    /// networks too.
     ///
     /// # Errors
     ///
     /// [`DefinitionError`] says what cannot be.
-    pub fn check(&self, allowed: &[Network]) -> Result<(), DefinitionError> {
-        let house = House { allowed: allowed.to_vec(), ..House::default() };
+    pub fn check(&self, app_id: &str, allowed: &[Network]) -> Result<(), DefinitionError> {
+        let (allowed, app_id) = (allowed.to_vec(), app_id.to_owned());
+        let house = House { allowed, app_id, push_text: String::new() };
         Endpoint::new(self, &house).map(drop)
     }
 
@@ -224,7 +229,19 @@ mod tests {
 
     fn of(json: &str) -> Result<Endpoint, DefinitionError> {
         let definition: Definition = serde_json::from_str(json).unwrap();
-        Endpoint::new(&definition, &House::default())
+        Endpoint::new(&definition, &House { app_id: "acme".into(), ..House::default() })
+    }
+
+    #[test]
+    fn a_dialect_that_says_the_id_of_the_app_needs_one() {
+        for (dialect, needs) in
+            [("tidings", false), ("wukongim", false), ("easemob", true), ("getui", true)]
+        {
+            let json = format!(r#"{{"id":"a","url":"http://a.example","dialect":"{dialect}"}}"#);
+            let definition: Definition = serde_json::from_str(&json).unwrap();
+            assert_eq!(definition.check("", &[]).is_err(), needs, "{dialect}");
+            assert_eq!(definition.check("acme", &[]), Ok(()), "{dialect}");
+        }
     }
 
     #[test]

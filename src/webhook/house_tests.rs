@@ -57,6 +57,7 @@ impl House {
             dir: self.folder.path().to_owned(),
             configured: self.configured.clone(),
             allowed: self.allowed.clone(),
+            app_id: "acme#chat".into(),
             ..Options::default()
         };
         let (journal, metrics) = (self.journal.clone(), self.metrics.clone());

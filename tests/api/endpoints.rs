@@ -100,6 +100,7 @@ async fn what_is_no_endpoint_is_refused() {
         json!({"url": "http://app.example/", "in_flight": 65}),
         json!({"url": "http://app.example/", "id": "a:b"}),
         json!({"url": "http://app.example/", "retries": 3}),
+        json!({"url": "http://app.example/", "dialect": "getui"}),
     ] {
         let answer = server.post("/v1/endpoints", settings.clone()).await;
         assert_eq!(problem(&answer), (422, "invalid-body".into()), "{settings}");
@@ -216,7 +217,11 @@ async fn a_rotated_secret_signs_beside_the_one_of_before_until_that_is_forgotten
 /// Receivers of these dialects take a secret as it is written.
 #[tokio::test]
 async fn a_secret_that_is_made_for_another_dialect_is_the_key_as_it_is_written() {
-    let server = start().await;
+    let server = Running::start_with(|config| {
+        allow_this_machine(config);
+        config.webhook.app_id = "acme#chat".into();
+    })
+    .await;
     for dialect in ["wukongim", "easemob", "getui"] {
         let settings = json!({"id": dialect, "url": "http://127.0.0.1:9/", "dialect": dialect});
         let made = create(&server, settings).await;
