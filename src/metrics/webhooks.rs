@@ -31,6 +31,7 @@ pub struct WebhookFigures {
     breakers: Family<Of, Gauge>,
     halted: Family<Of, Gauge>,
     gaps: Family<Of, Counter>,
+    missed: Family<Of, Counter>,
 }
 
 /// The figures of one endpoint.
@@ -40,7 +41,7 @@ pub struct EndpointFigures {
     pub deliveries: [Counter; 3],
     /// Events that were delivered.
     pub events: Counter,
-    /// From when the oldest event of a request happened to the answer that took it.
+    /// From when an event happened to the answer that took it.
     pub lag_seconds: Histogram,
     /// How long ago the oldest event happened that is not delivered; 0 if there is none.
     pub oldest_seconds: Seconds,
@@ -54,6 +55,8 @@ pub struct EndpointFigures {
     pub halted: Gauge,
     /// Parts of the log that were lost before the endpoint was told.
     pub gaps: Counter,
+    /// Messages that waited for somebody, which could not be told, for the log has them no more.
+    pub missed: Counter,
 }
 
 /// What becomes of requests, in the order of [`EndpointFigures::deliveries`].
@@ -74,6 +77,7 @@ impl WebhookFigures {
             breakers: Family::default(),
             halted: Family::default(),
             gaps: Family::default(),
+            missed: Family::default(),
         };
         figures.register(registry);
         figures
@@ -84,7 +88,7 @@ impl WebhookFigures {
         r.register("webhook_deliveries", help, self.deliveries.clone());
         let help = "Events that webhook endpoints have taken";
         r.register("webhook_events", help, self.events.clone());
-        let help = "How old the oldest event of a request was when a webhook endpoint took it";
+        let help = "How old an event was when a webhook endpoint took it";
         r.register_with_unit("webhook_lag", help, Unit::Seconds, self.lag_seconds.clone());
         let help = "How old the oldest event is that a webhook endpoint has not taken";
         r.register_with_unit("webhook_oldest", help, Unit::Seconds, self.oldest_seconds.clone());
@@ -98,6 +102,9 @@ impl WebhookFigures {
         r.register("webhook_halted", help, self.halted.clone());
         let help = "Parts of the log that were lost before a webhook endpoint was told";
         r.register("webhook_gaps", help, self.gaps.clone());
+        let help =
+            "Messages that waited for a peer and that a webhook endpoint could not be told of";
+        r.register("webhook_missed", help, self.missed.clone());
     }
 
     /// The figures of an endpoint.
@@ -115,6 +122,7 @@ impl WebhookFigures {
             breaker: self.breakers.get_or_create_owned(&of),
             halted: self.halted.get_or_create_owned(&of),
             gaps: self.gaps.get_or_create_owned(&of),
+            missed: self.missed.get_or_create_owned(&of),
         }
     }
 
@@ -131,6 +139,7 @@ impl WebhookFigures {
             gauges.remove(&of);
         }
         self.gaps.remove(&of);
+        self.missed.remove(&of);
     }
 }
 

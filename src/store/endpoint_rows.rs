@@ -32,14 +32,18 @@ const GONE: &[u8] = b"o";
 const POSITION_BYTES: usize = 12;
 
 impl State {
-    /// How far each endpoint has come.
+    /// How far each endpoint has come. One of which that is lost begins with the log: it is told
+    /// again what it was told, rather than not what it was not.
     pub(super) fn endpoints(&self) -> Result<BTreeMap<EndpointId, Endpoint>, DatabaseError> {
-        let mut endpoints = BTreeMap::new();
+        let (mut endpoints, gone) = (BTreeMap::new(), self.gone()?);
         for row in self.database.scan(ENDPOINT, ENDPOINT) {
             let (key, value) = row?;
             match (endpoint_id(&key[1..]), unpack_endpoint(&value)) {
                 (Some(id), Ok(endpoint)) => drop(endpoints.insert(id, endpoint)),
-                (_, endpoint) => told(&key, endpoint.err()),
+                (id, endpoint) => {
+                    told(&key, endpoint.err());
+                    endpoints.extend(id.map(|id| (id, Endpoint::new(gone))));
+                }
             }
         }
         Ok(endpoints)

@@ -35,7 +35,8 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoint {
-    fn new(after: MessageId) -> Self {
+    /// One that begins behind an entry.
+    pub(super) fn new(after: MessageId) -> Self {
         Self {
             applied: MessageId::NONE,
             lanes: [Position::end_of(after); ENDPOINT_LANES],

@@ -78,15 +78,13 @@ impl Housekeeping {
             changes.head(log.last);
         }
         changes.apply(&ledger.state)?;
-        // Inboxes hold only the ids of what groups have been told.
+        // Inboxes hold only the ids of what groups have been told, and endpoints are told of what
+        // waits for a peer by its id when its last session has ended.
         let window_ms = ledger.rules.window_age_ms;
         let are_told = ledger.groups.are_told_of(now_ms, window_ms);
-        let inboxes_ms = if are_told { window_ms } else { 0 };
-        let needed = Needed {
-            applied: ledger.checkpoint.applied,
-            inboxes_ms,
-            endpoints: ledger.endpoints.behind(),
-        };
+        let endpoints = ledger.endpoints.behind();
+        let inboxes_ms = if are_told || endpoints.is_some() { window_ms } else { 0 };
+        let needed = Needed { applied: ledger.checkpoint.applied, inboxes_ms, endpoints };
         while let Some((number, last)) = log.expired(now_ms, &needed) {
             self.remove(log, ledger, number, last)?;
         }

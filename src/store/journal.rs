@@ -196,6 +196,8 @@ pub struct Stretch {
     /// The last entry that was asked for and that the log does not have any more, because it grew
     /// too large; the entries from the asked one to this are lost.
     pub lost: Option<MessageId>,
+    /// What of it is damaged: the entries behind the first up to the second, by rising id.
+    pub holes: Vec<(MessageId, MessageId)>,
 }
 
 /// The log, as webhooks see it.

@@ -24,6 +24,9 @@ struct Draft {
     entries: Vec<Placed>,
     through: MessageId,
     head: MessageId,
+    /// What is damaged, and behind what there is more of it.
+    holes: Vec<(MessageId, MessageId)>,
+    hole: Option<MessageId>,
     /// Bytes of the records that it has, and that it may have.
     bytes: usize,
     bytes_max: usize,
@@ -42,9 +45,9 @@ impl Reader {
     ) -> Result<Stretch, DatabaseError> {
         let gone = self.catalog.gone();
         let lost = (after < gone).then_some(gone);
+        let (through, holes, hole) = (after.max(gone), Vec::new(), None);
         let (entries, bytes, is_full) = Default::default();
-        let mut draft =
-            Draft { entries, through: after.max(gone), head, bytes, bytes_max, is_full };
+        let mut draft = Draft { entries, through, head, holes, hole, bytes, bytes_max, is_full };
         let mut number = 0;
         while let (gone, Some(source)) = self.catalog.at_least(number, draft.through) {
             number = source.number() + 1;
@@ -62,7 +65,7 @@ impl Reader {
                     return self.cut_short(draft, (after, lost));
                 }
                 Err(DatabaseError::Value { source: error, .. }) => {
-                    tell(source.number(), draft.through, &error);
+                    draft.damaged(source.number(), &error);
                 }
                 Err(error) => return Err(error),
             }
@@ -71,6 +74,7 @@ impl Reader {
             }
         }
         draft.through = draft.through.max(head);
+        draft.end_hole(draft.through);
         Ok(draft.finish(lost))
     }
 
@@ -143,7 +147,21 @@ fn tell(segment: u32, behind: MessageId, error: &ValueError) {
 
 impl Draft {
     fn finish(self, lost: Option<MessageId>) -> Stretch {
-        Stretch { entries: self.entries, through: self.through, lost }
+        Stretch { entries: self.entries, through: self.through, lost, holes: self.holes }
+    }
+
+    /// Something behind what has been read is damaged.
+    fn damaged(&mut self, segment: u32, error: &ValueError) {
+        tell(segment, self.through, error);
+        self.hole.get_or_insert(self.through);
+    }
+
+    /// What is damaged ends with this entry.
+    fn end_hole(&mut self, through: MessageId) {
+        if let Some(from) = self.hole.take().filter(|from| *from < through) {
+            self.holes.push((from, through));
+            self.through = self.through.max(through);
+        }
     }
 
     fn add_open(&mut self, open: &OpenSegment) -> Result<(), DatabaseError> {
@@ -174,7 +192,7 @@ impl Draft {
             let left = self.bytes_max.saturating_sub(self.bytes);
             let run = match reader.run(index, left.min(JOURNAL_RUN_BYTES_MAX)) {
                 Err(DatabaseError::Value { source: error, .. }) => {
-                    tell(closed.number, self.through, &error);
+                    self.damaged(closed.number, &error);
                     index = ClosedReader::next_block(index);
                     continue;
                 }
@@ -195,12 +213,13 @@ impl Draft {
         }
         let record = match Record::parse(bytes) {
             Ok(record) => record,
-            Err(error) => return tell(segment, self.through, &error),
+            Err(error) => return self.damaged(segment, &error),
         };
         let (first, last) = (record.header.first, record.header.last());
         if last <= self.through {
             return; // The copy of one that the segment before ends with.
         }
+        self.end_hole(MessageId(first.0 - 1));
         if self.bytes > 0 && self.bytes + bytes.len() > self.bytes_max {
             self.is_full = true;
             return;
@@ -208,7 +227,10 @@ impl Draft {
         for id in first.0.max(self.through.0 + 1)..=last.0 {
             match record.entry(MessageId(id)) {
                 Ok(placed) => self.entries.push(placed),
-                Err(error) => tell(segment, MessageId(id - 1), &error),
+                Err(error) => {
+                    tell(segment, MessageId(id - 1), &error);
+                    self.holes.push((MessageId(id - 1), MessageId(id)));
+                }
             }
         }
         self.bytes += bytes.len();

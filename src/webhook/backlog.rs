@@ -103,7 +103,7 @@ impl Backlog {
         count: &mut Count,
     ) {
         let (events, through): (Vec<Event>, _) = match next {
-            Next::Entry { placed, found, is_last } => {
+            Next::Entry { placed, found, is_last, .. } => {
                 (event::events(&placed, &found), is_last.then_some(placed.id))
             }
             Next::Lost { from, through, at_ms } => {

@@ -6,7 +6,7 @@
 //!   forbidden address, and hold no user and no password.
 //! * Secrets are not in what is shown, neither are the values in a URL's query.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use reqwest::Url;
@@ -36,7 +36,6 @@ pub(super) struct House {
 }
 
 /// An endpoint in force.
-#[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) id: EndpointId,
     pub(super) urls: Vec<Url>,
@@ -51,6 +50,14 @@ pub(super) struct Endpoint {
     pub(super) style: Style,
     /// A digest of all that a body depends on beside the log.
     pub(super) shape: String,
+}
+
+impl fmt::Debug for Endpoint {
+    /// Shows its id, and where it is without the values in the queries of URLs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Endpoint");
+        shown.field("id", &self.id).field("urls", &self.shown).finish_non_exhaustive()
+    }
 }
 
 impl Endpoint {
@@ -101,7 +108,7 @@ impl Endpoint {
             interval: duration("interval", interval, WEBHOOK_INTERVAL, WEBHOOK_INTERVAL_MAX)?,
             timeout: duration("timeout", timeout, WEBHOOK_TIMEOUT, WEBHOOK_TIMEOUT_MAX)?,
             in_flight,
-            shape: shape(&style, kinds),
+            shape: shape(&style, dialect.version(), kinds),
             style,
         })
     }
@@ -206,7 +213,7 @@ fn duration(
 }
 
 /// What tells bodies of one shape from those of another.
-fn shape(style: &Style, kinds: u16) -> String {
+fn shape(style: &Style, version: u32, kinds: u16) -> String {
     let Style { dialect, app_id, push_text, secret, gzip_over, offline_array, nested_ext } = style;
     // What signs a request is not in its body, but for the dialects with a proof of their own.
     let proof: &[u8] = match dialect {
@@ -217,7 +224,7 @@ fn shape(style: &Style, kinds: u16) -> String {
     // Writing to a string cannot fail.
     let _ = write!(
         text,
-        "{dialect}|{app_id:?}|{push_text:?}|{gzip_over:?}|{offline_array}|{nested_ext}|{kinds}|{}",
+        "{dialect}{version}|{app_id:?}|{push_text:?}|{gzip_over:?}|{offline_array}|{nested_ext}|{kinds}|{}",
         hex(digest(&SHA256, proof).as_ref()),
     );
     hex(&digest(&SHA256, text.as_bytes()).as_ref()[..16])
@@ -248,6 +255,7 @@ mod tests {
     fn a_definition_has_only_to_say_who_and_where() {
         let endpoint = of(r#"{"id":"a","url":"https://example.org/hook?token=geheim&x"}"#).unwrap();
         assert_eq!(endpoint.shown, ["https://example.org/hook?token=***&***"]);
+        assert!(!format!("{endpoint:?}").contains("geheim"), "{endpoint:?}");
         assert_eq!((endpoint.interval, endpoint.timeout), (WEBHOOK_INTERVAL, WEBHOOK_TIMEOUT));
         assert_eq!(endpoint.in_flight, WEBHOOK_IN_FLIGHT);
         assert!(Kind::ALL.into_iter().all(|kind| endpoint.hears(kind)));
@@ -312,5 +320,7 @@ mod tests {
             assert_ne!(shape(""), shape(other), "{other}");
         }
         assert_ne!(shape(r#","dialect":"easemob""#), shape(r#","dialect":"easemob","secret":"g""#));
+        let (style, version) = (Style::default(), Dialect::Tidings.version());
+        assert_ne!(super::shape(&style, version, 1), super::shape(&style, version + 1, 1));
     }
 }

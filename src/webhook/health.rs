@@ -114,7 +114,10 @@ impl Board {
         let Some(oldest_ms) = fragments.iter().map(|fragment| fragment.at_ms).min() else { return };
         let (lag_ms, events) = (now_ms.saturating_sub(oldest_ms).max(0), fragments.len() as u64);
         self.figures.events.inc_by(events);
-        self.figures.lag_seconds.observe(lag_ms as f64 / 1000.0);
+        for fragment in fragments {
+            let lag_ms = now_ms.saturating_sub(fragment.at_ms).max(0);
+            self.figures.lag_seconds.observe(lag_ms as f64 / 1000.0);
+        }
         let mut state = self.state.lock();
         state.health.events += events;
         state.health.lag_ms = lag_ms;
@@ -151,6 +154,11 @@ impl Board {
         let health = &mut self.state.lock().health;
         (health.letters, health.letter_bytes) = (state.letters, state.letter_bytes);
         health.halted = state.halted.clone();
+    }
+
+    /// So many messages of which that they wait is told are not in the log any more.
+    pub(super) fn missed(&self, messages: usize) {
+        self.figures.missed.inc_by(messages as u64);
     }
 
     /// A part of the log was lost.

@@ -1,6 +1,6 @@
 //! A journal in memory, which keeps what an endpoint comes to as a journal says it does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -27,6 +27,8 @@ struct Inner {
     settled: Vec<(MessageId, bool)>,
     notes: usize,
     is_closed: bool,
+    /// Entries that cannot be read.
+    damaged: BTreeSet<MessageId>,
     /// What is formed is not kept.
     holds_formed: bool,
     /// How often it was not.
@@ -117,6 +119,11 @@ impl MemoryJournal {
         self.inner.lock().notes
     }
 
+    /// An entry cannot be read any more.
+    pub(super) fn damage(&self, id: MessageId) {
+        self.inner.lock().damaged.insert(id);
+    }
+
     /// Whether that batches are formed is taken, but not kept.
     pub(super) fn hold_formed(&self, holds: bool) {
         self.inner.lock().holds_formed = holds;
@@ -155,7 +162,9 @@ impl MemoryJournal {
     fn entry_now(&self, id: MessageId) -> Option<Placed> {
         let inner = self.inner.lock();
         let found = inner.log.get(usize::try_from(id.0 - 1).ok()?);
-        found.filter(|placed| placed.id > inner.lost).cloned()
+        let is_there =
+            |placed: &&Placed| placed.id > inner.lost && !inner.damaged.contains(&placed.id);
+        found.filter(is_there).cloned()
     }
 }
 
@@ -295,10 +304,13 @@ impl Journal for MemoryJournal {
             }
             let lost = (inner.lost > after).then_some(inner.lost);
             let from = usize::try_from(after.max(inner.lost).0).unwrap();
-            let entries: Vec<Placed> =
+            let mut entries: Vec<Placed> =
                 inner.log.iter().skip(from).take(READ_ENTRIES).cloned().collect();
             let through = entries.last().map_or(MessageId(from as i64), |last| last.id);
-            Ok(Stretch { entries, through, lost })
+            entries.retain(|placed| !inner.damaged.contains(&placed.id));
+            let damaged = inner.damaged.range(MessageId(from as i64 + 1)..=through);
+            let holes = damaged.map(|id| (MessageId(id.0 - 1), *id)).collect();
+            Ok(Stretch { entries, through, lost, holes })
         })
     }
 

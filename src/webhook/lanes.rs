@@ -166,6 +166,14 @@ impl Lanes {
         }
     }
 
+    /// Some of what an entry made is lost.
+    pub(super) fn lose_of(&mut self, entry: MessageId) {
+        let has = |span: &Span| span.from < Position::end_of(entry) && entry <= span.to.entry;
+        for flight in self.flights.values_mut().filter(|flight| !flight.is_whole) {
+            flight.is_other |= flight.batch.spans.iter().any(has);
+        }
+    }
+
     /// All fragments of the entries up to `through` have been taken.
     pub(super) fn passed(&mut self, through: MessageId) -> Restored {
         self.through = self.through.max(through);

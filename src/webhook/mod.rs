@@ -42,6 +42,8 @@ mod changing_tests;
 #[cfg(test)]
 mod failing_tests;
 #[cfg(test)]
+mod holes_tests;
+#[cfg(test)]
 mod house_tests;
 #[cfg(test)]
 mod journal_tests;

@@ -27,6 +27,8 @@ pub(super) enum Next {
         placed: Arc<Placed>,
         /// Some of the messages that it names.
         found: Vec<Placed>,
+        /// How many of these the log does not have any more.
+        missing: usize,
         /// Nothing more comes of the entry.
         is_last: bool,
     },
@@ -46,7 +48,7 @@ pub(super) enum Next {
 /// What is being read.
 enum Fetched {
     Stretch { after: MessageId, stretch: Stretch },
-    Found { placed: Arc<Placed>, found: Vec<Placed>, is_last: bool },
+    Found { placed: Arc<Placed>, found: Vec<Placed>, missing: usize, is_last: bool },
 }
 
 /// Reads the log for one endpoint.
@@ -58,6 +60,8 @@ pub(super) struct Source {
     pause: Duration,
     ready: VecDeque<Next>,
     entries: VecDeque<Arc<Placed>>,
+    /// What is damaged between these.
+    holes: VecDeque<(MessageId, MessageId)>,
     /// How many of the messages that the first entry names have been looked up.
     looked_up: usize,
     /// The end of the stretch.
@@ -76,6 +80,7 @@ impl Source {
             pause,
             ready: VecDeque::new(),
             entries: VecDeque::new(),
+            holes: VecDeque::new(),
             looked_up: 0,
             through: None,
             is_at_head: false,
@@ -87,6 +92,7 @@ impl Source {
     pub(super) fn rewind(&mut self) {
         self.ready.clear();
         self.entries.clear();
+        self.holes.clear();
         (self.looked_up, self.through, self.fetching) = (0, None, None);
         self.is_at_head = false;
     }
@@ -96,6 +102,11 @@ impl Source {
         if let Some(next) = self.ready.pop_front() {
             return Some(next);
         }
+        let next = self.entries.front();
+        let is_next = |hole: &(MessageId, MessageId)| next.is_none_or(|next| hole.1 < next.id);
+        if let Some((from, through)) = self.holes.pop_front_if(|hole| is_next(hole)) {
+            return Some(Next::Lost { from, through, at_ms: next.map(|next| next.at_ms) });
+        }
         let Some(first) = self.entries.front() else {
             return self.through.take().map(Next::Passed);
         };
@@ -103,7 +114,7 @@ impl Source {
             return None;
         }
         let placed = self.entries.pop_front()?;
-        Some(Next::Entry { placed, found: Vec::new(), is_last: true })
+        Some(Next::Entry { placed, found: Vec::new(), missing: 0, is_last: true })
     }
 
     /// Fetches what has to be fetched, when there is something; on behind `after` if that is the
@@ -125,14 +136,14 @@ impl Source {
         self.fetching = None;
         match fetched? {
             Fetched::Stretch { after, stretch } => self.add(after, stretch),
-            Fetched::Found { placed, found, is_last } => {
+            Fetched::Found { placed, found, missing, is_last } => {
                 if is_last {
                     self.entries.pop_front();
                     self.looked_up = 0;
                 } else {
                     self.looked_up += WEBHOOK_FOUND_MAX;
                 }
-                self.ready.push_back(Next::Entry { placed, found, is_last });
+                self.ready.push_back(Next::Entry { placed, found, missing, is_last });
             }
         }
         Ok(())
@@ -158,17 +169,20 @@ impl Source {
             let reads = some.into_iter().map(|id| journal.entry(id));
             let read: Vec<_> = stream::iter(reads).buffered(8).collect().await;
             let found: Result<Vec<Option<Placed>>, ReadError> = read.into_iter().collect();
-            let found = found?.into_iter().flatten().collect();
-            Ok(Fetched::Found { placed, found, is_last })
+            let found = found?;
+            let missing = found.iter().filter(|found| found.is_none()).count();
+            let found = found.into_iter().flatten().collect();
+            Ok(Fetched::Found { placed, found, missing, is_last })
         })
     }
 
     fn add(&mut self, after: MessageId, stretch: Stretch) {
-        let Stretch { entries, through, lost } = stretch;
+        let Stretch { entries, through, lost, holes } = stretch;
         self.is_at_head = through >= self.journal.head();
         let (from, at_ms) = (after, entries.first().map(|next| next.at_ms));
         self.ready.extend(lost.map(|through| Next::Lost { from, through, at_ms }));
         self.entries.extend(entries.into_iter().map(Arc::new));
+        self.holes.extend(holes);
         self.through = Some(through);
     }
 }

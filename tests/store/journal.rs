@@ -386,6 +386,12 @@ fn an_endpoint_keeps_what_is_too_old_until_it_has_it_even_if_it_is_halted() {
     let through = running.store.head();
     note(&running, "shop", EndpointChange::Passed { through });
     note(&running, "search", EndpointChange::Passed { through });
+    look(&mut running);
+    assert!(file.exists(), "what waits for a peer is told by its id when its session ends");
+    running.step(tidings::limits::WINDOW_AGE.as_millis() as i64);
+    look(&mut running);
+    // A clock that leaps is not believed for an hour.
+    running.step(120 * MINUTE_MS);
     running.until("the file to go", |running| {
         running.commit_something();
         !file.exists()
@@ -393,6 +399,7 @@ fn an_endpoint_keeps_what_is_too_old_until_it_has_it_even_if_it_is_halted() {
     for _ in 0..2 {
         let read = stretch(&running, through, PAGE);
         assert_eq!(read.lost, None, "nothing was lost");
+        assert_eq!(read.holes, []);
         running = running.restart();
     }
 }
@@ -442,6 +449,9 @@ fn a_record_that_is_damaged_is_left_out_and_the_rest_is_read() {
         let (entries, lost) = all(&running, MessageId::NONE, bytes_max);
         assert_eq!(messages(&entries), ids(&whole));
         assert_eq!(lost, []);
+        let behind = stretch(&running, sent[3].id, bytes_max);
+        let [(from, through)] = behind.holes[..] else { panic!("{:?}", behind.holes) };
+        assert!(from < sent[4].id && sent[4].id <= through && through < sent[5].id);
     }
     // The file ends with where its tables begin: in the first block are the places of the records.
     let (_, tables) = bytes.split_at(bytes.len() - 8);

@@ -62,6 +62,14 @@ impl Dialect {
         }
     }
 
+    /// The version of its bodies: another for the same events is another request. It rises with
+    /// every change by which what was read from the log before makes other bytes.
+    pub(super) fn version(self) -> u32 {
+        match self {
+            Self::Tidings | Self::Wukongim | Self::Easemob | Self::Getui => 1,
+        }
+    }
+
     /// Whether it has words to ask about a message before it is stored.
     pub fn asks(self) -> bool {
         !matches!(self, Self::Getui)

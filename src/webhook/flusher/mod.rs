@@ -144,8 +144,6 @@ struct Run<'a> {
     is_further: bool,
     /// When it may be.
     pass_at: Instant,
-    /// Nothing new is begun.
-    is_stopping: bool,
     /// Why the endpoint is to be halted.
     halt: Option<String>,
 }
@@ -167,7 +165,6 @@ impl<'a> Run<'a> {
             passed: state.behind(),
             is_further: false,
             pass_at: Instant::now() + WEBHOOK_PASS_INTERVAL,
-            is_stopping: false,
             halt: None,
         }
     }
@@ -192,7 +189,6 @@ impl<'a> Run<'a> {
 
     /// Lets what is on its way end, and keeps how far it all has come.
     async fn end(mut self) -> Result<(), ReadError> {
-        self.is_stopping = true;
         let until = Instant::now() + WEBHOOK_STOP_MAX;
         while !self.steps.is_empty() {
             tokio::select! {

@@ -8,6 +8,7 @@
 use tokio::time::Instant;
 
 use super::Run;
+use crate::id::MessageId;
 use crate::store::{Entry, Placed};
 use crate::webhook::event;
 use crate::webhook::lanes::Restored;
@@ -25,7 +26,10 @@ impl Run<'_> {
             }
             let Some(next) = self.source.next() else { return false };
             let passed = match next {
-                Next::Entry { placed, found, is_last } => {
+                Next::Entry { placed, found, missing, is_last } => {
+                    if missing > 0 {
+                        self.miss(placed.id, missing);
+                    }
                     self.take_entry(&placed, &found);
                     is_last.then_some(placed.id)
                 }
@@ -47,6 +51,14 @@ impl Run<'_> {
             }
         }
         true
+    }
+
+    /// Messages that an entry names are not in the log any more.
+    fn miss(&mut self, entry: MessageId, missing: usize) {
+        self.lanes.lose_of(entry);
+        self.flusher.board.missed(missing);
+        let id = &self.flusher.endpoint.id;
+        tracing::warn!(endpoint = %id, %entry, missing, "what waited is not in the log any more");
     }
 
     fn take_entry(&mut self, placed: &Placed, found: &[Placed]) {
