@@ -142,3 +142,43 @@ async fn somebody_can_ask_whether_an_endpoint_answers() {
     assert!(matches!(webhooks.ping(&id("b")).await, Err(ChangeError::Unknown)));
     webhooks.stop().await;
 }
+
+#[tokio::test]
+async fn an_endpoint_that_may_not_be_reached_any_more_is_listed_and_goes_on_when_it_may() {
+    let (mut house, receiver) = (House::new(), Receiver::start(|_| reply(200)).await);
+    let webhooks = house.start().await;
+    let hidden = definition("a", format!("{}?token=geheim", receiver.url()));
+    webhooks.create(hidden).await.unwrap();
+    webhooks.stop().await;
+    house.chat(0, 3);
+    let allowed = std::mem::take(&mut house.allowed);
+    let without = house.start().await;
+    let listed = without.find(&id("a")).unwrap();
+    assert!(listed.health.halted.as_ref().unwrap().contains("webhook_networks"), "{listed:?}");
+    assert!(!format!("{listed:?}").contains("geheim"), "{listed:?}");
+    assert!(listed.definition.url.unwrap().ends_with("?***"));
+    assert!(matches!(without.ping(&id("a")).await, Err(ChangeError::Definition(_))));
+    assert!(matches!(without.resume(&id("a")).await, Err(ChangeError::Definition(_))));
+    without.stop().await;
+    house.allowed = allowed;
+    let again = house.start().await;
+    receiver.until_taken(3).await;
+    assert_eq!(again.find(&id("a")).unwrap().health.halted, None);
+    again.remove(&id("a")).await.unwrap();
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_of_the_settings_is_in_force_before_one_of_the_same_id_that_was_made() {
+    let (mut house, receiver) = (House::new(), Receiver::start(|_| reply(200)).await);
+    let webhooks = house.start().await;
+    webhooks.create(definition("a", "http://127.0.0.1:9/".into())).await.unwrap();
+    webhooks.stop().await;
+    house.configured = vec![definition("a", receiver.url())];
+    let again = house.start().await;
+    house.chat(0, 3);
+    receiver.until_taken(3).await;
+    let change = again.replace(definition("a", receiver.url())).await;
+    assert!(matches!(change, Err(ChangeError::Configured)));
+    again.stop().await;
+}

@@ -29,7 +29,7 @@ impl fmt::Debug for SecretText {
 }
 
 /// An endpoint as it is written in the settings and in requests.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Definition {
     /// Its id.
@@ -71,6 +71,34 @@ pub struct Definition {
     /// `easemob`: values in `ext` may be arrays and objects.
     #[serde(skip_serializing_if = "is_false")]
     pub nested_ext: bool,
+}
+
+impl Definition {
+    /// What of it may be shown though it is of no use: no secrets, and of URLs no query.
+    pub(super) fn bare(&self) -> Self {
+        let bare = |url: &String| match url.split_once(['?', '#']) {
+            _ if url.contains('@') => "***".to_owned(),
+            Some((url, _)) => format!("{url}?***"),
+            None => url.clone(),
+        };
+        Self {
+            url: self.url.as_ref().map(bare),
+            urls: self.urls.iter().map(bare).collect(),
+            secret: None,
+            secrets: Vec::new(),
+            ..self.clone()
+        }
+    }
+}
+
+impl fmt::Debug for Definition {
+    /// Shows its id, and where it is without the queries of URLs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, url, urls, dialect, .. } = self.bare();
+        let mut shown = f.debug_struct("Definition");
+        shown.field("id", &id).field("url", &url).field("urls", &urls);
+        shown.field("dialect", &dialect).finish_non_exhaustive()
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -137,7 +165,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_for_debugging_has_no_secret() {
-        let json = r#"{"id":"a","url":"http://a.example","secret":"geheim","secrets":["geheim"]}"#;
+        let json = r#"{"id":"a","url":"http://a.example?token=geheim","urls":["http://geheim@b"],
+            "secret":"geheim","secrets":["geheim"]}"#;
         let definition: Definition = serde_json::from_str(json).unwrap();
         assert!(!format!("{definition:?}").contains("geheim"));
     }

@@ -242,3 +242,26 @@ async fn a_batch_that_breaks_a_receiver_is_split_so_that_the_rest_of_it_is_taken
     assert!(house.journal.all_letters().is_empty(), "the other is tried on");
     webhooks.stop().await;
 }
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_dead_letters_that_are_sent_anew() {
+    let (house, receiver) = (House::new(), Receiver::start(|_| reply(400)).await);
+    let webhooks = house.start().await;
+    let mut patient = definition("a", receiver.url());
+    patient.timeout = Some("60s".into());
+    webhooks.create(patient).await.unwrap();
+    house.chat(0, 2);
+    until(|| house.journal.all_letters().len() == 2).await;
+    receiver.answer(|_| {
+        let mut reply = reply(200);
+        reply.wait = Duration::from_secs(3600);
+        reply
+    });
+    let places: Vec<_> = house.journal.all_letters().iter().map(|one| one.position).collect();
+    let (before, resending) = (receiver.heard().len(), webhooks.clone());
+    let sent = tokio::spawn(async move { resending.resend(&id("a"), places).await });
+    receiver.until(|heard| heard.len() > before).await;
+    tokio::time::timeout(Duration::from_secs(10), webhooks.stop()).await.expect("it has stopped");
+    assert!(sent.await.unwrap().unwrap().is_empty());
+    assert_eq!(house.journal.all_letters().len(), 2);
+}

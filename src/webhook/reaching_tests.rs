@@ -89,3 +89,26 @@ async fn an_endless_answer_is_not_read_and_a_slow_one_takes_no_longer_than_it_ma
     assert_eq!((attempt.status, attempt.said.as_str()), (0, "it took too long"));
     webhooks.stop().await;
 }
+
+#[tokio::test]
+async fn an_address_that_is_not_there_leaves_time_for_the_next() {
+    let (house, receiver) = (House::new(), Receiver::start(|_| reply(200)).await);
+    // Its queue is full, so that nothing more is heard of whoever connects.
+    let nowhere = std::net::SocketAddr::from(([127, 0, 0, 2], receiver.address.port()));
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(nowhere).unwrap();
+    let _listener = socket.listen(1).unwrap();
+    let short = Duration::from_millis(200);
+    let mut queue = Vec::new();
+    while let Ok(waiting) = std::net::TcpStream::connect_timeout(&nowhere, short) {
+        queue.push(waiting);
+    }
+    *house.names.0.lock() = vec![vec!["127.0.0.2", "127.0.0.1"]];
+    let webhooks = house.start().await;
+    let url = format!("http://receiver.test:{}/hook", receiver.address.port());
+    webhooks.create(definition("a", url)).await.unwrap();
+    house.chat(0, 1);
+    receiver.until_taken(1).await;
+    assert_eq!(webhooks.find(&id("a")).unwrap().health.failed, 0);
+    webhooks.stop().await;
+}

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::attempts::{Attempt, Outcome};
 use super::client::{Answer, Client, Letterhead};
 use super::dialect::Outgoing;
@@ -22,8 +24,8 @@ pub(super) async fn ping(client: &Client, endpoint: &Endpoint, now_ms: i64) -> A
     post(client, endpoint, id, endpoint.style.ping(now_ms), 0, 1).await
 }
 
-/// Sends dead letters anew, up to the first that is not answered, and forgets those that were
-/// taken.
+/// Sends dead letters anew, up to the first that is not answered, or until this is stopped, and
+/// forgets those that were taken.
 ///
 /// # Errors
 ///
@@ -33,6 +35,7 @@ pub(super) async fn resend(
     client: &Client,
     (endpoint, board): (&Endpoint, &Board),
     letters: Vec<Position>,
+    stop: &CancellationToken,
 ) -> Result<Vec<(Position, Attempt)>, ReadError> {
     let mut sent = Vec::new();
     for position in letters.into_iter().take(WEBHOOK_RESEND_MAX) {
@@ -47,7 +50,8 @@ pub(super) async fn resend(
         }
         let content_type = endpoint.style.ping(0).content_type;
         let outgoing = Outgoing { query, content_type, body };
-        let attempt = post(client, endpoint, request, outgoing, 1, tries + 1).await;
+        let tried = post(client, endpoint, request, outgoing, 1, tries + 1);
+        let Some(attempt) = stop.run_until_cancelled(tried).await else { break };
         board.attempts.push(attempt.clone());
         if attempt.outcome == Outcome::Ok {
             let change = EndpointChange::Dropped { letters: vec![position] };

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::house_tests::{House, definition, id, until};
 use super::receiver_tests::{Heard, Receiver, Reply, assert_ordered, assert_stable, reply};
-use super::*;
 use crate::id::{ConversationId, MessageId, PeerId};
 use crate::limits::{WEBHOOK_ALONE_TRIES, WEBHOOK_EVENTS_MAX};
 use crate::store::{Absent, Entry, Message, Origin};

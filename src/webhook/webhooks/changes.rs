@@ -36,7 +36,8 @@ impl Shared {
         fresh.dialects.insert(id.to_string(), endpoint.style.dialect.to_string());
         *content = self.write(fresh).await?;
         self.journal.note(id.clone(), EndpointChange::Began { after }).await?;
-        let known = self.known(&id, definition, false, Some(endpoint));
+        self.prepare(&endpoint).await;
+        let known = self.known(&id, definition, false, Ok(endpoint));
         self.known.write().insert(id.clone(), known);
         self.flush(&id);
         self.overview(&id)
@@ -58,7 +59,8 @@ impl Shared {
     ) -> Result<Overview, ChangeError> {
         let id = definition.id.clone();
         let at = content.endpoints.iter().position(|one| one.id == id);
-        let at = at.ok_or_else(|| self.not_made(&id))?;
+        let is_made = |_: &usize| !self.is_configured(&id);
+        let at = at.filter(is_made).ok_or_else(|| self.not_made(&id))?;
         if definition.secret.is_none() && definition.secrets.is_empty() {
             let before = &content.endpoints[at];
             definition.secret = before.secret.clone();
@@ -66,12 +68,13 @@ impl Shared {
         }
         let endpoint = Endpoint::new(&definition, &self.house)?;
         let (id, dialect) = (endpoint.id.clone(), endpoint.style.dialect.to_string());
+        self.prepare(&endpoint).await;
         self.quiet(&id).await;
         let replaced = self.replaced(content, at, &definition, (&id, dialect)).await;
         if replaced.is_ok()
             && let Some(known) = self.known.write().get_mut(&id)
         {
-            (known.definition, known.endpoint) = (definition, Some(Arc::new(endpoint)));
+            (known.definition, known.endpoint) = (definition, Ok(Arc::new(endpoint)));
         }
         self.flush(&id);
         replaced?;

@@ -275,7 +275,8 @@ impl Webhooks {
         self.carry_through(move |shared| async move {
             let (endpoint, board) = shared.endpoint(&id)?;
             let (journal, client) = (&shared.journal, &shared.client);
-            let sent = resending::resend(journal, client, (&endpoint, &board), letters).await?;
+            let (to, stop) = ((&*endpoint, &*board), &shared.stop);
+            let sent = resending::resend(journal, client, to, letters, stop).await?;
             shared.show_kept(&id).await?;
             Ok(sent)
         })

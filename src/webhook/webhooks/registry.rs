@@ -25,7 +25,7 @@ use crate::store::{EndpointChange, Journal};
 use crate::webhook::backlog::Backlog;
 use crate::webhook::book::{Book, BookError, Content};
 use crate::webhook::client::Client;
-use crate::webhook::definition::Definition;
+use crate::webhook::definition::{Definition, DefinitionError};
 use crate::webhook::dialect::Style;
 use crate::webhook::endpoint::{Endpoint, House};
 use crate::webhook::flusher::Flusher;
@@ -50,12 +50,31 @@ pub(super) struct Shared {
 /// Why an endpoint takes nothing that the settings named, and do so no more.
 const LEFT: &str = "it is not in the settings any more";
 
+/// Why an endpoint that there is is told nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// The settings named it, and do so no more.
+    #[error("{LEFT}")]
+    Left,
+    /// It was made by request, and what is written about it is of no use any more.
+    #[error("it cannot be told any more: {0}")]
+    Wrong(DefinitionError),
+}
+
+impl From<Fault> for ChangeError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Left => Self::Left,
+            Fault::Wrong(wrong) => Self::Definition(wrong),
+        }
+    }
+}
+
 /// An endpoint that there is.
 pub(super) struct Known {
     pub(super) definition: Definition,
     pub(super) configured: bool,
-    /// None if it has left the settings.
-    pub(super) endpoint: Option<Arc<Endpoint>>,
+    pub(super) endpoint: Result<Arc<Endpoint>, Fault>,
     pub(super) board: Arc<Board>,
     pub(super) flusher: Option<(CancellationToken, JoinHandle<()>)>,
 }
@@ -64,9 +83,13 @@ impl Known {
     pub(super) fn overview(&self, now_ms: i64) -> Overview {
         let mut definition = self.definition.clone();
         let mut health = self.board.health(now_ms);
-        let Some(endpoint) = &self.endpoint else {
-            health.halted = Some(LEFT.to_owned());
-            return Overview { definition, secrets: 0, configured: false, health };
+        let endpoint = match &self.endpoint {
+            Ok(endpoint) => endpoint,
+            Err(fault) => {
+                health.halted = Some(fault.to_string());
+                let definition = definition.bare();
+                return Overview { definition, secrets: 0, configured: false, health };
+            }
         };
         let shown = &endpoint.shown;
         definition.url = definition.url.and(shown.first().cloned());
@@ -87,12 +110,26 @@ impl Shared {
         let mut known = self.known.write();
         for (definition, configured) in all {
             let id = definition.id.clone();
-            let endpoint = Endpoint::new(&definition, &self.house)
-                .map_err(|source| StartError::Definition { id: id.clone(), source })?;
-            let key = endpoint.id.clone();
-            let one = self.known(&key, definition, configured, Some(endpoint));
-            if known.insert(key, one).is_some() {
-                return Err(StartError::Twice(id));
+            let wrong = |source| StartError::Definition { id: id.clone(), source };
+            let key = EndpointId::new(&id).map_err(DefinitionError::Id).map_err(wrong)?;
+            let endpoint = match Endpoint::new(&definition, &self.house) {
+                Err(error) if configured => return Err(wrong(error)),
+                Err(error) => {
+                    tracing::error!(endpoint = %key, "it cannot be told any more: {error}");
+                    Err(Fault::Wrong(error))
+                }
+                Ok(endpoint) => Ok(endpoint),
+            };
+            match known.contains_key(&key) {
+                false => {
+                    let one = self.known(&key, definition, configured, endpoint);
+                    known.insert(key, one);
+                }
+                true if configured => return Err(StartError::Twice(id)),
+                true => tracing::warn!(
+                    endpoint = %key,
+                    "one was made by request, and one is in the settings: that is in force"
+                ),
             }
         }
         Ok(())
@@ -103,7 +140,7 @@ impl Shared {
         id: &EndpointId,
         definition: Definition,
         configured: bool,
-        endpoint: Option<Endpoint>,
+        endpoint: Result<Endpoint, Fault>,
     ) -> Known {
         let board = Arc::new(Board::new(self.metrics.webhooks.of(id)));
         Known { definition, configured, endpoint: endpoint.map(Arc::new), board, flusher: None }
@@ -132,9 +169,13 @@ impl Shared {
         }
         let ids: Vec<EndpointId> = self.known.read().keys().cloned().collect();
         for id in &ids {
-            let Ok((endpoint, _)) = self.endpoint(id) else { continue };
-            let dialect = endpoint.style.dialect.name();
             let before = content.dialects.get(id.as_str()).map(String::as_str);
+            let Ok((endpoint, _)) = self.endpoint(id) else {
+                let dialect = before.map(|before| (id.to_string(), before.to_owned()));
+                fresh.dialects.extend(dialect);
+                continue;
+            };
+            let dialect = endpoint.style.dialect.name();
             self.place(id, dialect, before).await?;
             fresh.dialects.insert(id.to_string(), dialect.to_owned());
         }
@@ -142,6 +183,9 @@ impl Shared {
             *content = self.write(fresh).await?;
         }
         for id in &ids {
+            if let Ok((endpoint, _)) = self.endpoint(id) {
+                self.prepare(&endpoint).await;
+            }
             self.flush(id);
         }
         Ok(())
@@ -160,7 +204,7 @@ impl Shared {
         }
         let dialect = Some(dialect.to_owned());
         let definition = Definition { id: id.to_string(), dialect, ..Definition::default() };
-        let known = self.known(id, definition, false, None);
+        let known = self.known(id, definition, false, Err(Fault::Left));
         self.known.write().insert(id.clone(), known);
         Ok(())
     }
@@ -197,14 +241,14 @@ impl Shared {
         let (journal, board) = (self.journal.clone(), known.board.clone());
         let (clock, token) = (self.clock.clone(), stop.clone());
         let task = match known.endpoint.clone() {
-            Some(endpoint) => {
+            Ok(endpoint) => {
                 let client = self.client.clone();
                 let (endpoint, stop) = (endpoint, token);
                 let began_ms = clock.now_ms();
                 let flusher = Flusher { endpoint, journal, client, board, clock, began_ms, stop };
                 self.tasks.spawn(flusher.run())
             }
-            None => {
+            Err(_) => {
                 let dialect = known.definition.dialect().unwrap_or_default();
                 let style = Style { dialect, ..Style::default() };
                 let backlog = Backlog { id: id.clone(), journal, board, clock, style };
@@ -212,6 +256,19 @@ impl Shared {
             }
         };
         known.flusher = Some((stop, task));
+    }
+
+    /// Gets ready for requests to an endpoint, off the threads that others wait for. What goes
+    /// wrong is told by each try.
+    pub(super) async fn prepare(&self, endpoint: &Endpoint) {
+        let (client, urls, timeout) =
+            (self.client.clone(), endpoint.urls.clone(), endpoint.timeout);
+        let prepared = tokio::task::spawn_blocking(move || {
+            urls.iter().try_for_each(|url| client.prepare(url, timeout))
+        });
+        if let Ok(Err(error)) = prepared.await {
+            tracing::warn!(endpoint = %endpoint.id, "cannot get ready for webhooks: {error}");
+        }
     }
 
     /// Stops the flusher of an endpoint, and returns when it has ended.
@@ -231,7 +288,7 @@ impl Shared {
     ) -> Result<(Arc<Endpoint>, Arc<Board>), ChangeError> {
         let known = self.known.read();
         let known = known.get(id).ok_or(ChangeError::Unknown)?;
-        let endpoint = known.endpoint.clone().ok_or(ChangeError::Left)?;
+        let endpoint = known.endpoint.clone()?;
         Ok((endpoint, known.board.clone()))
     }
 
@@ -240,11 +297,16 @@ impl Shared {
         self.known.read().get(id).map(|known| known.board.clone()).ok_or(ChangeError::Unknown)
     }
 
+    pub(super) fn is_configured(&self, id: &str) -> bool {
+        let known = self.known.read();
+        known.iter().any(|(known, one)| known.as_str() == id && one.configured)
+    }
+
     /// Why no request can change an endpoint that none has made.
     pub(super) fn not_made(&self, id: &str) -> ChangeError {
         match self.known.read().iter().find(|(known, _)| known.as_str() == id) {
             None => ChangeError::Unknown,
-            Some((_, known)) if known.endpoint.is_none() => ChangeError::Left,
+            Some((_, known)) if matches!(known.endpoint, Err(Fault::Left)) => ChangeError::Left,
             Some(_) => ChangeError::Configured,
         }
     }
