@@ -129,7 +129,7 @@ impl Event {
                 Some(absent) => offline_id(sent.message.id, &absent.peer),
                 None => format!("offline-{}", sent.message.id),
             },
-            What::Gap { through, .. } => format!("gap-{through}"),
+            What::Gap { from, through } => format!("gap-{from}-{through}"),
             _ => format!("{entry}-{}", part + offset),
         }
     }

@@ -68,6 +68,7 @@ pub(crate) struct Sent {
     #[serde(default)]
     pub(crate) to: Vec<String>,
     pub(crate) backend: bool,
+    pub(crate) device: Option<String>,
     #[serde(default)]
     pub(crate) devices: Vec<String>,
     #[serde(default)]

@@ -44,6 +44,8 @@ async fn a_message_is_told_when_it_was_sent() {
     assert_eq!((told.message, told.sequence), (sent.id.to_string(), 1));
     assert_eq!((told.conversation, told.group), (got.conversation.to_string(), None));
     assert_eq!((&*told.from, told.backend, told.receipt), ("ann", false, true));
+    let device = told.device.expect("a client sends on a device");
+    assert_eq!(device, ann.session.device().to_string());
     assert_eq!((told.to, told.devices.len()), (vec!["bob".into(), "cat".into()], 0));
     assert_eq!((told.client_msg_no, told.expires_ms), ("no-1".into(), event.at_ms + 60_000));
     assert_eq!((told.text.as_deref(), told.base64), (Some("hello"), None));
@@ -52,7 +54,7 @@ async fn a_message_is_told_when_it_was_sent() {
     let id = server.message(message).await;
     let event = one(&receiver, "message.sent", |event| event.data["message"] == id).await;
     let told: Sent = event.read();
-    assert_eq!((&*told.from, told.backend), ("system", true));
+    assert_eq!((&*told.from, told.backend, told.device), ("system", true, None));
     assert_eq!((told.text, told.base64.as_deref()), (None, Some("/wA=")));
 }
 
