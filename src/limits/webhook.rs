@@ -113,7 +113,8 @@ pub const WEBHOOK_BREAKER_FAILURES: u32 = 5;
 /// may stumble over one event of it: after some 3 s.
 pub const WEBHOOK_SPLIT_TRIES: u32 = 5;
 /// Tries of a batch after which it is split though the endpoint says that it is overloaded or not
-/// there, and takes no others: a proxy says so, too, when a batch is too much for what is behind it.
+/// there, and takes no others: a proxy says so, too, when a batch is too much for what is behind
+/// it.
 pub const WEBHOOK_SPLIT_TRIES_AWAY: u32 = 10;
 /// Tries of one event after which it becomes a dead letter though nothing was said against it, if
 /// others were taken meanwhile: after some 5 minutes.

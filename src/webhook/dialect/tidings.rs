@@ -8,8 +8,9 @@
 //! `timestamp` is the time of the last event. `version` rises with what happens to a conversation,
 //! group or peer, and is the same for all events of one moment, such as `session.started` and
 //! `peer.status`, or `message.sent` and `message.offline`: drop only what is *lower*. It is a whole
-//! number of 64 bits, which a JavaScript number cannot hold: compare it as `BigInt`. Ids are texts. What a message says is `text` if it is
-//! UTF-8, else `base64`. What is empty is mostly left out. `data` has
+//! number of 64 bits, which a JavaScript number cannot hold: compare it as `BigInt`. Ids are texts.
+//! What a message says is `text` if it is UTF-8, else `base64`. What is empty is mostly left out.
+//! `data` has
 //!
 //! | type | data |
 //! |---|---|

@@ -4,8 +4,8 @@
 //!
 //! * An endpoint has one flusher at the most: the one before has ended when the next begins.
 //! * When the server has begun, the journal knows the endpoints that there are, and no others.
-//! * An endpoint that the settings name no more is told nothing, and loses nothing: it goes on where
-//!   it was when they name it again, or is removed by request.
+//! * An endpoint that the settings name no more is told nothing, and loses nothing: it goes on
+//!   where it was when they name it again, or is removed by request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
