@@ -172,6 +172,15 @@ impl Catalog {
     ///
     /// Blocks on the disk.
     pub(super) fn entry(&self, id: MessageId) -> Result<Option<Placed>, DatabaseError> {
+        Ok(self.entries(&[id])?.pop())
+    }
+
+    /// Of the entries with these ids, by rising id, the first and those behind it that lie in the
+    /// same record; none if the log does not hold the first (any more).
+    ///
+    /// Blocks on the disk.
+    pub(super) fn entries(&self, ids: &[MessageId]) -> Result<Vec<Placed>, DatabaseError> {
+        let Some(id) = ids.first().copied() else { return Ok(Vec::new()) };
         let (memory, closed) = {
             let segments = self.segments.read();
             let memory = segments.closing.values().chain([&segments.open]);
@@ -181,23 +190,32 @@ impl Catalog {
         };
         for open in memory {
             let Some(bytes) = open.segment.record(id)? else { continue };
-            let read = read_entry(&bytes, id);
-            if let Some(placed) = read.map_err(DatabaseError::value(&open.segment.database.path))? {
-                return Ok(Some(placed));
+            let read = read_entries(&bytes, ids);
+            let found = read.map_err(DatabaseError::value(&open.segment.database.path))?;
+            if !found.is_empty() {
+                return Ok(found);
             }
         }
-        let Some(closed) = closed else { return Ok(None) };
+        let Some(closed) = closed else { return Ok(Vec::new()) };
         let bytes = match closed.open().and_then(|reader| reader.record(id)) {
             // It expired while it was looked for.
-            Err(_) if !self.holds(closed.number) => return Ok(None),
+            Err(_) if !self.holds(closed.number) => return Ok(Vec::new()),
             read => read?,
         };
-        let Some(bytes) = bytes else { return Ok(None) };
-        read_entry(&bytes, id).map_err(DatabaseError::value(&closed.path))
+        let Some(bytes) = bytes else { return Ok(Vec::new()) };
+        read_entries(&bytes, ids).map_err(DatabaseError::value(&closed.path))
     }
 }
 
-fn read_entry(bytes: &[u8], id: MessageId) -> Result<Option<Placed>, ValueError> {
-    let record = Record::parse(bytes)?;
-    if id > record.header.last() { Ok(None) } else { record.entry(id).map(Some) }
+/// Those of these entries that lie in a record, up to the first that is damaged.
+fn read_entries(bytes: &[u8], ids: &[MessageId]) -> Result<Vec<Placed>, ValueError> {
+    let (record, mut found) = (Record::parse(bytes)?, Vec::new());
+    for id in ids.iter().take_while(|id| **id <= record.header.last()) {
+        match record.entry(*id) {
+            Ok(placed) => found.push(placed),
+            Err(error) if found.is_empty() => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(found)
 }

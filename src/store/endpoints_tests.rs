@@ -391,3 +391,16 @@ fn a_letter_is_overdue_when_its_time_is_over() {
     assert_eq!(letters.overdue(5 + age_ms), Some((name(0), vec![place(2)])));
     assert_eq!(letters.overdue(9 + age_ms), Some((name(0), vec![place(2), place(1)])));
 }
+
+#[test]
+fn an_endpoint_whose_row_is_lost_begins_with_the_log_and_not_at_its_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path()).unwrap().state;
+    let mut changes = Changes::default();
+    changes.gone(MessageId(7));
+    changes.write(b"eshop", b"nothing that can be read".to_vec());
+    changes.apply(&state).unwrap();
+    let known = state.endpoints().unwrap();
+    let shop = &known[&EndpointId::new("shop").unwrap()];
+    assert_eq!(behind(&shop.lanes, &shop.batches), MessageId(7));
+}

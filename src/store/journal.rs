@@ -221,12 +221,12 @@ pub trait Journal: Send + Sync {
     fn read(&self, after: MessageId, bytes_max: usize)
     -> BoxFuture<'_, Result<Stretch, ReadError>>;
 
-    /// One entry, if the log still has it.
+    /// Those of the entries with these ids, by rising id, that the log still has.
     ///
     /// # Errors
     ///
     /// [`ReadError`] when the disk cannot be read.
-    fn entry(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Placed>, ReadError>>;
+    fn entries(&self, ids: Vec<MessageId>) -> BoxFuture<'_, Result<Vec<Placed>, ReadError>>;
 
     /// The last entry before a time, in milliseconds since 1970.
     ///
@@ -324,9 +324,10 @@ impl<T: Send + 'static> Journal for Store<T> {
         self.look(move |reader, head| reader.stretch(after, head, bytes_max)).boxed()
     }
 
-    fn entry(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Placed>, ReadError>> {
+    fn entries(&self, mut ids: Vec<MessageId>) -> BoxFuture<'_, Result<Vec<Placed>, ReadError>> {
         let found = move |reader: &Reader, head| {
-            if id > head { Ok(None) } else { reader.entry(id) }
+            ids.retain(|id| *id <= head);
+            reader.entries(&ids)
         };
         self.look(found).boxed()
     }

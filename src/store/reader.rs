@@ -95,6 +95,24 @@ impl Reader {
         }
     }
 
+    /// Those of the entries with these ids, by rising id, that the log still has; each record is
+    /// read once. What is damaged is told and left out.
+    pub(super) fn entries(&self, mut ids: &[MessageId]) -> Result<Vec<Placed>, DatabaseError> {
+        let mut all = Vec::with_capacity(ids.len());
+        while let Some(id) = ids.first() {
+            let found = match self.catalog.entries(ids) {
+                Err(error @ DatabaseError::Value { .. }) => {
+                    tracing::error!(%id, error = %Chain(&error), "an entry of the log is damaged");
+                    Vec::new()
+                }
+                found => found?,
+            };
+            ids = &ids[found.len().max(1)..];
+            all.extend(found);
+        }
+        Ok(all)
+    }
+
     /// The letters of a page, from memory and rows. One that is damaged is told and left out.
     pub(super) fn letters(
         &self,

@@ -224,7 +224,8 @@ fn shape(style: &Style, version: u32, kinds: u16) -> String {
     // Writing to a string cannot fail.
     let _ = write!(
         text,
-        "{dialect}{version}|{app_id:?}|{push_text:?}|{gzip_over:?}|{offline_array}|{nested_ext}|{kinds}|{}",
+        "{dialect}{version}|{app_id:?}|{push_text:?}|{gzip_over:?}|{offline_array}|{nested_ext}|\
+         {kinds}|{}",
         hex(digest(&SHA256, proof).as_ref()),
     );
     hex(&digest(&SHA256, text.as_bytes()).as_ref()[..16])

@@ -314,8 +314,8 @@ impl Journal for MemoryJournal {
         })
     }
 
-    fn entry(&self, id: MessageId) -> BoxFuture<'_, Result<Option<Placed>, ReadError>> {
-        Box::pin(async move { Ok(self.entry_now(id)) })
+    fn entries(&self, ids: Vec<MessageId>) -> BoxFuture<'_, Result<Vec<Placed>, ReadError>> {
+        Box::pin(async move { Ok(ids.into_iter().filter_map(|id| self.entry_now(id)).collect()) })
     }
 
     fn before(&self, at_ms: i64) -> BoxFuture<'_, Result<MessageId, ReadError>> {

@@ -9,9 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream;
 
 use super::event;
 use crate::id::MessageId;
@@ -166,12 +164,9 @@ impl Source {
             let is_last = from + WEBHOOK_FOUND_MAX >= named.len();
             let some: Vec<MessageId> =
                 named.iter().skip(from).take(WEBHOOK_FOUND_MAX).copied().collect();
-            let reads = some.into_iter().map(|id| journal.entry(id));
-            let read: Vec<_> = stream::iter(reads).buffered(8).collect().await;
-            let found: Result<Vec<Option<Placed>>, ReadError> = read.into_iter().collect();
-            let found = found?;
-            let missing = found.iter().filter(|found| found.is_none()).count();
-            let found = found.into_iter().flatten().collect();
+            let named = some.len();
+            let found = journal.entries(some).await?;
+            let missing = named.saturating_sub(found.len());
             Ok(Fetched::Found { placed, found, missing, is_last })
         })
     }

@@ -147,11 +147,13 @@ fn a_stretch_has_no_more_than_asked_for_unless_one_record_has() {
     let nothing = stretch(&running, running.store.head(), PAGE);
     assert_eq!((nothing.entries.len(), nothing.through), (0, running.store.head()));
     let middle = all_ids[99];
-    let found = running.block_on(running.store.entry(middle)).unwrap().unwrap();
+    let found = running.block_on(running.store.entries(vec![middle])).unwrap().remove(0);
     assert!(matches!(found.entry, Entry::Message { message, .. } if message.id == middle));
-    for id in [MessageId(7), MessageId(running.store.head().0 + 1)] {
-        assert!(running.block_on(running.store.entry(id)).unwrap().is_none());
-    }
+    let mut named = all_ids.clone();
+    named.insert(0, MessageId(7));
+    named.push(MessageId(running.store.head().0 + 1));
+    let found = running.block_on(running.store.entries(named)).unwrap();
+    assert_eq!(messages(&found), all_ids, "what there is not is left out");
 }
 
 #[test]
@@ -426,7 +428,7 @@ fn a_log_at_its_bound_loses_what_an_endpoint_needs_and_says_so_once() {
         assert_eq!(all(&running, lost, PAGE).1, [], "who has passed it has lost nothing");
         let oldest = running.block_on(running.store.before(0)).unwrap();
         assert!(oldest >= lost, "nothing before is there to begin with");
-        assert!(running.block_on(running.store.entry(sent[1].id)).unwrap().is_none());
+        assert!(running.block_on(running.store.entries(vec![sent[1].id])).unwrap().is_empty());
         running = running.restart();
     }
 }

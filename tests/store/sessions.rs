@@ -196,6 +196,6 @@ fn the_text_for_a_push_service_is_in_the_log() {
     let message = NewMessage { push: "Lunch?".into(), ..new_message("alice", "bob", 1, b"x") };
     let id = sent(&running.outcome(Request::Message(message))).id;
     let running = running.restart();
-    let read = running.block_on(running.store.entry(id)).unwrap().unwrap();
+    let read = running.block_on(running.store.entries(vec![id])).unwrap().remove(0);
     assert!(matches!(read.entry, Entry::Message { push, .. } if push == "Lunch?"));
 }
