@@ -149,9 +149,8 @@ fn a_stretch_has_no_more_than_asked_for_unless_one_record_has() {
     let middle = all_ids[99];
     let found = running.block_on(running.store.entries(vec![middle])).unwrap().remove(0);
     assert!(matches!(found.entry, Entry::Message { message, .. } if message.id == middle));
-    let mut named = all_ids.clone();
-    named.insert(0, MessageId(7));
-    named.push(MessageId(running.store.head().0 + 1));
+    let nowhere = [MessageId(7), MessageId(running.store.head().0 + 1)];
+    let named = [&nowhere[..1], &all_ids[..], &nowhere[1..]].concat();
     let found = running.block_on(running.store.entries(named)).unwrap();
     assert_eq!(messages(&found), all_ids, "what there is not is left out");
 }
@@ -392,8 +391,7 @@ fn an_endpoint_keeps_what_is_too_old_until_it_has_it_even_if_it_is_halted() {
     assert!(file.exists(), "what waits for a peer is told by its id when its session ends");
     running.step(tidings::limits::WINDOW_AGE.as_millis() as i64);
     look(&mut running);
-    // A clock that leaps is not believed for an hour.
-    running.step(120 * MINUTE_MS);
+    running.step(120 * MINUTE_MS); // A clock that leaps is not believed for an hour.
     running.until("the file to go", |running| {
         running.commit_something();
         !file.exists()
