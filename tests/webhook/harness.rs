@@ -105,7 +105,8 @@ impl Running {
         running
     }
 
-    async fn start_again(&mut self) {
+    /// Starts with the settings of now.
+    pub(crate) async fn start_again(&mut self) {
         let server = soon("a start", Server::start(self.config.clone())).await.unwrap();
         // A restart is to be found where it was.
         self.config.net.listen = server.local_addr();
@@ -117,18 +118,6 @@ impl Running {
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
         self.start_again().await;
-    }
-
-    /// Why a start with the settings of now is refused.
-    pub(crate) async fn refused_start(&self) -> String {
-        let refused = soon("a refusal", Server::start(self.config.clone())).await;
-        let Err(error) = refused else { panic!("it has started") };
-        let (mut said, mut source) = (error.to_string(), std::error::Error::source(&error));
-        while let Some(error) = source {
-            said = format!("{said}: {error}");
-            source = error.source();
-        }
-        said
     }
 
     pub(crate) async fn stop(&mut self) {

@@ -52,7 +52,7 @@
 //! | a name that leads to one | `a_name_that_leads_to_a_forbidden_address_is_refused_when_it_is_connected_to` |
 //! | a redirect to one | `a_redirect_is_a_failure_and_is_never_followed` |
 //! | a name that leads elsewhere after it was checked | in `src/webhook/reaching_tests.rs`, where names can be led: `a_name_leads_only_to_where_webhooks_may_go_whenever_it_is_asked` |
-//! | a network that was allowed | `a_start_is_refused_while_an_endpoint_is_where_no_network_is_allowed_any_more` |
+//! | a network that was allowed | `an_endpoint_whose_network_is_not_allowed_any_more_is_halted_and_not_reached` |
 //!
 //! # Invariants
 //!

@@ -9,7 +9,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::harness::{Running, SECRET};
-use crate::receiver::{Answer, Receiver};
+use crate::receiver::{Answer, Receiver, Request};
 use crate::standard::{one, verifies};
 
 /// A server that may send nowhere but to the open Internet.
@@ -79,17 +79,25 @@ async fn an_address_that_is_written_in_another_way_is_refused() {
 }
 
 #[tokio::test]
-async fn a_start_is_refused_while_an_endpoint_is_where_no_network_is_allowed_any_more() {
+async fn an_endpoint_whose_network_is_not_allowed_any_more_is_halted_and_not_reached() {
     let (mut server, receiver) = (Running::start().await, Receiver::start().await);
     create(&server, &receiver.url()).await.expect(StatusCode::CREATED);
     server.say("ann", "bob", "hello").await;
     receiver.had(1).await;
-    server.config.webhook.allowed.clear();
+    let allowed = std::mem::take(&mut server.config.webhook.allowed);
     server.stop().await;
     let count = receiver.count();
-    let said = server.refused_start().await;
-    assert!(said.contains("back-end") && said.contains("webhook_networks"), "{said}");
+    server.start_again().await;
+    server.say("ann", "bob", "are you there?").await;
+    let why =
+        |it: &Value| it["halted"].as_str().is_some_and(|why| why.contains("webhook_networks"));
+    server.until("back-end", "halted", why).await;
     assert_eq!(receiver.count(), count, "nothing reached it");
+    // Allowed again, it goes on where it was.
+    server.config.webhook.allowed = allowed;
+    server.restart().await;
+    let tells = |request: &Request| String::from_utf8_lossy(&request.body).contains("there?");
+    receiver.until("what it missed", |had| had.iter().any(tells).then_some(())).await;
 }
 
 #[tokio::test]
