@@ -79,7 +79,9 @@ pub(crate) struct Down {
     pub(crate) seconds: f64,
     /// Events that waited when the receiver came back.
     pub(crate) backlog: u64,
-    /// How long until all of them had come.
+    /// How long until the server tried again.
+    pub(crate) wait_seconds: f64,
+    /// How long all of them took from then on.
     pub(crate) catch_up_seconds: f64,
     pub(crate) catch_up_per_second: f64,
     /// The server's memory a tenth into that time.
@@ -128,8 +130,10 @@ impl Webhooks {
             rows.push((
                 "down",
                 format!(
-                    "{:.0} s, then {} events in {:.1} s: {:.0}/s; memory {:.0} to {:.0} MiB",
+                    "{:.0} s, {:.1} s until the next try, then {} events in {:.1} s: {:.0}/s; \
+                     memory {:.0} to {:.0} MiB",
                     down.seconds,
+                    down.wait_seconds,
                     down.backlog,
                     down.catch_up_seconds,
                     down.catch_up_per_second,
@@ -179,9 +183,10 @@ pub(crate) async fn run(stage: &Stage<'_>, options: &Webhook) -> Result<Outcome,
         down.backlog = unheard(&fleet.run, &heard);
         receiver.up().await?;
     }
-    hear_out(stage, &heard).await;
+    let first = hear_out(stage, &heard).await;
     if let Some(down) = &mut down {
-        let seconds = back.elapsed().as_secs_f64();
+        let seconds = first.elapsed().as_secs_f64();
+        down.wait_seconds = rounded((first - back).as_secs_f64());
         down.catch_up_seconds = rounded(seconds);
         down.catch_up_per_second = rounded(down.backlog as f64 / seconds);
     }
@@ -219,20 +224,24 @@ async fn create(line: &mut Line, url: &str, index: u32, secret: &Secret) -> Resu
     Err(format!("the endpoint was not created: {}", answer.problem()))
 }
 
-/// Waits until every endpoint has heard of every message.
-async fn hear_out(stage: &Stage<'_>, heard: &[Heard]) {
+/// Waits until every endpoint has heard of every message. Says since when they heard.
+async fn hear_out(stage: &Stage<'_>, heard: &[Heard]) -> Instant {
     let run = &stage.fleet.run;
     let waiting = unheard(run, heard);
     stage.progress.begin("hearing", waiting);
     let mut moved = (waiting, Instant::now());
+    let mut first = moved.1;
     loop {
         let left = unheard(run, heard);
         stage.progress.reach(waiting.saturating_sub(left));
+        if left == waiting {
+            first = Instant::now();
+        }
         if left < moved.0 {
             moved = (left, Instant::now());
         }
         if left == 0 || moved.1.elapsed() >= PATIENCE {
-            return;
+            return first;
         }
         tokio::time::sleep(LOOK).await;
     }
