@@ -115,11 +115,11 @@ async fn the_newest_50_of_7_days_wait() {
 
 #[tokio::test]
 async fn what_waits_for_longer_than_the_window_is_given_up_and_that_is_told() {
-    let server = Server::start_with(&[("window-age", "2s")]).await;
+    let server = Server::start_with(&[("window-age", "5s")]).await;
     let ann = server.open("ann").await;
     ann.send(Outgoing::to(peer("bob"), "old")).await.unwrap();
     // It is about time itself.
-    tokio::time::sleep(Duration::from_millis(2100)).await;
+    tokio::time::sleep(Duration::from_millis(5100)).await;
     ann.send(Outgoing::to(peer("bob"), "new")).await.unwrap();
     let mut bob = server.open("bob").await;
     assert_eq!((bob.opening.waiting, bob.opening.dropped), (1, 1));
