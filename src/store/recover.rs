@@ -308,12 +308,12 @@ impl Replay {
                 }
             }
         }
-        // One that was left empty by a run before the last is not the next to be written to.
-        self.empty = None;
+        // The run before may have left two: the one it had just come to, and the one made ready.
         if is_empty {
-            self.empty = Some(segment);
+            self.empty.get_or_insert(segment);
             return Ok(());
         }
+        self.empty = None;
         let path = segment.database.path.clone();
         if !is_readable {
             drop(segment);

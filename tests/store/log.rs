@@ -7,7 +7,7 @@ use tidings::id::MessageId;
 use tidings::reason::Reason;
 use tidings::store::{OpenError, Options, Outcome, Request, Store};
 
-use super::harness::{Running, Sent, child, ids, new_message, peer, refusal, segments, sent};
+use super::harness::{Running, Sent, child, copy, ids, new_message, peer, refusal, segments, sent};
 
 #[test]
 fn a_sync_has_returned_before_each_batch_of_outcomes() {
@@ -20,6 +20,21 @@ fn a_sync_has_returned_before_each_batch_of_outcomes() {
         assert!(batch.syncs > syncs, "outcomes after {} syncs, as before", batch.syncs);
         syncs = batch.syncs;
     }
+}
+
+#[test]
+fn segments_that_a_run_left_empty_are_the_next_to_be_written_to() {
+    let mut running = Running::new();
+    let mut sent = vec![running.send("alice", "bob", "hello")];
+    running.until("the next one is made ready", |running| running.segments().len() == 2);
+    // A run that ends right behind a roll leaves two: the open one, and the one made ready.
+    let (_folder, options) = running.crashed();
+    let ready = segments(&options.dir).remove(1);
+    copy(&ready, &ready.with_file_name("0000000003"));
+    let mut running = Running::open_in(options);
+    sent.push(running.send("alice", "bob", "hello again"));
+    assert_eq!(running.until_closed().len(), 1, "two are open or made ready");
+    assert_eq!(running.waiting_ids("bob")[..2], ids(&sent));
 }
 
 #[test]
