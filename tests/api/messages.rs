@@ -59,7 +59,9 @@ async fn a_message_of_the_system_reaches_who_is_online_and_waits_for_who_is_not(
         assert_eq!(got.id.to_string(), id(&sent));
         assert_eq!(got.client_msg_no.as_str(), "n-1");
         assert_eq!(got.at_ms as i64, stored["at_ms"].as_i64().unwrap());
-        assert_eq!((got.waited, got.transient), (waited, false));
+        // For a session that is still catching up it may wait, too.
+        assert!(got.waited || !waited);
+        assert!(!got.transient);
     }
 }
 
