@@ -10,7 +10,7 @@ use bytes::{BufMut, BytesMut};
 use tidings::wire::kind;
 
 use crate::names::NAME_BYTES;
-use crate::stamp::{STAMP_BYTES, Stamp};
+use crate::stamp::Stamp;
 
 /// Bytes of a group's id.
 pub(crate) const GROUP_BYTES: usize = 12;
@@ -49,10 +49,7 @@ pub(crate) fn put_send(out: &mut BytesMut, stamp: &Stamp, answered: u64, to: &To
         }
     }
     put_varint(out, payload as u64);
-    out.put_u32(stamp.sender);
-    out.put_u64(stamp.number);
-    out.put_u64(stamp.intended_ns);
-    out.put_bytes(0, payload.saturating_sub(STAMP_BYTES));
+    stamp.put(out, payload);
     put_len(out, start);
 }
 
@@ -222,6 +219,7 @@ mod tests {
 
     use super::*;
     use crate::names::{Names, index_in};
+    use crate::stamp::STAMP_BYTES;
 
     fn peer(name: &[u8]) -> PeerId {
         PeerId::new(std::str::from_utf8(name).unwrap()).unwrap()

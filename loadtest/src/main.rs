@@ -47,6 +47,7 @@ mod scenario;
 mod server;
 mod session;
 mod stamp;
+mod talker;
 mod tls;
 mod webhook;
 

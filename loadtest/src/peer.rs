@@ -17,11 +17,11 @@ use bytes::BytesMut;
 use tidings::wire::{ClientFrame, Opened, Ping, RawFrame, kind};
 
 use crate::acks::Acks;
-use crate::flight::Flight;
 use crate::frames::{DeliverView, SentView};
 use crate::names::NAME_BYTES;
 use crate::proof::Order;
 use crate::run::{Moment, Phase, Run};
+use crate::talker::Talker;
 
 /// The request number of the Ping that is a fence; send numbers stay below it.
 const FENCE: u64 = 1 << 60;
@@ -63,9 +63,8 @@ pub(crate) struct Peer {
     name: [u8; NAME_BYTES],
     work: Work,
     order: Order,
-    flight: Flight,
+    talker: Talker,
     acks: Acks,
-    random: fastrand::Rng,
     sends_max: usize,
     fence: Fence,
     waiting: Waiting,
@@ -114,9 +113,8 @@ impl Peer {
             name: run.names.name(index),
             work,
             order: Order::default(),
-            flight: Flight::new(opened.next_number),
+            talker: Talker::new(index, opened.next_number),
             acks: Acks::default(),
-            random: fastrand::Rng::new(),
             sends_max: opened.sends_max as usize,
             fence: Fence::Ahead,
             waiting: Waiting {
@@ -174,7 +172,7 @@ impl Peer {
         self.put_pings();
         self.put_founding(moment.run);
         self.put_close(due, moment);
-        self.put_sends(phase, due, moment);
+        self.put_sends(due, moment);
         let drained = matches!(self.work, Work::Drain { .. })
             && self.waiting.ids.len() as u64 >= self.waiting.messages;
         if self.fence == Fence::Ahead && (phase >= Phase::Fence || drained) {

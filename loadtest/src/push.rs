@@ -176,7 +176,7 @@ impl Pusher {
                 run.ledger.acked(*device, *number, *device);
                 let record = &mut run.records.own();
                 record.counts.due += 1;
-                record.answered_change(intended_ns, now_ns, run);
+                record.answered(intended_ns, now_ns, run);
             }
             Err(why) => {
                 run.records.own().counts.refused += 1;

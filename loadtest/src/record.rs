@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hdrhistogram::Histogram;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::group::Taken;
 use crate::run::Run;
 
 /// Records; more worker threads than this share them.
@@ -131,20 +132,41 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// A peer is about to go on or off line, which was due at `due_ns`.
-    pub(crate) fn asked_change(&mut self, due_ns: u64, run: &Run) {
+    /// Something is sent that was due at `due_ns`.
+    pub(crate) fn asked(&mut self, due_ns: u64, run: &Run) {
         self.counts.sent += 1;
         self.counts.sent_measured += u64::from(run.is_measured(due_ns));
     }
 
-    /// The server has answered that a peer has gone on or off line.
-    pub(crate) fn answered_change(&mut self, due_ns: u64, now_ns: u64, run: &Run) {
+    /// The server has done what was sent and due at `due_ns`.
+    pub(crate) fn answered(&mut self, due_ns: u64, now_ns: u64, run: &Run) {
         self.counts.acked += 1;
         self.counts.acked_within += u64::from(run.is_measured(now_ns));
         if run.is_measured(due_ns) {
             self.counts.acked_measured += 1;
             self.ack.add_ns(now_ns.saturating_sub(due_ns));
         }
+    }
+
+    /// An app has been handed a message that was due at `due_ns`; `false` if it is not for it.
+    pub(crate) fn had(&mut self, taken: Taken, due_ns: u64, now_ns: u64, run: &Run) -> bool {
+        let counts = &mut self.counts;
+        match taken {
+            Taken::InOrder => {}
+            Taken::OutOfOrder => counts.out_of_order += 1,
+            Taken::Repeated => counts.duplicated += 1,
+            Taken::Foreign => {
+                counts.misdelivered += 1;
+                return false;
+            }
+        }
+        counts.delivered += 1;
+        counts.delivered_within += u64::from(run.is_measured(now_ns));
+        if run.is_measured(due_ns) {
+            counts.delivered_measured += 1;
+            self.latency.add_ns(now_ns.saturating_sub(due_ns));
+        }
+        true
     }
 }
 

@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tidings::limits::SYSTEM_PEER;
 
 use crate::acks::{ACK_DUE, LOOK};
@@ -70,6 +70,26 @@ impl Mail {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Lets a session take what is due, and wakes its task when more is.
+    pub(crate) fn take(&self, cx: &Context<'_>, due: &mut VecDeque<u64>) -> MutexGuard<'_, Slot> {
+        let mut slot = self.slot.lock();
+        due.append(&mut slot.due);
+        match &mut slot.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        slot
+    }
+
+    /// A session has ended: what came too late for it is for the next one of the peer.
+    pub(crate) fn leave(&self, due: &mut VecDeque<u64>) {
+        self.unacked_since.store(0, Ordering::Relaxed);
+        let mut slot = self.slot.lock();
+        slot.waker = None;
+        due.append(&mut slot.due);
+        slot.due.append(due);
     }
 
     /// Says that something is due, or was, at a moment.
@@ -216,6 +236,21 @@ impl Run {
             false => Stamp::of(view.body).filter(|s| view.from == self.names.name(s.sender)),
         };
         stamp.filter(|_| view.body.len() == self.payload)
+    }
+
+    /// Counts a session as open while it runs, and as broken if it does not end well within
+    /// `limit`; says whether it did.
+    pub(crate) async fn hold(
+        &self,
+        limit: Duration,
+        session: impl Future<Output = Result<(), String>>,
+    ) -> bool {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let over = tokio::time::timeout(limit, session)
+            .await
+            .unwrap_or_else(|_| Err(format!("a session did not end within {limit:?}")));
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        over.map_err(|why| self.broke(why)).is_ok()
     }
 
     /// A session ended before it should.

@@ -80,7 +80,7 @@ impl Session {
         match &mut work {
             Work::Drain { opened_ns } => *opened_ns = run.now_ns(),
             Work::Restless { due_ns: Some(due_ns) } => {
-                run.records.own().asked_change(*due_ns, &run);
+                run.records.own().asked(*due_ns, &run);
                 run.roster.change(index, true, run.now_ns());
             }
             _ => {}
@@ -90,7 +90,7 @@ impl Session {
         let opened = read_opened(&mut recv, &mut decoder).await?;
         match work {
             Work::Restless { due_ns: Some(due_ns) } => {
-                run.records.own().answered_change(due_ns, run.now_ns(), &run);
+                run.records.own().answered(due_ns, run.now_ns(), &run);
             }
             Work::Watch => check_online(&run, &opened)?,
             _ => {}
@@ -117,43 +117,22 @@ impl Session {
 
     /// Runs the session to its end, which must come within `limit`; says whether it was to end.
     pub(crate) async fn run(mut self, limit: Duration) -> bool {
-        self.run.open.fetch_add(1, Ordering::Relaxed);
-        // What came together with Opened.
-        let over = match self.take_frames(Bytes::new()) {
-            Ok(()) => tokio::time::timeout(limit, poll_fn(|cx| self.poll(cx)))
-                .await
-                .unwrap_or_else(|_| Err(format!("a session did not end within {limit:?}"))),
-            Err(why) => Err(why),
+        let run = self.run.clone();
+        let running = async {
+            // What came together with Opened.
+            self.take_frames(Bytes::new())?;
+            poll_fn(|cx| self.poll(cx)).await
         };
-        self.run.open.fetch_sub(1, Ordering::Relaxed);
-        self.run.mail[self.index as usize].unacked_since.store(0, Ordering::Relaxed);
-        {
-            let mut slot = self.run.mail[self.index as usize].slot.lock();
-            slot.waker = None;
-            // What came too late for this session is for the next one of the peer.
-            self.due.append(&mut slot.due);
-            slot.due.append(&mut self.due);
-        }
+        let ended = run.hold(limit, running).await;
+        run.mail[self.index as usize].leave(&mut self.due);
         self.connection.close(0u8.into(), b"");
-        match over {
-            Ok(()) => true,
-            Err(why) => {
-                self.run.broke(why);
-                false
-            }
-        }
+        ended
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
-        let mail = &self.run.mail[self.index as usize];
         {
-            let mut slot = mail.slot.lock();
-            self.due.append(&mut slot.due);
+            let mut slot = self.run.mail[self.index as usize].take(cx, &mut self.due);
             self.peer.move_at(&mut slot.moved);
-            match &mut slot.waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
         }
         let over = self.poll_stream(cx);
         let unacked_since_ns = self.peer.unacked_since_ns();

@@ -7,6 +7,8 @@
 
 use std::fmt::Write;
 
+use bytes::{BufMut, BytesMut};
+
 /// Bytes of a [`Stamp`].
 pub(crate) const STAMP_BYTES: usize = 20;
 /// Bytes of a [`Stamp`] as text.
@@ -36,6 +38,14 @@ impl Stamp {
         })
     }
 
+    /// Appends a body of `payload` bytes, the stamp at its front.
+    pub(crate) fn put(&self, out: &mut BytesMut, payload: usize) {
+        out.put_u32(self.sender);
+        out.put_u64(self.number);
+        out.put_u64(self.intended_ns);
+        out.put_bytes(0, payload.saturating_sub(STAMP_BYTES));
+    }
+
     /// The stamp at the front of a body that is text.
     pub(crate) fn of_text(body: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(body.get(..STAMP_TEXT_BYTES)?).ok()?;
@@ -62,10 +72,9 @@ mod tests {
     #[test]
     fn a_stamp_is_read_from_bytes_and_from_text() {
         let stamp = Stamp { sender: 3, number: 1 << 40, intended_ns: u64::MAX - 1 };
-        let mut bytes = [0; STAMP_BYTES + 3];
-        bytes[..4].copy_from_slice(&stamp.sender.to_be_bytes());
-        bytes[4..12].copy_from_slice(&stamp.number.to_be_bytes());
-        bytes[12..20].copy_from_slice(&stamp.intended_ns.to_be_bytes());
+        let mut bytes = BytesMut::new();
+        stamp.put(&mut bytes, STAMP_BYTES + 3);
+        assert_eq!(bytes.len(), STAMP_BYTES + 3);
         assert_eq!(Stamp::of(&bytes), Some(stamp));
         assert_eq!(Stamp::of(&bytes[..STAMP_BYTES - 1]), None);
         let text = stamp.text(256);

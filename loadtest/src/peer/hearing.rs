@@ -47,11 +47,11 @@ impl Peer {
                     return Err("a Closed answers no request".into());
                 };
                 self.leaving = Leaving::Done;
-                moment.record.answered_change(due_ns, now_ns, run);
+                moment.record.answered(due_ns, now_ns, run);
             }
             ServerFrame::Error(error) if (1..FENCE).contains(&error.request) => {
                 let why = format!("a send was refused: {} (reason {})", error.text, error.reason);
-                self.flight.answered(error.request).ok_or("an Error answers no request")?;
+                self.talker.flight.answered(error.request).ok_or("an Error answers no request")?;
                 moment.record.counts.refused += 1;
                 run.trouble(why);
             }

@@ -16,31 +16,18 @@ impl Peer {
     pub(super) fn delivered(&mut self, view: &DeliverView<'_>, moment: &mut Moment<'_>) {
         let Moment { now_ns, run, record } = moment;
         let now_ns = *now_ns;
-        let counts = &mut record.counts;
         self.acks.add(view.id, now_ns);
         if !self.order.is_new(view.id) {
-            counts.duplicated_on_wire += 1;
+            record.counts.duplicated_on_wire += 1;
             return;
         }
         let Some(stamp) = run.stamp(view) else {
-            counts.misdelivered += 1;
+            record.counts.misdelivered += 1;
             return;
         };
-        let Stamp { intended_ns, .. } = stamp;
-        match self.taken(view, &stamp, run) {
-            Taken::InOrder => {}
-            Taken::OutOfOrder => counts.out_of_order += 1,
-            Taken::Repeated => counts.duplicated += 1,
-            Taken::Foreign => {
-                counts.misdelivered += 1;
-                return;
-            }
-        }
-        counts.delivered += 1;
-        counts.delivered_within += u64::from(run.is_measured(now_ns));
-        if run.is_measured(intended_ns) {
-            counts.delivered_measured += 1;
-            record.latency.add_ns(now_ns.saturating_sub(intended_ns));
+        let taken = self.taken(view, &stamp, run);
+        if !record.had(taken, stamp.intended_ns, now_ns, run) {
+            return;
         }
         if let Work::Drain { opened_ns } = self.work {
             self.waiting.ids.push(view.id);
@@ -79,7 +66,7 @@ impl Peer {
     pub(super) fn sent(&mut self, view: &SentView, moment: &mut Moment<'_>) -> Result<(), String> {
         let Moment { now_ns, run, record } = moment;
         let now_ns = *now_ns;
-        let send = self.flight.answered(view.request).ok_or("a Sent answers no request")?;
+        let send = self.talker.flight.answered(view.request).ok_or("a Sent answers no request")?;
         let counts = &mut record.counts;
         if let Some(to) = send.to {
             counts.due += 1;
@@ -92,12 +79,7 @@ impl Peer {
             let agreed = run.group.acked(self.index, view.request, view.sequence);
             counts.misdelivered += u64::from(!agreed);
         }
-        counts.acked += 1;
-        counts.acked_within += u64::from(run.is_measured(now_ns));
-        if run.is_measured(send.intended_ns) {
-            counts.acked_measured += 1;
-            record.ack.add_ns(now_ns.saturating_sub(send.intended_ns));
-        }
+        record.answered(send.intended_ns, now_ns, run);
         Ok(())
     }
 }

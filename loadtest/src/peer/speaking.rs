@@ -15,7 +15,7 @@ use tidings::wire::{ClientFrame, Close, Invite, Join, Ping};
 use super::{CLOSE, FOUND, Leaving, MOVED, Peer, Work};
 use crate::flight::Send;
 use crate::frames::{self, To};
-use crate::run::{Moment, Phase, Run};
+use crate::run::{Moment, Run};
 use crate::stamp::Stamp;
 
 impl Peer {
@@ -70,22 +70,17 @@ impl Peer {
         }
         if let Some(due_ns) = due.pop_front() {
             self.leaving = Leaving::Asked(due_ns);
-            moment.record.asked_change(due_ns, moment.run);
+            moment.record.asked(due_ns, moment.run);
             moment.run.roster.change(self.index, false, moment.now_ns);
             ClientFrame::from(Close { request: CLOSE }).encode(&mut self.out);
         }
     }
 
     /// Sends what may be sent.
-    pub(super) fn put_sends(
-        &mut self,
-        phase: Phase,
-        due: &mut VecDeque<u64>,
-        moment: &mut Moment<'_>,
-    ) {
+    pub(super) fn put_sends(&mut self, due: &mut VecDeque<u64>, moment: &mut Moment<'_>) {
         let Moment { now_ns, run, record } = moment;
-        while self.flight.len() < self.sends_max {
-            let Some(send) = self.next_send(*now_ns, phase == Phase::Send, due, run) else {
+        while self.talker.flight.len() < self.sends_max {
+            let Some(send) = self.talker.next_send(&mut self.work, *now_ns, due, run) else {
                 return;
             };
             let to = match (send.to, run.group.id()) {
@@ -94,42 +89,10 @@ impl Peer {
                 (None, None) => return,
             };
             let Send { intended_ns, .. } = send;
-            let number = self.flight.begin(send);
+            let number = self.talker.flight.begin(send);
             let stamp = Stamp { sender: self.index, number, intended_ns };
-            frames::put_send(&mut self.out, &stamp, self.flight.first(), &to, run.payload);
-            record.counts.sent += 1;
-            record.counts.sent_measured += u64::from(run.is_measured(intended_ns));
+            frames::put_send(&mut self.out, &stamp, self.talker.flight.first(), &to, run.payload);
+            record.asked(intended_ns, run);
         }
-    }
-
-    /// What to send next, if anything.
-    fn next_send(
-        &mut self,
-        now_ns: u64,
-        sending: bool,
-        due: &mut VecDeque<u64>,
-        run: &Run,
-    ) -> Option<Send> {
-        let (intended_ns, to) = match &mut self.work {
-            Work::Chat { window } if sending && self.flight.unanswered() < *window => {
-                (now_ns, Some(self.random_peer(run)))
-            }
-            Work::Rate => (due.pop_front()?, Some(self.random_peer(run))),
-            Work::Member => (due.pop_front()?, None),
-            Work::Store { next, step, messages, first_peer, peers, window }
-                if sending && *next < *messages && self.flight.unanswered() < *window =>
-            {
-                let to = *first_peer + (*next % u64::from(*peers)) as u32;
-                *next += *step;
-                (now_ns, Some(to))
-            }
-            _ => return None,
-        };
-        Some(Send { intended_ns, to })
-    }
-
-    fn random_peer(&mut self, run: &Run) -> u32 {
-        let other = self.random.u32(0..run.talkers - 1);
-        if other >= self.index { other + 1 } else { other }
     }
 }
