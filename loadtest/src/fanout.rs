@@ -27,7 +27,7 @@ pub(crate) async fn run(stage: &Stage<'_>, fanout: &With<Fanout>) -> Result<Outc
     let beside = Fleet::new(run, stage.server, usize::from(fanout.common.sockets))?;
     let played = fan_out(stage, fanout, Some((&beside, per_second))).await;
     let run = beside.run.clone();
-    beside.end().await;
+    beside.end(stage.server, stage.progress).await;
     let mut outcome = played?;
     outcome.beside = Some(report(&run, per_second, &outcome));
     Ok(outcome)

@@ -5,7 +5,6 @@
 //! * At most [`OPENING_MAX`] sessions are being opened at a time.
 //! * The first session that cannot be opened ends the run: a smaller fleet proves something else.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -13,13 +12,12 @@ use std::time::{Duration, Instant};
 use quinn::Endpoint;
 use tokio::task::JoinSet;
 
-use crate::link;
+use crate::carrier::Carrier;
 use crate::peer::Work;
 use crate::process;
 use crate::progress::Progress;
 use crate::run::{Phase, Run};
 use crate::server::Server;
-use crate::session::Session;
 
 /// Sessions being opened at a time.
 const OPENING_MAX: u32 = 64;
@@ -39,31 +37,29 @@ pub(crate) enum Life {
     Restless,
 }
 
-/// The sessions of one run and the sockets that carry them.
+/// The sessions of one run and what carries them.
 pub(crate) struct Fleet {
     pub(crate) run: Arc<Run>,
-    endpoints: Arc<[Endpoint]>,
-    server: SocketAddr,
+    carrier: Carrier,
     /// The server's process, where it can be looked at.
     pid: Option<u32>,
 }
 
 impl Fleet {
-    /// A fleet without sessions, over `sockets` sockets.
+    /// A fleet without sessions, over `sockets` sockets where sessions share them.
     ///
     /// # Errors
     ///
     /// When the system gives no sockets.
     pub(crate) fn new(run: Run, server: &Server, sockets: usize) -> Result<Self, String> {
-        let endpoints: Result<Vec<_>, _> =
-            (0..sockets).map(|_| link::client(server.address, server.fingerprint)).collect();
+        let carrier = Carrier::new(server, sockets)?;
         let run = Arc::new(run);
         let ticking = run.clone();
         std::thread::Builder::new()
             .name("ticker".into())
             .spawn(move || ticking.tick())
             .map_err(|error| format!("cannot start the ticker: {error}"))?;
-        Ok(Self { run, endpoints: endpoints?.into(), server: server.address, pid: server.pid })
+        Ok(Self { run, carrier, pid: server.pid })
     }
 
     /// Opens the sessions of the peers `indices` and lets them run; says how long it took.
@@ -85,7 +81,7 @@ impl Fleet {
         let mut openers: JoinSet<Result<(), String>> = JoinSet::new();
         for _ in 0..OPENING_MAX.min(indices.end - indices.start) {
             let (next, work) = (next.clone(), work.clone());
-            let (run, endpoints, server) = (self.run.clone(), self.endpoints.clone(), self.server);
+            let (run, carrier) = (self.run.clone(), self.carrier.clone());
             let end = indices.end;
             openers.spawn(async move {
                 loop {
@@ -93,16 +89,7 @@ impl Fleet {
                     if index >= end {
                         return Ok(());
                     }
-                    let endpoint = &endpoints[index as usize % endpoints.len()];
-                    let work = work(index);
-                    let session = Session::open(run.clone(), endpoint, server, index, work).await?;
-                    match life {
-                        Life::Held => drop(tokio::spawn(session.run(Duration::MAX))),
-                        Life::Within(limit) => drop(session.run(limit).await),
-                        Life::Restless => {
-                            drop(tokio::spawn(session.run_restless(endpoint.clone(), server)));
-                        }
-                    }
+                    carrier.play(run.clone(), index, work(index), life).await?;
                 }
             });
         }
@@ -193,11 +180,11 @@ impl Fleet {
 
     /// The sockets; the peers are spread over them by their indices.
     pub(crate) fn endpoints(&self) -> Arc<[Endpoint]> {
-        self.endpoints.clone()
+        self.carrier.endpoints()
     }
 
-    /// Ends every session and closes the sockets.
-    pub(crate) async fn end(self) {
+    /// Ends every session and closes the sockets; leaves nothing behind in a broker that goes on.
+    pub(crate) async fn end(self, server: &Server, progress: &Progress) {
         self.run.enter(Phase::End);
         self.run.stop_ticking();
         self.until_steady(|| {
@@ -205,10 +192,11 @@ impl Fleet {
             (open, u64::MAX - open)
         })
         .await;
-        for endpoint in self.endpoints.iter() {
-            endpoint.close(0u8.into(), b"");
-            // The server is about to end, too, and may not answer.
-            let _ = tokio::time::timeout(Duration::from_secs(3), endpoint.wait_idle()).await;
+        if server.remembers() {
+            let (all, life) = (0..self.run.mail.len() as u32, Life::Within(STUCK));
+            // A broker that is gone has nothing to forget.
+            let _ = self.open(all, |_| Work::Forget, life, progress).await;
         }
+        self.carrier.close().await;
     }
 }

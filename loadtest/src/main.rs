@@ -2,18 +2,21 @@
 //!
 //! ```text
 //! options > scenario > { chat, rate, offline, idle, fanout, presence, roam, push, webhook }
-//!                    > fleet > session > peer > frames
+//!                    > fleet > carrier > { session > peer > frames, mqtt }
 //!                    > history, push, webhook > http
-//!                    > server, measure (process, metrics) > report
+//!                    > server (broker), measure (process, metrics) > report
 //! ```
 //!
 //! # Invariants
 //!
 //! * It uses nothing of the server but the wire protocol and the figures that it writes.
+//! * A broker gets the same load, and its result is proven in the same way.
 //! * Exit code 0 means that every promise was kept, 1 that one was not or that nothing was
 //!   measured, 2 that the command line is wrong.
 
 mod acks;
+mod broker;
+mod carrier;
 mod chat;
 mod counters;
 mod fanout;
@@ -27,6 +30,7 @@ mod idle;
 mod link;
 mod measure;
 mod metrics;
+mod mqtt;
 mod names;
 mod offline;
 mod options;
@@ -58,6 +62,7 @@ use clap::Parser;
 
 use crate::options::{Command, Options, Scenario};
 use crate::report::{Report, Rounds};
+use crate::scenario::On;
 
 // The allocator of the server, so that the floor does without no advantage that the server has.
 #[global_allocator]
@@ -75,8 +80,11 @@ fn main() -> ExitCode {
         Err(error) => return fail(&format!("cannot start the runtime: {error}")),
     };
     let outcome = match options.command {
-        Command::Scenario(scenario) => runtime.block_on(run(&scenario.complete(), false)),
-        Command::Floor(floor) => runtime.block_on(run(&floor.scenario.into(), true)),
+        Command::Scenario(scenario) => {
+            let on = scenario.common().against.map_or(On::Server, On::Broker);
+            runtime.block_on(run(&scenario.complete(), on))
+        }
+        Command::Floor(floor) => runtime.block_on(run(&floor.scenario.into(), On::Floor)),
         Command::Relay(relay) => {
             let pace = Duration::from_micros(relay.pace_us);
             runtime.block_on(relay::run(relay.peers, pace)).map(|()| true)
@@ -97,16 +105,16 @@ fn fail(why: &str) -> ExitCode {
 }
 
 /// Runs all rounds; says whether every promise was kept.
-async fn run(scenario: &Scenario, on_floor: bool) -> Result<bool, String> {
+async fn run(scenario: &Scenario, on: On) -> Result<bool, String> {
     let common = scenario.common();
     scenario.check()?;
-    let with_floor = common.with_floor && !on_floor;
+    let with_floor = common.with_floor && !matches!(on, On::Floor);
     let (mut rounds, mut floor_rounds) = (Vec::new(), Vec::new());
     for _ in 0..common.rounds {
         if with_floor {
-            floor_rounds.push(show(scenario::run(scenario, true).await?));
+            floor_rounds.push(show(scenario::run(scenario, On::Floor).await?));
         }
-        rounds.push(show(scenario::run(scenario, on_floor).await?));
+        rounds.push(show(scenario::run(scenario, on).await?));
     }
     let good = rounds.iter().chain(&floor_rounds).all(Report::is_good);
     let rounds = Rounds::new(rounds, floor_rounds);

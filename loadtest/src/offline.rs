@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! * Every peer must get exactly the newest of what was stored for it, and be told how many it
-//!   will not get.
+//!   will not get. A broker must hand out all of it.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -39,6 +39,11 @@ pub(crate) async fn run(stage: &Stage<'_>, offline: &Offline) -> Result<Outcome,
         peers,
         window: WINDOW,
     };
+    let absent = SENDERS..SENDERS + offline.peers;
+    if stage.server.wants_enrolment() {
+        let enrol = |_| Work::Enrol;
+        fleet.open(absent.clone(), enrol, Life::Within(DRAIN_WITHIN), progress).await?;
+    }
     let opening = fleet.open(0..SENDERS, store, Life::Held, progress).await?;
     let measure = Measure::begin_after_reading(stage.server).await;
     fleet.run.measure(fleet.run.now_ns(), u64::MAX);
@@ -58,7 +63,6 @@ pub(crate) async fn run(stage: &Stage<'_>, offline: &Offline) -> Result<Outcome,
     let stored = fleet.run.records.counts().acked;
 
     let drain = |_| Work::Drain { opened_ns: 0 };
-    let absent = SENDERS..SENDERS + offline.peers;
     let draining = fleet.open(absent, drain, Life::Within(DRAIN_WITHIN), progress).await?;
     let spent = measure.end().await;
     fleet.fence(progress).await;

@@ -9,7 +9,7 @@ mod loads;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::flags::{Body, Common, ServerChoice, Talk, Timing, With};
+pub(crate) use self::flags::{Against, Body, Common, ServerChoice, Talk, Timing, With};
 pub(crate) use self::loads::{
     Chat, Fanout, History, Idle, Offline, Presence, Push, Rate, Roam, Webhook,
 };
@@ -221,6 +221,9 @@ impl Scenario {
             let name = self.name();
             return Err(format!("a relay only carries messages to peers: `{name}` has no floor"));
         }
+        if let Some(against) = self.common().against {
+            self.check_against(against)?;
+        }
         match self {
             Self::Presence(presence) if presence.watchers >= presence.sessions => {
                 Err("of the sessions, one at least must be watched: lower --watchers".into())
@@ -239,6 +242,18 @@ impl Scenario {
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_against(&self, against: Against) -> Result<(), String> {
+        let common = self.common();
+        let is_spoken = self.has_floor() || matches!(self, Self::Offline(_) | Self::Fanout(_));
+        if !is_spoken {
+            return Err(format!("`{}` asks for what MQTT 3.1.1 does not have", self.name()));
+        }
+        if common.kill || common.server != ServerChoice::Spawn {
+            return Err(format!("--against {against} takes neither --server nor --kill"));
+        }
+        Ok(())
     }
 
     /// UDP sockets that carry them.
@@ -326,5 +341,8 @@ mod tests {
         assert!(check("loadtest history --server 127.0.0.1:1").is_err());
         assert_eq!(check("loadtest rate --with-floor"), Ok(()));
         assert!(check("loadtest roam --with-floor").is_err());
+        assert_eq!(check("loadtest fanout --against mosquitto"), Ok(()));
+        assert!(check("loadtest presence --against mosquitto").is_err());
+        assert!(check("loadtest chat --against nats --kill").is_err());
     }
 }

@@ -51,6 +51,10 @@ pub(crate) enum Work {
     Member,
     /// Watches whom the roster says, and checks every notice.
     Watch,
+    /// Subscribes, so that a broker keeps messages for it, and ends.
+    Enrol,
+    /// Makes a broker forget its session, and ends.
+    Forget,
     /// Logs out when its mail says so. `due_ns` is when its opening was due, if it had been on
     /// line before.
     Restless { due_ns: Option<u64> },

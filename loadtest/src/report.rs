@@ -16,6 +16,7 @@ pub(crate) use self::rounds::Rounds;
 use crate::counters::{self, Compared};
 use crate::history::Found;
 use crate::record::Times;
+use crate::server::Served;
 use crate::webhook::Webhooks;
 
 /// Times in milliseconds.
@@ -110,6 +111,8 @@ impl Beside {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) scenario: String,
+    /// What was measured.
+    pub(crate) server: Served,
     pub(crate) sessions: u32,
     pub(crate) payload: usize,
     pub(crate) seconds: f64,

@@ -11,7 +11,7 @@ use crate::counters::Compared;
 use crate::fleet::{Fleet, Life};
 use crate::group::GroupLedger;
 use crate::measure::Spent;
-use crate::options::Scenario;
+use crate::options::{Against, Scenario};
 use crate::peer::Work;
 use crate::process;
 use crate::progress::Progress;
@@ -70,22 +70,35 @@ pub(crate) struct Outcome {
     pub(crate) webhooks: Option<Webhooks>,
 }
 
-/// Runs a scenario once, on the server or on the floor.
+/// What a scenario is run on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum On {
+    /// The server.
+    Server,
+    /// The relay.
+    Floor,
+    /// A broker.
+    Broker(Against),
+}
+
+/// Runs a scenario once.
 ///
 /// # Errors
 ///
 /// Why there is no result.
-pub(crate) async fn run(scenario: &Scenario, on_floor: bool) -> Result<Report, String> {
+pub(crate) async fn run(scenario: &Scenario, on: On) -> Result<Report, String> {
     let common = scenario.common();
-    let name = match on_floor {
-        true => format!("floor {}", scenario.name()),
-        false => scenario.name().to_owned(),
+    let name = match on {
+        On::Server => scenario.name().to_owned(),
+        On::Floor => format!("floor {}", scenario.name()),
+        On::Broker(against) => format!("{against} {}", scenario.name()),
     };
     let progress = Progress::new(&name);
     let machine = process::machine();
-    let mut server = match on_floor {
-        true => Server::relay(scenario.peers(), common.pace_us).await?,
-        false => Server::start(common).await?,
+    let mut server = match on {
+        On::Server => Server::start(common).await?,
+        On::Floor => Server::relay(scenario.peers(), common.pace_us).await?,
+        On::Broker(against) => Server::against(against, common).await?,
     };
     let result = match scenario {
         Scenario::History(options) => history::run(options, &mut server, &progress).await,
@@ -155,9 +168,10 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
         let grown_kib = rss_before_kib.zip(rss_after_kib).map(|(b, a)| a as f64 - b as f64);
         report.rss_kib_per_session = grown_kib.map(|kib| rounded(kib / f64::from(report.sessions)));
         report.filesystem = server.filesystem.clone();
+        report.server = server.served.clone();
         report
     });
-    stage.fleet.end().await;
+    stage.fleet.end(server, progress).await;
     report
 }
 

@@ -1,4 +1,4 @@
-//! The server under load: a child process of ours, the relay, or one that runs elsewhere.
+//! The server under load: a child process of ours, the relay, a broker, or one that runs elsewhere.
 //!
 //! # Invariants
 //!
@@ -6,6 +6,7 @@
 //! * A spawned server has a fresh data folder on a real file system: on a tmpfs a sync costs
 //!   nothing, and the figures would be lies.
 
+mod broker;
 mod starting;
 
 use std::net::SocketAddr;
@@ -13,21 +14,56 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tidings::client::Fingerprint;
 use tokio::process::{Child, Command};
 
 use self::starting::{Started, Wanted, log_tail, serve, start};
 use crate::http::Api;
-use crate::options::{Common, ServerChoice};
+use crate::options::{Against, Common, ServerChoice};
 use crate::process;
+use crate::tls::Trust;
 
+/// What our server is called.
+const NAME: &str = "tidings";
+/// What carries its protocol.
+const QUIC: &str = "QUIC, TLS 1.3";
 /// How long a child may take to end once asked to.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How a server is spoken to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Access {
+    /// In the protocol of the server, which has the certificate with this fingerprint.
+    Quic(Fingerprint),
+    /// In MQTT; over TLS, if it is said whom to believe.
+    Mqtt(Option<Trust>),
+}
+
+/// What a server is, and what it promises.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Served {
+    pub(crate) name: String,
+    pub(crate) version: Option<String>,
+    pub(crate) transport: &'static str,
+    /// What it has kept when it acknowledges.
+    pub(crate) durability: &'static str,
+}
+
+/// Whose child a server is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// Nobody's, or the real server.
+    Own,
+    Relay,
+    Broker,
+}
 
 /// A server that answers.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    pub(crate) fingerprint: Fingerprint,
+    pub(crate) access: Access,
+    pub(crate) served: Served,
     /// Its process, where that can be looked at.
     pub(crate) pid: Option<u32>,
     /// Where it writes its figures.
@@ -38,7 +74,7 @@ pub(crate) struct Server {
     api: Option<Api>,
     folder: Option<Folder>,
     child: Option<Child>,
-    is_relay: bool,
+    kind: Kind,
 }
 
 /// The folder of one run.
@@ -67,7 +103,13 @@ impl Server {
         command.args(["relay", "--peers", &peers.to_string(), "--pace-us", &pace_us.to_string()]);
         command.stdin(Stdio::piped());
         let started = start(command, "the relay", Wanted::Quic).await?;
-        Ok(Self { is_relay: true, ..Self::of(started) })
+        let served = Served {
+            name: "floor".into(),
+            version: None,
+            transport: QUIC,
+            durability: "none: it keeps nothing",
+        };
+        Ok(Self { kind: Kind::Relay, served, ..Self::of(started) })
     }
 
     /// A child of which nothing else is known.
@@ -75,14 +117,15 @@ impl Server {
         let Started { child, address, fingerprint, .. } = started;
         Self {
             address,
-            fingerprint,
+            access: Access::Quic(fingerprint),
+            served: Served::default(),
             pid: child.id(),
             metrics: None,
             filesystem: None,
             api: None,
             folder: None,
             child: Some(child),
-            is_relay: false,
+            kind: Kind::Own,
         }
     }
 
@@ -96,37 +139,89 @@ impl Server {
             ServerChoice::Spawn => Self::spawn(common).await,
             ServerChoice::At(address) => Ok(Self {
                 address,
-                fingerprint: common
-                    .fingerprint
-                    .ok_or("--server HOST:PORT needs --fingerprint: the server prints it")?,
+                access: Access::Quic(
+                    common
+                        .fingerprint
+                        .ok_or("--server HOST:PORT needs --fingerprint: the server prints it")?,
+                ),
+                served: Served { name: NAME.into(), transport: QUIC, ..Served::default() },
                 pid: common.pid,
                 metrics: common.metrics_file.clone(),
                 filesystem: None,
                 api: common.api()?,
                 folder: None,
                 child: None,
-                is_relay: false,
+                kind: Kind::Own,
             }),
         }
     }
 
-    async fn spawn(common: &Common) -> Result<Self, String> {
-        let above = match &common.data {
-            Some(folder) => folder.clone(),
-            None => beside_own("loadtest-data")?,
+    /// Starts the broker that the options name, or finds it.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub(crate) async fn against(against: Against, common: &Common) -> Result<Self, String> {
+        let (address, tls) = match against {
+            Against::Product(product) => return Self::broker(product, common).await,
+            Against::At { address, tls } => (address, tls),
         };
-        let (folder, filesystem) = fresh_folder(&above, common.keep)?;
+        let trust = match (tls, common.fingerprint, common.any_certificate) {
+            (false, _, _) => None,
+            (true, Some(fingerprint), _) => Some(Trust::Pinned(fingerprint)),
+            (true, None, true) => Some(Trust::Anybody),
+            (true, None, false) => {
+                return Err("mqtts:// needs --fingerprint, or --any-certificate".into());
+            }
+        };
+        Ok(Self {
+            address,
+            access: Access::Mqtt(trust),
+            served: Served {
+                name: against.to_string(),
+                version: None,
+                transport: if tls { "TCP, TLS 1.3" } else { "TCP, in plain" },
+                durability: "",
+            },
+            pid: common.pid,
+            metrics: None,
+            filesystem: None,
+            api: None,
+            folder: None,
+            child: None,
+            kind: Kind::Own,
+        })
+    }
+
+    async fn spawn(common: &Common) -> Result<Self, String> {
+        let (folder, filesystem) = fresh_folder(&place(common)?, common.keep)?;
         let metrics = folder.path.join("metrics.txt");
         let mut started = serve(common, &folder.path, Wanted::HttpAndKey).await?;
         let api = started.http.zip(started.key.take());
         let api = api.map(|(address, key)| Api::new(address, &key)).transpose()?;
         Ok(Self {
+            served: Served {
+                name: NAME.into(),
+                version: starting::version(common).await,
+                transport: QUIC,
+                durability: "synced before the answer",
+            },
             metrics: Some(metrics),
             filesystem: Some(filesystem),
             api,
             folder: Some(folder),
             ..Self::of(started)
         })
+    }
+
+    /// Whether a peer must subscribe before messages are kept for it.
+    pub(crate) fn wants_enrolment(&self) -> bool {
+        matches!(self.access, Access::Mqtt(_))
+    }
+
+    /// Whether it is to be made to forget the sessions of this run.
+    pub(crate) fn remembers(&self) -> bool {
+        self.wants_enrolment() && self.child.is_none()
     }
 
     /// Its HTTP API.
@@ -167,7 +262,7 @@ impl Server {
         let started = serve(common, &folder.path, Wanted::Http).await?;
         let took = began.elapsed();
         self.pid = started.child.id();
-        (self.address, self.fingerprint) = (started.address, started.fingerprint);
+        (self.address, self.access) = (started.address, Access::Quic(started.fingerprint));
         if let (Some(api), Some(address)) = (&mut self.api, started.http) {
             api.move_to(address);
         }
@@ -191,7 +286,7 @@ impl Server {
 
     async fn end(&mut self) -> Result<(), String> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        if self.is_relay {
+        if self.kind == Kind::Relay {
             drop(child.stdin.take());
         } else if let Some(pid) = child.id() {
             let kill = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
@@ -204,11 +299,20 @@ impl Server {
                 return Err(format!("the server did not end within {END_TIMEOUT:?}"));
             }
         };
-        if status.success() {
+        // Brokers differ in what they end with when they are asked to.
+        if status.success() || self.kind == Kind::Broker {
             return Ok(());
         }
         let tail = self.folder.as_ref().map(|folder| log_tail(&folder.path)).unwrap_or_default();
         Err(format!("the server ended with {status}{tail}"))
+    }
+}
+
+/// Where the folders of runs are made.
+fn place(common: &Common) -> Result<PathBuf, String> {
+    match &common.data {
+        Some(folder) => Ok(folder.clone()),
+        None => beside_own("loadtest-data"),
     }
 }
 

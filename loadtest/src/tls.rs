@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * A client talks to nobody whose certificate has another fingerprint, and the handshake's
-//!   signature is checked: a fingerprint alone proves nothing.
+//! * A client talks to nobody whose certificate has another fingerprint, unless it was told to
+//!   talk to anybody, and the handshake's signature is checked: a fingerprint alone proves nothing.
 //! * Every handshake is a full one, so that connects per second mean what they say.
 
 use std::sync::Arc;
@@ -30,16 +30,38 @@ fn provider() -> Arc<CryptoProvider> {
 ///
 /// When the crypto provider lacks what QUIC needs.
 pub(crate) fn client(fingerprint: Fingerprint) -> Result<QuicClientConfig, String> {
-    let verifier = Arc::new(PinnedServer { fingerprint, provider: provider() });
+    let mut tls = stream_client(Trust::Pinned(fingerprint))?;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    QuicClientConfig::try_from(tls).map_err(|error| error.to_string())
+}
+
+/// The client's side of a stream.
+///
+/// # Errors
+///
+/// When the crypto provider lacks what TLS 1.3 needs.
+pub(crate) fn stream_client(trust: Trust) -> Result<rustls::ClientConfig, String> {
+    let verifier = Arc::new(TrustedServer { trust, provider: provider() });
     let mut tls = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
-    tls.alpn_protocols = vec![ALPN.to_vec()];
     tls.resumption = Resumption::disabled();
-    QuicClientConfig::try_from(tls).map_err(|error| error.to_string())
+    Ok(tls)
+}
+
+/// A fresh ECDSA P-256 certificate and its key as PEM, and its fingerprint.
+///
+/// # Errors
+///
+/// When no certificate can be made.
+pub(crate) fn certificate() -> Result<(String, String, Fingerprint), String> {
+    let made = rcgen::generate_simple_self_signed([SERVER_NAME.to_owned()])
+        .map_err(|error| error.to_string())?;
+    let fingerprint = Fingerprint::of(made.cert.der());
+    Ok((made.cert.pem(), made.signing_key.serialize_pem(), fingerprint))
 }
 
 /// The relay's side: a fresh ECDSA P-256 certificate and its fingerprint.
@@ -64,14 +86,23 @@ pub(crate) fn server() -> Result<(QuicServerConfig, Fingerprint), String> {
     Ok((quic, fingerprint))
 }
 
-/// Accepts one certificate.
+/// Whom a client believes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Trust {
+    /// Who has the certificate with this fingerprint.
+    Pinned(Fingerprint),
+    /// Whoever has any.
+    Anybody,
+}
+
+/// Accepts the certificates that are trusted.
 #[derive(Debug)]
-struct PinnedServer {
-    fingerprint: Fingerprint,
+struct TrustedServer {
+    trust: Trust,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for PinnedServer {
+impl ServerCertVerifier for TrustedServer {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -80,12 +111,14 @@ impl ServerCertVerifier for PinnedServer {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if Fingerprint::of(end_entity) == self.fingerprint {
-            return Ok(ServerCertVerified::assertion());
+        match self.trust {
+            Trust::Pinned(fingerprint) if Fingerprint::of(end_entity) != fingerprint => {
+                Err(rustls::Error::InvalidCertificate(
+                    rustls::CertificateError::ApplicationVerificationFailure,
+                ))
+            }
+            _ => Ok(ServerCertVerified::assertion()),
         }
-        Err(rustls::Error::InvalidCertificate(
-            rustls::CertificateError::ApplicationVerificationFailure,
-        ))
     }
 
     fn verify_tls12_signature(
@@ -94,7 +127,7 @@ impl ServerCertVerifier for PinnedServer {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("QUIC has no TLS 1.2".into()))
+        Err(rustls::Error::General("TLS 1.2 is not spoken".into()))
     }
 
     fn verify_tls13_signature(

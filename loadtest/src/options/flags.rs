@@ -4,6 +4,7 @@
 //!
 //! * A flag means the same wherever it stands.
 
+use std::fmt::{self, Display, Formatter};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tidings::client::Fingerprint;
 
+use crate::broker::{PRODUCTS, Product};
 use crate::http::Api;
 use crate::stamp::STAMP_BYTES;
 
@@ -65,6 +67,17 @@ pub(crate) struct Common {
     /// `spawn` starts the release server on a free port with a fresh data folder; or HOST:PORT
     #[arg(long, default_value = "spawn", value_parser = parse_server, help_heading = "Server")]
     pub(crate) server: ServerChoice,
+    /// Puts the load on a broker of MQTT 3.1.1 instead: mqtt://HOST:PORT, mqtts://HOST:PORT, or
+    /// the name of one to start: mosquitto, mosquitto-autosave, mosquitto-tls, nats, nats-sync,
+    /// rmqtt (`chat`, `rate`, `offline`, `idle` and `fanout` only)
+    ///
+    /// QoS 1 and sessions that persist: PUBACK is the acknowledgement, each session is subscribed
+    /// to a topic of its own, and a group is one topic of all its members.
+    #[arg(long, value_name = "PEER", value_parser = parse_against, help_heading = "Server")]
+    pub(crate) against: Option<Against>,
+    /// Takes any certificate of a broker at mqtts://HOST:PORT
+    #[arg(long, help_heading = "Server")]
+    pub(crate) any_certificate: bool,
     /// SHA-256 of the certificate of the server at HOST:PORT, in hexadecimal
     #[arg(long, value_name = "HEX", help_heading = "Server")]
     pub(crate) fingerprint: Option<Fingerprint>,
@@ -152,12 +165,52 @@ pub(crate) enum ServerChoice {
     At(SocketAddr),
 }
 
+/// A broker that is measured instead of the server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Against {
+    /// It runs already.
+    At { address: SocketAddr, tls: bool },
+    /// A child process of the generator.
+    Product(&'static Product),
+}
+
+impl Display for Against {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At { address, tls: false } => write!(f, "mqtt://{address}"),
+            Self::At { address, tls: true } => write!(f, "mqtts://{address}"),
+            Self::Product(product) => f.write_str(product.name),
+        }
+    }
+}
+
+fn parse_against(text: &str) -> Result<Against, String> {
+    let at = |place: &str, tls| match parse_address(place.trim_end_matches('/')) {
+        Ok(address) => Ok(Against::At { address, tls }),
+        Err(why) => Err(why),
+    };
+    if let Some(place) = text.strip_prefix("mqtt://") {
+        return at(place, false);
+    }
+    if let Some(place) = text.strip_prefix("mqtts://") {
+        return at(place, true);
+    }
+    Product::named(text).map(Against::Product).ok_or_else(|| {
+        let names: Vec<&str> = PRODUCTS.iter().map(|product| product.name).collect();
+        format!("neither mqtt://HOST:PORT, nor mqtts://HOST:PORT, nor one of {}", names.join(", "))
+    })
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|error| format!("{text}: {error}"))?;
+    found.next().ok_or_else(|| format!("{text} has no address"))
+}
+
 fn parse_server(text: &str) -> Result<ServerChoice, String> {
     if text == "spawn" {
         return Ok(ServerChoice::Spawn);
     }
-    let mut found = text.to_socket_addrs().map_err(|error| format!("{text}: {error}"))?;
-    found.next().map(ServerChoice::At).ok_or_else(|| format!("{text} has no address"))
+    parse_address(text).map(ServerChoice::At)
 }
 
 fn parse_payload(text: &str) -> Result<usize, String> {
@@ -172,6 +225,22 @@ fn parse_payload(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broker_is_named_or_has_an_address() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1883));
+        let at = |tls| Ok(Against::At { address, tls });
+        assert_eq!(parse_against("mqtt://127.0.0.1:1883"), at(false));
+        assert_eq!(parse_against("mqtts://127.0.0.1:1883/"), at(true));
+        for product in &PRODUCTS {
+            let against = parse_against(product.name).unwrap();
+            assert_eq!(against, Against::Product(product));
+            assert_eq!(against.to_string(), product.name);
+        }
+        for wrong in ["127.0.0.1:1883", "mqtt://nowhere", "http://127.0.0.1:1", "emqx"] {
+            assert!(parse_against(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_body_must_hold_its_stamp_and_fit_a_frame() {

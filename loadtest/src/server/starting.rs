@@ -5,7 +5,7 @@
 //! * A child counts as started once it has said all that is wanted of it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::beside_own;
+use crate::broker::version_in;
 use crate::options::Common;
 
 /// How long a child may take to be ready; a server may have a long log to look through.
@@ -75,10 +76,7 @@ pub(super) async fn serve(
     folder: &Path,
     wanted: Wanted,
 ) -> Result<Started, String> {
-    let program = match &common.tidings {
-        Some(program) => program.clone(),
-        None => beside_own("tidings")?,
-    };
+    let program = program(common)?;
     if !program.is_file() {
         return Err(format!(
             "there is no server at {}; build it with `cargo build --release`, or name it with \
@@ -95,6 +93,20 @@ pub(super) async fn serve(
     command.args(common.server_arguments()).stdin(Stdio::null()).stderr(log);
     let started = start(command, "the server", wanted).await;
     started.map_err(|why| format!("{why}{}", log_tail(folder)))
+}
+
+/// Where the server's program is.
+fn program(common: &Common) -> Result<PathBuf, String> {
+    match &common.tidings {
+        Some(program) => Ok(program.clone()),
+        None => beside_own("tidings"),
+    }
+}
+
+/// What the server's program says that it is.
+pub(super) async fn version(common: &Common) -> Option<String> {
+    let output = Command::new(program(common).ok()?).arg("--version").output().await.ok()?;
+    version_in(&String::from_utf8_lossy(&output.stdout))
 }
 
 /// Starts a child and awaits the lines that say where it listens.
