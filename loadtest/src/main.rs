@@ -1,7 +1,8 @@
 //! The load generator of Tidings: an honest client over real QUIC that proves what it measures.
 //!
 //! ```text
-//! options > scenario > { chat, rate, offline, idle, fanout, presence, roam, push, webhook }
+//! options > compare > scenario
+//!           > { chat, rate, offline, idle, fanout, presence, roam, push, webhook, history }
 //!                    > fleet > carrier > { session > peer > frames, mqtt }
 //!                    > history, push, webhook > http
 //!                    > server (broker), measure (process, metrics) > report
@@ -18,6 +19,7 @@ mod acks;
 mod broker;
 mod carrier;
 mod chat;
+mod compare;
 mod counters;
 mod fanout;
 mod fleet;
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
             runtime.block_on(run(&scenario.complete(), on))
         }
         Command::Floor(floor) => runtime.block_on(run(&floor.scenario.into(), On::Floor)),
+        Command::Compare(options) => runtime.block_on(compare::run(&options)),
         Command::Relay(relay) => {
             let pace = Duration::from_micros(relay.pace_us);
             runtime.block_on(relay::run(relay.peers, pace)).map(|()| true)

@@ -4,11 +4,13 @@
 //!
 //! * Every scenario has the same common flags; `floor` takes a scenario and its flags.
 
+mod compare;
 mod flags;
 mod loads;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use self::compare::Compare;
 pub(crate) use self::flags::{Against, Body, Common, ServerChoice, Talk, Timing, With};
 pub(crate) use self::loads::{
     Chat, Fanout, History, Idle, Offline, Presence, Push, Rate, Roam, Webhook,
@@ -37,6 +39,13 @@ pub(crate) enum Command {
     ///
     /// Example: loadtest floor chat --sessions 200 --window 16
     Floor(Floor),
+    /// Runs the same loads on the floor, the server and every broker that is installed, in turn
+    ///
+    /// Writes all figures as JSON, and a page to be read that needs nothing else. A broker that is
+    /// not installed is a row that says how to install it.
+    ///
+    /// Example: loadtest compare --rounds 5 --html comparison.html
+    Compare(Compare),
     /// The relay that `floor` starts
     #[command(hide = true)]
     Relay(Relay),
@@ -246,8 +255,7 @@ impl Scenario {
 
     fn check_against(&self, against: Against) -> Result<(), String> {
         let common = self.common();
-        let is_spoken = self.has_floor() || matches!(self, Self::Offline(_) | Self::Fanout(_));
-        if !is_spoken {
+        if !self.has_broker() {
             return Err(format!("`{}` asks for what MQTT 3.1.1 does not have", self.name()));
         }
         if common.kill || common.server != ServerChoice::Spawn {
@@ -279,8 +287,13 @@ impl Scenario {
         }
     }
 
+    /// Whether a broker of MQTT can carry it.
+    fn has_broker(&self) -> bool {
+        self.has_floor() || matches!(self, Self::Offline(_) | Self::Fanout(_))
+    }
+
     /// Whether a relay can carry it.
-    fn has_floor(&self) -> bool {
+    pub(crate) fn has_floor(&self) -> bool {
         matches!(self, Self::Chat(_) | Self::Rate(_) | Self::Idle(_))
     }
 

@@ -84,6 +84,24 @@ pub(crate) fn machine() -> String {
     format!("{cores} processors, Linux {}, load {load}", kernel.trim())
 }
 
+/// What the machine is made of: its processors and its memory.
+pub(crate) fn hardware() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    hardware_in(&read("/proc/cpuinfo"), &read("/proc/meminfo"))
+}
+
+fn hardware_in(cpus: &str, memory: &str) -> String {
+    let value = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        line.split_once(':').map(|(_, value)| value.trim().to_owned())
+    };
+    let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let model = value(cpus, "model name").unwrap_or_else(|| "unknown processor".into());
+    let kib = value(memory, "MemTotal").and_then(|text| text.split(' ').next()?.parse().ok());
+    let mib = kib.map_or("unknown".to_owned(), |kib: u64| (kib / 1024).to_string());
+    format!("{count} x {model}, {mib} MiB of memory")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +123,14 @@ mod tests {
         assert_eq!(of("/tmp/x").as_deref(), Some("tmpfs"));
         assert_eq!(of("/tmp/a b/c").as_deref(), Some("xfs"));
         assert_eq!(of("/tmpfoo").as_deref(), Some("ext4"));
+    }
+
+    #[test]
+    fn the_machine_is_told_in_a_line() {
+        let cpus = "processor\t: 0\nmodel name\t: A 1\nprocessor\t: 1\nmodel name\t: A 1\n";
+        let told = hardware_in(cpus, "MemTotal:       2048000 kB\nMemFree: 1 kB\n");
+        assert_eq!(told, "2 x A 1, 2000 MiB of memory");
+        assert!(hardware().contains("MiB"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-pub(crate) use self::rounds::Rounds;
+pub(crate) use self::rounds::{Rounds, median};
 use crate::counters::{self, Compared};
 use crate::history::Found;
 use crate::record::Times;
@@ -22,11 +22,11 @@ use crate::webhook::Webhooks;
 /// Times in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Millis {
-    p50: f64,
+    pub(crate) p50: f64,
     p90: f64,
-    p99: f64,
-    p999: f64,
-    max: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
 }
 
 impl Millis {
@@ -39,6 +39,23 @@ impl Millis {
             p999: times.quantile_ms(0.999)?,
             max: times.quantile_ms(1.0)?,
         })
+    }
+}
+
+/// A point of a curve of times.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Point {
+    /// The part of all times that are below it.
+    pub(crate) part: f64,
+    pub(crate) ms: f64,
+}
+
+impl Point {
+    /// The curve of a histogram, four points to each nine; empty when the histogram is.
+    pub(crate) fn curve(times: &Times) -> Vec<Self> {
+        let parts = (0..=16).map(|quarter| 1.0 - 10f64.powf(-f64::from(quarter) / 4.0));
+        let point = |part| Some(Self { part, ms: times.quantile_ms(part)? });
+        parts.filter_map(point).collect()
     }
 }
 
@@ -128,6 +145,8 @@ pub(crate) struct Report {
     /// Messages handed to apps, or notices to watchers.
     pub(crate) deliveries_per_second: Option<f64>,
     pub(crate) latency_ms: Option<Millis>,
+    /// The latency by quantile.
+    pub(crate) latency_curve: Vec<Point>,
     pub(crate) ack_ms: Option<Millis>,
     /// From each change of a socket until what was under way then has got through.
     pub(crate) gap_ms: Option<Brief>,
@@ -371,6 +390,10 @@ mod tests {
         let all = [millis.p50, millis.p90, millis.p99, millis.p999, millis.max];
         assert_eq!(all, [0.5, 0.9, 0.99, 0.999, 1.0]);
         assert_eq!(Millis::of(&Times::default()), None);
+        let curve = Point::curve(&times);
+        assert!(curve.is_sorted_by(|a, b| a.part < b.part && a.ms <= b.ms));
+        assert_eq!(curve.last().map(|point| point.ms), Some(1.0));
+        assert!(Point::curve(&Times::default()).is_empty());
     }
 
     #[test]

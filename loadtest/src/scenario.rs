@@ -16,7 +16,7 @@ use crate::peer::Work;
 use crate::process;
 use crate::progress::Progress;
 use crate::record::Counts;
-use crate::report::{Beside, Brief, Millis, Report};
+use crate::report::{Beside, Brief, Millis, Point, Report};
 use crate::roster::Roster;
 use crate::run::Run;
 use crate::server::Server;
@@ -191,6 +191,7 @@ fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report {
         acked: counts.acked_measured,
         delivered: counts.delivered_measured,
         latency_ms: Millis::of(&record.latency),
+        latency_curve: Point::curve(&record.latency),
         ack_ms: Millis::of(&record.ack),
         open_to_last_ms: Millis::of(&record.open_to_last),
         gap_ms: Brief::of(&record.gap),

@@ -88,7 +88,7 @@ impl Comparison {
 }
 
 /// The middle value, the lower of two; `None` of nothing.
-fn median(values: &[f64]) -> Option<f64> {
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values.get(values.len().checked_sub(1)? / 2).copied()

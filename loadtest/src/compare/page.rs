@@ -1,0 +1,249 @@
+//! A comparison as one page that needs nothing else.
+//!
+//! # Invariants
+//!
+//! * No script, and nothing that is fetched: the page says the same wherever it is opened.
+//! * Every text that was not written here is escaped.
+
+use std::fmt::Write;
+
+use super::figures::{FIGURES, Figure, shown};
+use super::{Comparison, Load, Row};
+
+/// A chart in units of its own.
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 260.0;
+const MARGIN: f64 = 44.0;
+/// As far to the right as a chart goes: 4 nines.
+const NINES_MAX: f64 = 4.0;
+
+const COLOURS: [&str; 8] =
+    ["#888888", "#d62728", "#1f77b4", "#17becf", "#2ca02c", "#9467bd", "#e377c2", "#ff7f0e"];
+
+const STYLE: &str = "body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:76em;\
+padding:0 1em;color:#222}h2{margin-top:2em}table{border-collapse:collapse;margin:.6em 0}\
+td,th{padding:.2em .6em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}\
+td:first-child,th:first-child,td.text,th.text{text-align:left}td.best{font-weight:600}\
+tr.missing td{color:#888}td.wrong{color:#b00}dt{float:left;clear:left;width:8em;color:#666}\
+dd{margin-left:9em}svg{max-width:100%}svg text{font-size:11px;fill:#555}";
+
+/// The page.
+pub(super) fn page(comparison: &Comparison) -> String {
+    let mut page = String::from("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">");
+    let Comparison { rounds, .. } = comparison;
+    add(&mut page, format_args!("<title>Tidings and its peers</title><style>{STYLE}</style>"));
+    page.push_str("<h1>Tidings and its peers</h1>");
+    add(
+        &mut page,
+        format_args!(
+            "<p>Medians of {rounds} interleaved rounds, each figure on its own. The generator runs \
+             on the same machine. Brokers are spoken to in MQTT 3.1.1, QoS 1, with sessions that \
+             persist.</p><dl>"
+        ),
+    );
+    let facts = [
+        ("hardware", Some(&comparison.hardware)),
+        ("machine", Some(&comparison.machine)),
+        ("file system", comparison.filesystem.as_ref()),
+        ("commit", comparison.commit.as_ref()),
+        ("command", Some(&comparison.command)),
+    ];
+    for (name, value) in facts {
+        let value = value.map_or("unknown", String::as_str);
+        add(&mut page, format_args!("<dt>{name}</dt><dd>{}</dd>", escaped(value)));
+    }
+    page.push_str("</dl>");
+    for load in &comparison.loads {
+        add_load(&mut page, load);
+    }
+    page.push_str("</html>\n");
+    page
+}
+
+/// Writing to a string cannot fail.
+fn add(page: &mut String, text: std::fmt::Arguments<'_>) {
+    let _ = page.write_fmt(text);
+}
+
+fn escaped(text: &str) -> String {
+    let escape = |c| match c {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        c => String::from(c),
+    };
+    text.chars().map(escape).collect()
+}
+
+fn add_load(page: &mut String, load: &Load) {
+    add(page, format_args!("<h2>{}</h2>", escaped(&load.command)));
+    let measured =
+        |figure: &&Figure| load.rows.iter().any(|row| row.medians.contains_key(figure.name));
+    let figures: Vec<&Figure> = FIGURES.iter().filter(measured).collect();
+    page.push_str("<table><tr><th>row</th>");
+    figures.iter().for_each(|figure| add(page, format_args!("<th>{}</th>", figure.name)));
+    page.push_str("<th class=text>version</th><th class=text>transport</th>");
+    page.push_str("<th class=text>kept before the answer</th><th class=text>proof</th></tr>");
+    for row in &load.rows {
+        add_row(page, row, &figures, &load.rows);
+    }
+    page.push_str("</table>");
+    add_chart(page, load);
+    page.push_str("<details><summary>all rounds</summary><table><tr><th>row</th><th>round</th>");
+    figures.iter().for_each(|figure| add(page, format_args!("<th>{}</th>", figure.name)));
+    page.push_str("</tr>");
+    for row in &load.rows {
+        for (number, round) in row.rounds.iter().enumerate() {
+            add(page, format_args!("<tr><td>{}</td><td>{}</td>", escaped(&row.name), number + 1));
+            figures.iter().for_each(|figure| add_figure(page, (figure.of)(round), ""));
+            page.push_str("</tr>");
+        }
+    }
+    page.push_str("</table></details>");
+}
+
+fn add_row(page: &mut String, row: &Row, figures: &[&Figure], all: &[Row]) {
+    let name = escaped(&row.name);
+    if let Some(install) = &row.missing {
+        let (columns, install) = (figures.len() + 4, escaped(install));
+        return add(
+            page,
+            format_args!(
+                "<tr class=missing><td>{name}</td><td class=text colspan={columns}>not installed: \
+                 {install}</td></tr>"
+            ),
+        );
+    }
+    add(page, format_args!("<tr><td>{name}</td>"));
+    for figure in figures {
+        let value = row.medians.get(figure.name).copied();
+        // The floor keeps nothing and routes nothing: it is no competitor.
+        let others = all.iter().filter(|other| other.name != "floor");
+        let others = others.filter_map(|other| other.medians.get(figure.name));
+        let best = others.copied().reduce(if figure.rises { f64::max } else { f64::min });
+        add_figure(page, value, if value == best { "best" } else { "" });
+    }
+    let server = row.server.clone().unwrap_or_default();
+    let version = server.version.unwrap_or_default();
+    for text in [version.as_str(), server.transport, server.durability] {
+        add(page, format_args!("<td class=text>{}</td>", escaped(text)));
+    }
+    match row.proven {
+        true => page.push_str("<td class=text>kept</td></tr>"),
+        false => {
+            let broken = row.rounds.iter().filter(|round| !round.is_good());
+            let told = broken.flat_map(|round| &round.troubles).chain(&row.failures);
+            let told: Vec<String> = told.map(|why| escaped(why)).collect();
+            let told = told.join("; ");
+            add(page, format_args!("<td class=\"text wrong\">broken: {told}</td></tr>"));
+        }
+    }
+}
+
+fn add_figure(page: &mut String, value: Option<f64>, class: &str) {
+    let value = value.map(shown).unwrap_or_default();
+    add(page, format_args!("<td class=\"{class}\">{value}</td>"));
+}
+
+/// Latency by quantile: every round of every row is a line, both axes are logarithmic.
+fn add_chart(page: &mut String, load: &Load) {
+    let curves =
+        load.rows.iter().flat_map(|row| &row.rounds).flat_map(|round| &round.latency_curve);
+    let times = curves.map(|point| point.ms).filter(|ms| *ms > 0.0);
+    let (low, high) = times.fold((f64::MAX, f64::MIN), |(l, h), ms| (l.min(ms), h.max(ms)));
+    if low > high {
+        return;
+    }
+    let (low, high) = (low.log10().floor(), high.log10().ceil().max(low.log10().floor() + 1.0));
+    let y = |log: f64| HEIGHT - MARGIN - (log - low) / (high - low) * (HEIGHT - 2.0 * MARGIN);
+    let x = |nines: f64| MARGIN + nines / NINES_MAX * (WIDTH - 4.0 * MARGIN);
+    add(page, format_args!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" width={WIDTH} role=img>"));
+    for decade in low as i32..=high as i32 {
+        let (y, ms) = (y(f64::from(decade)), 10f64.powi(decade));
+        let (left, right) = (x(0.0), x(NINES_MAX));
+        add(page, format_args!("<path d=\"M{left:.1} {y:.1}H{right:.1}\" stroke=\"#ddd\"/>"));
+        add(page, format_args!("<text x=2 y={y:.1}>{ms} ms</text>"));
+    }
+    for (nines, text) in [(0.0, "0"), (0.301, "p50"), (1.0, "p90"), (2.0, "p99"), (3.0, "p99.9")] {
+        let (x, y) = (x(nines), HEIGHT - MARGIN + 14.0);
+        add(page, format_args!("<text x={x:.1} y={y:.1} text-anchor=middle>{text}</text>"));
+    }
+    for (row, colour) in load.rows.iter().zip(COLOURS.iter().cycle()) {
+        for round in &row.rounds {
+            let points = round.latency_curve.iter().filter(|point| point.ms > 0.0);
+            let points = points.map(|point| {
+                let nines = -(1.0 - point.part).log10();
+                format!("{:.1},{:.1}", x(nines.clamp(0.0, NINES_MAX)), y(point.ms.log10()))
+            });
+            let points = points.collect::<Vec<_>>().join(" ");
+            add(
+                page,
+                format_args!("<polyline points=\"{points}\" fill=none stroke=\"{colour}\"/>"),
+            );
+        }
+    }
+    add_legend(page, load);
+    page.push_str("</svg>");
+}
+
+fn add_legend(page: &mut String, load: &Load) {
+    let shown = load.rows.iter().zip(COLOURS.iter().cycle());
+    let shown = shown.filter(|(row, _)| !row.rounds.is_empty());
+    for (line, (row, colour)) in shown.enumerate() {
+        let (x, y) = (WIDTH - 2.8 * MARGIN, MARGIN + 15.0 * line as f64);
+        let (to, name) = (x + 14.0, escaped(&row.name));
+        let text_y = y + 4.0;
+        add(page, format_args!("<path d=\"M{x:.1} {y:.1}H{to:.1}\" stroke=\"{colour}\"/>"));
+        add(page, format_args!("<text x={:.1} y={text_y:.1}>{name}</text>", to + 4.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::figures;
+    use crate::report::{Point, Report};
+    use crate::scenario::On;
+
+    fn comparison() -> Comparison {
+        let curve = [0.0, 0.5, 0.9, 0.99].map(|part| Point { part, ms: 1.0 + 10.0 * part });
+        let report = Report {
+            messages_per_second: 1234.0,
+            latency_curve: curve.to_vec(),
+            lost: 1,
+            troubles: vec!["a <b> & c".into()],
+            ..Report::default()
+        };
+        let mut ours = Row::new("tidings", On::Server, None);
+        ours.rounds.push(report);
+        ours.medians = figures::medians(&ours.rounds);
+        let missing = Row::new("rmqtt", On::Floor, Some("cargo install rmqttd".into()));
+        Comparison {
+            machine: "2 processors".into(),
+            hardware: "a machine".into(),
+            filesystem: None,
+            commit: None,
+            command: "compare".into(),
+            rounds: 1,
+            loads: vec![Load { command: "chat".into(), rows: vec![ours, missing] }],
+        }
+    }
+
+    #[test]
+    fn a_page_shows_figures_and_tells_what_is_missing_or_broken() {
+        let page = page(&comparison());
+        assert!(page.contains("<td class=\"best\">1234</td>"));
+        assert!(page.contains("not installed: cargo install rmqttd"));
+        assert!(page.contains("broken: a &lt;b&gt; &amp; c"));
+        assert!(page.contains("<polyline"));
+    }
+
+    #[test]
+    fn a_page_needs_nothing_else() {
+        let page = page(&comparison());
+        for word in ["<script", "src=", "href=", "http", "url("] {
+            assert!(!page.contains(word), "{word}");
+        }
+    }
+}
