@@ -57,3 +57,6 @@ impl Broker {
         Ok(Box::new(tls.connect(name, stream).await.map_err(text)?))
     }
 }
+
+#[cfg(test)]
+mod tests;
