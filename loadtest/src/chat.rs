@@ -51,7 +51,13 @@ pub(crate) async fn measure(
     fleet.wait_until(from_ns, progress).await?;
     let measure = Measure::begin(stage.server);
     progress.begin("measuring", u64::from(timing.seconds) * 1_000);
-    fleet.wait_until(from_ns + u64::from(timing.seconds) * 1_000_000_000, progress).await?;
+    let (mut each_second, mut before) = (Vec::new(), 0);
+    for second in 1..=u64::from(timing.seconds) {
+        fleet.wait_until(from_ns + second * 1_000_000_000, progress).await?;
+        let within = fleet.run.records.counts().delivered_within;
+        each_second.push(within - before);
+        before = within;
+    }
     fleet.run.enter(Phase::Quiet);
-    Ok(measure.end().await)
+    Ok(Spent { delivered_each_second: each_second, ..measure.end().await })
 }

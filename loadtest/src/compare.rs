@@ -1,7 +1,7 @@
 //! The floor, the server and every broker that is installed, side by side.
 //!
 //! ```text
-//! compare > figures, page
+//! compare > page > chart, figures
 //! ```
 //!
 //! # Invariants
@@ -10,6 +10,7 @@
 //!   same moods of the machine.
 //! * A broker that is not installed is a row that says so; a run that fails is told in its row.
 
+mod chart;
 mod figures;
 mod page;
 

@@ -112,13 +112,13 @@ impl Fleet {
     /// When the server or every session is gone.
     pub(crate) async fn wait_until(&self, ns: u64, progress: &Progress) -> Result<(), String> {
         let moment = self.run.at(ns);
-        let started = Instant::now();
+        let (started, reached) = (Instant::now(), progress.reached());
         loop {
             let left = moment.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());
             }
-            progress.reach(started.elapsed().as_millis() as u64);
+            progress.reach(reached + started.elapsed().as_millis() as u64);
             self.check_alive()?;
             tokio::time::sleep(left.min(LOOK)).await;
         }

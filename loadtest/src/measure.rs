@@ -30,6 +30,8 @@ pub(crate) struct Spent {
     pub(crate) commits: Option<u64>,
     pub(crate) syncs: Option<u64>,
     pub(crate) sync_ms: Option<Brief>,
+    /// Messages handed to apps in each second.
+    pub(crate) delivered_each_second: Vec<u64>,
     /// The most that was seen.
     pub(crate) rss_kib: Option<u64>,
     /// The most that was seen.
@@ -96,6 +98,7 @@ impl<'a> Measure<'a> {
             commits: risen("tidings_commits_total"),
             syncs: risen("tidings_syncs_total"),
             sync_ms: both.and_then(|(before, after)| after.sync_ms(before)),
+            delivered_each_second: Vec::new(),
             rss_kib: most(&self.most.rss_kib),
             log_bytes: most(&self.most.log_bytes),
         }

@@ -30,6 +30,11 @@ impl Progress {
         self.bar.set_position(step);
     }
 
+    /// How far the part is.
+    pub(crate) fn reached(&self) -> u64 {
+        self.bar.position()
+    }
+
     /// Removes the bar.
     pub(crate) fn end(&self) {
         self.bar.finish_and_clear();

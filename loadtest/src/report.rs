@@ -147,6 +147,8 @@ pub(crate) struct Report {
     pub(crate) latency_ms: Option<Millis>,
     /// The latency by quantile.
     pub(crate) latency_curve: Vec<Point>,
+    /// Messages handed to apps in each second of the measured time.
+    pub(crate) delivered_each_second: Vec<u64>,
     pub(crate) ack_ms: Option<Millis>,
     /// From each change of a socket until what was under way then has got through.
     pub(crate) gap_ms: Option<Brief>,

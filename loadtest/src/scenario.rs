@@ -192,6 +192,7 @@ fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report {
         delivered: counts.delivered_measured,
         latency_ms: Millis::of(&record.latency),
         latency_curve: Point::curve(&record.latency),
+        delivered_each_second: spent.delivered_each_second.clone(),
         ack_ms: Millis::of(&record.ack),
         open_to_last_ms: Millis::of(&record.open_to_last),
         gap_ms: Brief::of(&record.gap),

@@ -8,17 +8,7 @@
 use std::fmt::Write;
 
 use super::figures::{FIGURES, Figure, shown};
-use super::{Comparison, Load, Row};
-
-/// A chart in units of its own.
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 260.0;
-const MARGIN: f64 = 44.0;
-/// As far to the right as a chart goes: 4 nines.
-const NINES_MAX: f64 = 4.0;
-
-const COLOURS: [&str; 8] =
-    ["#888888", "#d62728", "#1f77b4", "#17becf", "#2ca02c", "#9467bd", "#e377c2", "#ff7f0e"];
+use super::{Comparison, Load, Row, chart};
 
 const STYLE: &str = "body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:76em;\
 padding:0 1em;color:#222}h2{margin-top:2em}table{border-collapse:collapse;margin:.6em 0}\
@@ -89,7 +79,8 @@ fn add_load(page: &mut String, load: &Load) {
         add_row(page, row, &figures, &load.rows);
     }
     page.push_str("</table>");
-    add_chart(page, load);
+    page.push_str(&chart::latency(load));
+    page.push_str(&chart::throughput(load));
     page.push_str("<details><summary>all rounds</summary><table><tr><th>row</th><th>round</th>");
     figures.iter().for_each(|figure| add(page, format_args!("<th>{}</th>", figure.name)));
     page.push_str("</tr>");
@@ -144,59 +135,6 @@ fn add_row(page: &mut String, row: &Row, figures: &[&Figure], all: &[Row]) {
 fn add_figure(page: &mut String, value: Option<f64>, class: &str) {
     let value = value.map(shown).unwrap_or_default();
     add(page, format_args!("<td class=\"{class}\">{value}</td>"));
-}
-
-/// Latency by quantile: every round of every row is a line, both axes are logarithmic.
-fn add_chart(page: &mut String, load: &Load) {
-    let curves =
-        load.rows.iter().flat_map(|row| &row.rounds).flat_map(|round| &round.latency_curve);
-    let times = curves.map(|point| point.ms).filter(|ms| *ms > 0.0);
-    let (low, high) = times.fold((f64::MAX, f64::MIN), |(l, h), ms| (l.min(ms), h.max(ms)));
-    if low > high {
-        return;
-    }
-    let (low, high) = (low.log10().floor(), high.log10().ceil().max(low.log10().floor() + 1.0));
-    let y = |log: f64| HEIGHT - MARGIN - (log - low) / (high - low) * (HEIGHT - 2.0 * MARGIN);
-    let x = |nines: f64| MARGIN + nines / NINES_MAX * (WIDTH - 4.0 * MARGIN);
-    add(page, format_args!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" width={WIDTH} role=img>"));
-    for decade in low as i32..=high as i32 {
-        let (y, ms) = (y(f64::from(decade)), 10f64.powi(decade));
-        let (left, right) = (x(0.0), x(NINES_MAX));
-        add(page, format_args!("<path d=\"M{left:.1} {y:.1}H{right:.1}\" stroke=\"#ddd\"/>"));
-        add(page, format_args!("<text x=2 y={y:.1}>{ms} ms</text>"));
-    }
-    for (nines, text) in [(0.0, "0"), (0.301, "p50"), (1.0, "p90"), (2.0, "p99"), (3.0, "p99.9")] {
-        let (x, y) = (x(nines), HEIGHT - MARGIN + 14.0);
-        add(page, format_args!("<text x={x:.1} y={y:.1} text-anchor=middle>{text}</text>"));
-    }
-    for (row, colour) in load.rows.iter().zip(COLOURS.iter().cycle()) {
-        for round in &row.rounds {
-            let points = round.latency_curve.iter().filter(|point| point.ms > 0.0);
-            let points = points.map(|point| {
-                let nines = -(1.0 - point.part).log10();
-                format!("{:.1},{:.1}", x(nines.clamp(0.0, NINES_MAX)), y(point.ms.log10()))
-            });
-            let points = points.collect::<Vec<_>>().join(" ");
-            add(
-                page,
-                format_args!("<polyline points=\"{points}\" fill=none stroke=\"{colour}\"/>"),
-            );
-        }
-    }
-    add_legend(page, load);
-    page.push_str("</svg>");
-}
-
-fn add_legend(page: &mut String, load: &Load) {
-    let shown = load.rows.iter().zip(COLOURS.iter().cycle());
-    let shown = shown.filter(|(row, _)| !row.rounds.is_empty());
-    for (line, (row, colour)) in shown.enumerate() {
-        let (x, y) = (WIDTH - 2.8 * MARGIN, MARGIN + 15.0 * line as f64);
-        let (to, name) = (x + 14.0, escaped(&row.name));
-        let text_y = y + 4.0;
-        add(page, format_args!("<path d=\"M{x:.1} {y:.1}H{to:.1}\" stroke=\"{colour}\"/>"));
-        add(page, format_args!("<text x={:.1} y={text_y:.1}>{name}</text>", to + 4.0));
-    }
 }
 
 #[cfg(test)]
