@@ -13,7 +13,7 @@ use crate::report::Report;
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = WIDTH - 130.0;
+const RIGHT: f64 = WIDTH - 150.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = HEIGHT - 30.0;
 /// As far to the right as latency goes: 4 nines.
