@@ -23,6 +23,8 @@ pub mod limits;
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod presend;
+#[cfg(feature = "server")]
+pub mod private_file;
 pub mod reason;
 pub mod signature;
 

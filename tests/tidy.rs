@@ -24,6 +24,7 @@ const BASE: &[&str] = &[
     "group",
     "base64",
     "chain",
+    "private_file",
     "clock",
     "signature",
     "metrics",

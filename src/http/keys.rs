@@ -6,9 +6,8 @@
 //! * There is always a master key.
 //! * A key that is presented is compared with every secret there is, in constant time.
 
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -18,6 +17,7 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use super::scope::Scope;
 use super::secret::{Digest, Secret};
 use crate::limits::{API_KEY_NAME_BYTES_MAX, API_KEYS_MAX};
+use crate::private_file::{FileError, JsonFile};
 
 /// The file in the folder of keys.
 const FILE: &str = "api-keys.json";
@@ -25,31 +25,6 @@ const FILE: &str = "api-keys.json";
 const FIRST: &str = "master";
 /// What the file's form is called.
 const VERSION: u32 = 1;
-
-/// Why there are no keys.
-#[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    /// The file cannot be read or written.
-    #[error("cannot {action} {path}")]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// The file does not hold what it should. The cause is not told: it may repeat a secret.
-    #[error("{path} is not a file of keys: {what} (line {line})")]
-    Content {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: &'static str,
-        /// Where, from 1; 0 if it is not about one line.
-        line: usize,
-    },
-}
 
 /// Why a key is not changed.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +40,7 @@ pub(super) enum ChangeError {
     #[error("the system has no random numbers")]
     NoRandom,
     #[error(transparent)]
-    Keys(#[from] KeysError),
+    Keys(#[from] FileError),
 }
 
 /// One key.
@@ -104,7 +79,7 @@ struct Content {
 /// All keys.
 #[derive(Debug)]
 pub(super) struct Keys {
-    path: PathBuf,
+    file: JsonFile,
     keys: RwLock<Arc<Vec<Key>>>,
     /// Held while a change is written, so that no other change is lost.
     changing: Mutex<()>,
@@ -116,33 +91,29 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// [`KeysError`] names the file that is of no use.
-    pub(super) fn open(folder: &Path, now_ms: i64) -> Result<Self, KeysError> {
-        let path = folder.join(FILE);
-        let found = match fs::read(&path) {
-            Ok(bytes) => Some(parse(&path, &bytes)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(file_error("read", &path)(error)),
-        };
+    /// [`FileError`] names the file that is of no use.
+    pub(super) fn open(folder: &Path, now_ms: i64) -> Result<Self, FileError> {
+        let file = file(folder);
+        let found = read(&file)?;
         let was_made = found.is_none();
         let keys = match found {
             Some(keys) => keys,
             None => {
-                let none = || file_error("make", &path)(io::Error::other("no random numbers"));
+                let none = || file.disk("make", io::Error::other("no random numbers"));
                 let secret = Secret::random().ok_or_else(none)?;
                 let (name, scopes) = (FIRST.to_owned(), vec![Scope::Master]);
                 let keys = vec![Key { name, scopes, created_ms: now_ms, secret, previous: None }];
-                write(&path, &keys)?;
+                write(&file, &keys)?;
                 keys
             }
         };
         let (keys, changing) = (RwLock::new(Arc::new(keys)), Mutex::new(()));
-        Ok(Self { path, keys, changing, was_made })
+        Ok(Self { file, keys, changing, was_made })
     }
 
     /// Where they are kept.
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// The master key, if it was made by [`Self::open`].
@@ -239,7 +210,7 @@ impl Keys {
         let _changing = self.changing.lock();
         let mut keys = self.all().to_vec();
         let changed = change(&mut keys)?;
-        write(&self.path, &keys)?;
+        write(&self.file, &keys)?;
         *self.keys.write() = Arc::new(keys);
         Ok(changed)
     }
@@ -250,14 +221,9 @@ impl Keys {
 ///
 /// # Errors
 ///
-/// [`KeysError`] names the file that is of no use.
-pub fn master_key(folder: &Path) -> Result<Option<String>, KeysError> {
-    let path = folder.join(FILE);
-    let keys = match fs::read(&path) {
-        Ok(bytes) => parse(&path, &bytes)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(file_error("read", &path)(error)),
-    };
+/// [`FileError`] names the file that is of no use.
+pub fn master_key(folder: &Path) -> Result<Option<String>, FileError> {
+    let keys = read(&file(folder))?.unwrap_or_default();
     let master = keys.into_iter().find(|key| key.scopes.contains(&Scope::Master));
     Ok(master.map(|key| key.secret.reveal().to_owned()))
 }
@@ -272,44 +238,22 @@ fn has_master(keys: &[Key]) -> bool {
     keys.iter().any(|key| key.scopes.contains(&Scope::Master))
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Key>, KeysError> {
-    let wrong = |what, line| KeysError::Content { path: path.to_owned(), what, line };
-    let content: Content = serde_json::from_slice(bytes)
-        .map_err(|error| wrong("it is not the JSON that is written there", error.line()))?;
-    if content.version != VERSION {
-        return Err(wrong("it has another version", 0));
-    }
-    if !has_master(&content.keys) {
-        return Err(wrong("it has no master key", 0));
-    }
-    Ok(content.keys)
+fn file(folder: &Path) -> JsonFile {
+    JsonFile::new(folder.join(FILE), "keys")
 }
 
-/// Replaces the file, which only its owner may read; synced with its folder.
-fn write(path: &Path, keys: &[Key]) -> Result<(), KeysError> {
-    let content = Content { version: VERSION, keys: keys.to_vec() };
-    let fresh = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let mut bytes = serde_json::to_vec_pretty(&content)?;
-        bytes.push(b'\n');
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&fresh)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)?;
-        fs::File::open(folder)?.sync_all()
-    };
-    write().map_err(file_error("write", path))
+fn read(file: &JsonFile) -> Result<Option<Vec<Key>>, FileError> {
+    match file.read()? {
+        Some(Content { version, .. }) if version != VERSION => {
+            Err(file.wrong("it has another version"))
+        }
+        Some(Content { keys, .. }) if !has_master(&keys) => Err(file.wrong("it has no master key")),
+        found => Ok(found.map(|content| content.keys)),
+    }
 }
 
-fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeysError {
-    let path = path.to_path_buf();
-    move |source| KeysError::File { action, path, source }
+fn write(file: &JsonFile, keys: &[Key]) -> Result<(), FileError> {
+    file.write(&Content { version: VERSION, keys: keys.to_vec() })
 }
 
 #[cfg(test)]
@@ -317,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_key_is_made_once_and_only_its_owner_can_read_it() {
+    fn the_first_key_is_made_once() {
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys::open(folder.path(), 7).unwrap();
         let text = keys.made().unwrap();
@@ -326,8 +270,6 @@ mod tests {
             (found.name.as_str(), found.scopes.as_slice()),
             ("master", &[Scope::Master][..])
         );
-        let mode = fs::metadata(keys.path()).unwrap();
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
         keys.add("first-by-name", &[Scope::Send], 7).unwrap();
         assert_eq!(keys.made().as_deref(), Some(text.as_str()));
         let again = Keys::open(folder.path(), 8).unwrap();
@@ -381,7 +323,7 @@ mod tests {
             "{\"version\":1,\"keys\":[]}",
             "tdk_geheim",
         ] {
-            fs::write(&path, content).unwrap();
+            std::fs::write(&path, content).unwrap();
             let error = Keys::open(folder.path(), 0).unwrap_err();
             let said = crate::chain::Chain(&error).to_string();
             assert!(said.contains(FILE) && !said.contains("geheim"), "{said}");

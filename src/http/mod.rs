@@ -57,12 +57,13 @@ use axum::Router;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 
-pub use keys::{KeysError, master_key};
+pub use keys::master_key;
 pub use tls::{CertificateFiles, TlsError};
 
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::private_file::FileError;
 use crate::webhook::Webhooks;
 use api::Api;
 use keys::Keys;
@@ -115,7 +116,7 @@ pub enum StartError {
     Tls(#[from] TlsError),
     /// There are no usable keys.
     #[error(transparent)]
-    Keys(#[from] KeysError),
+    Keys(#[from] FileError),
 }
 
 /// The API, listening. Dropping it ends all its connections.

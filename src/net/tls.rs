@@ -7,7 +7,6 @@
 //!   notices at once that its connection is gone, and need not prove its address again.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::limits::{ALPN, TICKETS_MAX, TICKETS_PER_CONNECTION};
 use crate::net::tickets::Tickets;
+use crate::private_file;
 
 /// The file in the folder of keys that holds the certificate made for development.
 pub const CERTIFICATE_FILE: &str = "certificate.pem";
@@ -171,23 +171,8 @@ fn secret(path: &Path) -> Result<Vec<u8>, TlsError> {
     Ok(secret)
 }
 
-/// Writes a file that only its owner may read, whole or not at all.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), TlsError> {
-    let fresh = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&fresh)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
-    };
-    write().map_err(file("write", path))
+    private_file::replace(path, bytes).map_err(file("write", path))
 }
 
 fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TlsError {

@@ -8,43 +8,17 @@
 //!   in another dialect its lanes mean something else.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::definition::Definition;
+use crate::private_file::{FileError, JsonFile};
 
 /// The file in the folder of endpoints.
 const FILE: &str = "endpoints.json";
 /// What the file's form is called.
 const VERSION: u32 = 1;
-
-/// Why the endpoints are not known, or not kept.
-#[derive(Debug, thiserror::Error)]
-pub enum BookError {
-    /// The file cannot be read or written.
-    #[error("cannot {action} {path}")]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// The file does not hold what it should. The cause is not told: it may repeat a secret.
-    #[error("{path} is not a file of endpoints: {what} (line {line})")]
-    Content {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        what: &'static str,
-        /// Where, if that is known; 0 if not.
-        line: usize,
-    },
-}
 
 /// What the file holds.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -59,62 +33,33 @@ pub(super) struct Content {
 
 /// The file.
 #[derive(Debug)]
-pub(super) struct Book {
-    path: PathBuf,
-}
+pub(super) struct Book(JsonFile);
 
 impl Book {
     /// Reads the file; nothing is in it if there is none. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// [`BookError`] names the file that is of no use.
-    pub(super) fn open(folder: &Path) -> Result<(Self, Content), BookError> {
-        let path = folder.join(FILE);
-        let content = match fs::read(&path) {
-            Ok(bytes) => parse(&path, &bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Content::default(),
-            Err(source) => return Err(BookError::File { action: "read", path, source }),
+    /// [`FileError`] names the file that is of no use.
+    pub(super) fn open(folder: &Path) -> Result<(Self, Content), FileError> {
+        let file = JsonFile::new(folder.join(FILE), "endpoints");
+        let content = match file.read::<Content>()? {
+            Some(content) if content.version != VERSION => {
+                return Err(file.wrong("it has another version"));
+            }
+            found => found.unwrap_or_default(),
         };
-        Ok((Self { path }, content))
+        Ok((Self(file), content))
     }
 
     /// Replaces the file; synced with its folder. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// [`BookError`]; then the file is as it was.
-    pub(super) fn write(&self, content: &Content) -> Result<(), BookError> {
-        let content = Content { version: VERSION, ..content.clone() };
-        let fresh = self.path.with_extension("new");
-        let write = || -> io::Result<()> {
-            let folder = self.path.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(folder)?;
-            let mut bytes = serde_json::to_vec_pretty(&content)?;
-            bytes.push(b'\n');
-            let mut options = fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut file = options.open(&fresh)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&fresh, &self.path)?;
-            fs::File::open(folder)?.sync_all()
-        };
-        let path = self.path.clone();
-        write().map_err(|source| BookError::File { action: "write", path, source })
+    /// [`FileError`]; then the file is as it was.
+    pub(super) fn write(&self, content: &Content) -> Result<(), FileError> {
+        self.0.write(&Content { version: VERSION, ..content.clone() })
     }
-}
-
-fn parse(path: &Path, bytes: &[u8]) -> Result<Content, BookError> {
-    let wrong = |what, line| BookError::Content { path: path.to_owned(), what, line };
-    let content: Content = serde_json::from_slice(bytes)
-        .map_err(|error| wrong("it is not the JSON that is written there", error.line()))?;
-    if content.version != VERSION {
-        return Err(wrong("it has another version", 0));
-    }
-    Ok(content)
 }
 
 #[cfg(test)]
@@ -123,7 +68,7 @@ mod tests {
     use crate::webhook::definition::SecretText;
 
     #[test]
-    fn what_is_written_is_read_again_and_only_its_owner_can_read_it() {
+    fn what_is_written_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let (book, mut content) = Book::open(folder.path()).unwrap();
         assert_eq!(content, Content::default());
@@ -137,8 +82,6 @@ mod tests {
         book.write(&content).unwrap();
         let (_, again) = Book::open(folder.path()).unwrap();
         assert_eq!((again.endpoints, again.dialects), (content.endpoints, content.dialects));
-        let mode = fs::metadata(folder.path().join(FILE)).unwrap();
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
     }
 
     #[test]
@@ -149,7 +92,7 @@ mod tests {
             r#"{"version":2,"endpoints":[],"dialects":{}}"#,
             "geheim",
         ] {
-            fs::write(folder.path().join(FILE), content).unwrap();
+            std::fs::write(folder.path().join(FILE), content).unwrap();
             let error = Book::open(folder.path()).unwrap_err();
             let said = crate::chain::Chain(&error).to_string();
             assert!(said.contains(FILE) && !said.contains("geheim"), "{said}");

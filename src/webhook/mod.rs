@@ -64,7 +64,6 @@ mod webhooks_tests;
 
 pub use addresses::{Network, NetworkError};
 pub use attempts::{Attempt, Outcome};
-pub use book::BookError;
 pub use client::ClientError;
 pub use definition::{Definition, DefinitionError, SecretText};
 pub use dialect::Dialect;

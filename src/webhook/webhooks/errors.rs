@@ -5,8 +5,8 @@
 //! * No text of an error is a secret, or the query of a URL.
 
 use crate::limits::ENDPOINTS_MAX;
+use crate::private_file::FileError;
 use crate::store::{Closed, ReadError};
-use crate::webhook::book::BookError;
 use crate::webhook::client::ClientError;
 use crate::webhook::definition::DefinitionError;
 
@@ -15,7 +15,7 @@ use crate::webhook::definition::DefinitionError;
 pub enum StartError {
     /// The file of endpoints is of no use.
     #[error(transparent)]
-    Book(#[from] BookError),
+    Book(#[from] FileError),
     /// Requests cannot be made.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -62,7 +62,7 @@ pub enum ChangeError {
     Definition(#[from] DefinitionError),
     /// The change cannot be kept.
     #[error(transparent)]
-    Book(#[from] BookError),
+    Book(#[from] FileError),
     /// The store cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),

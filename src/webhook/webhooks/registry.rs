@@ -21,9 +21,10 @@ use crate::clock::Clock;
 use crate::id::EndpointId;
 use crate::limits::ENDPOINTS_MAX;
 use crate::metrics::Metrics;
+use crate::private_file::FileError;
 use crate::store::{EndpointChange, Journal};
 use crate::webhook::backlog::Backlog;
-use crate::webhook::book::{Book, BookError, Content};
+use crate::webhook::book::{Book, Content};
 use crate::webhook::client::Client;
 use crate::webhook::definition::{Definition, DefinitionError};
 use crate::webhook::dialect::Style;
@@ -324,7 +325,7 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) async fn write(&self, content: Content) -> Result<Content, BookError> {
+    pub(super) async fn write(&self, content: Content) -> Result<Content, FileError> {
         let book = self.book.clone();
         let written = tokio::task::spawn_blocking(move || {
             book.write(&content)?;
