@@ -89,9 +89,9 @@ pub const SHARDS_MAX: usize = 1024;
 pub const CONNECTIONS_SETTING_MAX: usize = 1_000_000;
 /// Handshakes at once: each holds up to 64 KiB of what came before it was accepted.
 pub const HANDSHAKES_SETTING_MAX: usize = 65_536;
-/// Bytes of a segment: two at least of the steps of 8 MiB in which sled's file grows.
+/// Bytes of a segment: a smaller one would be closed more than once in a second of full load.
 pub const SEGMENT_BYTES_SETTING_MIN: u64 = 16 * 1024 * 1024;
-/// Bytes of a segment: one of 512 MiB already holds 300 MiB of memory while it is open.
+/// Bytes of a segment: while it is open, the index of one of 1 GiB holds some 300 MiB of memory.
 pub const SEGMENT_BYTES_SETTING_MAX: u64 = 1024 * 1024 * 1024;
 /// How long a peer without a session may be set to count as online: who is gone for longer is.
 pub const PRESENCE_GRACE_SETTING_MAX: Duration = Duration::from_secs(600);

@@ -8,10 +8,10 @@
 use crate::id::{Alias, DeviceId, MessageId, PeerId};
 use crate::store::KnownDevice;
 use crate::store::commit::{Committer, Draft};
+use crate::store::database::DatabaseError;
 use crate::store::device::Device;
 use crate::store::outcome::{Route, WaitingItem, WaitingPage};
 use crate::store::queue::Question;
-use crate::store::segment::DatabaseError;
 
 impl<T: Send + 'static> Committer<T> {
     /// Answers a question; who asked may have gone.

@@ -96,6 +96,8 @@ pub(super) enum Kind {
     LetterSlot = 26,
     /// Up to where the log was removed.
     Gone = 27,
+    /// The beginning of the file of a segment that is written to.
+    OpenSegment = 28,
 }
 
 /// A value that rkyv can write at the end of a vector.

@@ -8,9 +8,9 @@ use crate::id::{Alias, DeviceId, MessageId, PeerId};
 use crate::reason::Reason;
 use crate::store::Outcome;
 use crate::store::commit::{Committer, Draft};
+use crate::store::database::DatabaseError;
 use crate::store::decide::Stop;
 use crate::store::entry::{AliasChange, Entry, NewUpstream, Origin, upstream_hash};
-use crate::store::segment::DatabaseError;
 
 /// Messages to the back end that one commit gives up.
 const GIVEN_UP_MAX: usize = 256;

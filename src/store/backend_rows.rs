@@ -13,11 +13,11 @@ use crate::store::backend_image::{
     pack_waiting, unpack_alias, unpack_aliased, unpack_deleted, unpack_device, unpack_key,
     unpack_upstream, unpack_waiting, upstream_at_ms,
 };
+use crate::store::database::DatabaseError;
 use crate::store::directory::Whereabouts;
 use crate::store::entry::{IdempotencyKey, Upstream};
 use crate::store::group::Group;
 use crate::store::group_image::{pack_group, unpack_group};
-use crate::store::segment::DatabaseError;
 use crate::store::sender::Stored;
 use crate::store::state::{Changes, GROUP, State, group_key};
 

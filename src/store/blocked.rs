@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use crate::id::PeerId;
 use crate::limits::BLOCKED_MAX;
 use crate::reason::Reason;
-use crate::store::segment::DatabaseError;
+use crate::store::database::DatabaseError;
 use crate::store::state::{Changes, State};
 
 /// The blocked peers.

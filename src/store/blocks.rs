@@ -17,7 +17,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::store::archive::ValueError;
-use crate::store::segment::DatabaseError;
+use crate::store::database::DatabaseError;
 
 /// Bytes of a block: a page of the kernel's cache.
 pub(super) const BLOCK_BYTES: usize = 4096;

@@ -4,8 +4,8 @@
 //!
 //! * A segment is open, closing (its file is being written) or closed, and found in exactly one of
 //!   these at any time.
-//! * A closed segment takes a few hundred bytes of memory. An open or a closing one is a database
-//!   with its index in memory.
+//! * A closed segment takes a few hundred bytes of memory. An open or a closing one has
+//!   its index in memory.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,12 +16,13 @@ use parking_lot::RwLock;
 use crate::id::MessageId;
 use crate::store::archive::ValueError;
 use crate::store::closed::Closed;
+use crate::store::database::DatabaseError;
 use crate::store::entry::Placed;
 use crate::store::history::Source;
 use crate::store::image::SegmentInfo;
 use crate::store::index::OpenIndex;
 use crate::store::record::Record;
-use crate::store::segment::{DatabaseError, Segment};
+use crate::store::segment::Segment;
 
 /// A segment with its index in memory.
 #[derive(Debug)]
@@ -127,7 +128,7 @@ impl Catalog {
     /// Bytes of all segments, and room for the file of a closing one: one is written at a time.
     pub(super) fn bytes(&self) -> u64 {
         let segments = self.segments.read();
-        let bytes = |open: &Arc<OpenSegment>| open.segment.database.bytes();
+        let bytes = |open: &Arc<OpenSegment>| open.segment.bytes();
         let closing = || segments.closing.values().map(bytes);
         let closed: u64 = segments.closed.values().map(|closed| closed.bytes()).sum();
         let file = closing().max().unwrap_or(0);
@@ -191,7 +192,7 @@ impl Catalog {
         for open in memory {
             let Some(bytes) = open.segment.record(id)? else { continue };
             let read = read_entries(&bytes, ids);
-            let found = read.map_err(DatabaseError::value(&open.segment.database.path))?;
+            let found = read.map_err(DatabaseError::value(&open.segment.path))?;
             if !found.is_empty() {
                 return Ok(found);
             }

@@ -27,19 +27,20 @@
 //! * In memory there is only what the footer says; a file is open only while it is read.
 //! * A part that is damaged is found out when it is read, and costs that part.
 
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::id::MessageId;
 use crate::store::archive::{Kind, strip};
 use crate::store::blocks::{BLOCK_BYTES, Blocks, DiskFile};
+use crate::store::database::{DatabaseError, remove_file};
 use crate::store::image::SegmentInfo;
 use crate::store::index::{Found, Span, Subject};
 use crate::store::record::{Header, Record, array};
-use crate::store::segment::{DatabaseError, sync_folder};
 
 const VERSION: u8 = 1;
+/// The extension of the file.
+pub(super) const SEGMENT: &str = "segment";
 pub(super) const RECORD_ROW: usize = 32;
 pub(super) const SUBJECT_ROW: usize = 32;
 pub(super) const PLACE_ROW: usize = 8;
@@ -139,7 +140,7 @@ impl Footer {
 impl Closed {
     /// The file of a segment.
     pub(super) fn path(log: &Path, number: u32) -> PathBuf {
-        log.join(format!("{number:010}.segment"))
+        log.join(format!("{number:010}.{SEGMENT}"))
     }
 
     /// Reads what a file says of itself.
@@ -183,8 +184,7 @@ impl Closed {
 
     /// Removes the file, and makes that durable.
     pub(super) fn remove(&self) -> Result<(), DatabaseError> {
-        fs::remove_file(&self.path).map_err(DatabaseError::disk("remove", &self.path))?;
-        sync_folder(self.path.parent().unwrap_or(&self.path))
+        remove_file(&self.path)
     }
 }
 

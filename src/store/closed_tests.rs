@@ -88,7 +88,7 @@ fn segments(folder: &Path, parts: &[Commits]) -> (Vec<OpenSegment>, Vec<Message>
             let (epoch, commit) = (1, first);
             let count = writer.count() as u32;
             let header = Header { epoch, first, before, commit, at_ms: *at_ms, count };
-            segment.append(first, writer.finish(header)).unwrap();
+            segment.append(first, &writer.finish(header)).unwrap();
             index.extend(*at_ms, places);
             before = first;
             next += 7;
@@ -274,7 +274,7 @@ fn golden() -> Vec<u8> {
         let mut writer = RecordWriter::default();
         writer.push(first, &Entry::Started { run: 6 });
         let header = Header { epoch: 0xfeed, first, before, commit: first, at_ms, count: 1 };
-        segment.append(first, writer.finish(header)).unwrap();
+        segment.append(first, &writer.finish(header)).unwrap();
         let place = |from, of, previous| {
             let (conversation, from) = (conversation(of), peer(from));
             Place { conversation, from, id: first, previous }

@@ -3,9 +3,10 @@
 //!
 //! # Pacing
 //!
-//! A commit starts when the last one's sync has returned *and* either 32 KiB wait or 1 ms has
-//! passed since the last start; after idle, at once. Acknowledgements travel with the next commit
-//! and wait 200 ms for one.
+//! A commit starts when the last one's sync has returned *and* as many requests wait as that one
+//! took, or [`COMMIT_INTERVAL`] has passed since its start; after idle, at once. Those who were
+//! answered together are likely to ask again together, and when they have there is nothing more to
+//! wait for. Acknowledgements travel with the next commit and wait 200 ms for one.
 //!
 //! # Invariants
 //!
@@ -19,11 +20,12 @@ use crossbeam::channel::{RecvTimeoutError, Sender, TryRecvError};
 
 use crate::id::MessageId;
 use crate::limits::{
-    ACK_COMPANY, COMMIT_BYTES_EAGER, COMMIT_BYTES_MAX, COMMIT_GATHER_MAX, COMMIT_INTERVAL,
-    RECORD_BYTES_MAX, RECORD_BYTES_TARGET, TAIL_BYTES_MAX,
+    ACK_COMPANY, COMMIT_BYTES_MAX, COMMIT_GATHER_MAX, COMMIT_INTERVAL, RECORD_BYTES_MAX,
+    RECORD_BYTES_TARGET, TAIL_BYTES_MAX,
 };
 use crate::metrics::Metrics;
 use crate::store::Options;
+use crate::store::database::DatabaseError;
 use crate::store::entry::Entry;
 use crate::store::housekeeping::Housekeeping;
 use crate::store::index::Place;
@@ -31,7 +33,6 @@ use crate::store::ledger::Ledger;
 use crate::store::log::Log;
 use crate::store::queue::{Item, Note, Taker};
 use crate::store::record::RecordWriter;
-use crate::store::segment::DatabaseError;
 use crate::store::settle::Settling;
 use crate::store::{Commit, Outcome};
 
@@ -50,6 +51,8 @@ pub(super) struct Committer<T> {
     pub(super) options: Options,
     pub(super) metrics: Arc<Metrics>,
     pub(super) writer: RecordWriter,
+    /// Requests that the last commit took from the queue.
+    pub(super) last_requests: usize,
 }
 
 /// A commit in the making.
@@ -78,6 +81,7 @@ impl<T: Send + 'static> Committer<T> {
         let mut last_slice = Instant::now();
         loop {
             self.taker.progress.rest();
+            self.taker.pace(self.last_requests, last_start + COMMIT_INTERVAL);
             let wait = if self.settling.is_flushing() { Duration::ZERO } else { ACK_COMPANY / 4 };
             let item = match self.taker.items.try_recv() {
                 Ok(item) => Some(item),
@@ -96,7 +100,6 @@ impl<T: Send + 'static> Committer<T> {
             }
             let is_overdue = self.is_overdue(self.options.clock.now_ms());
             if !is_idle || is_overdue || (acks_wait && last_start.elapsed() >= ACK_COMPANY) {
-                self.pace(last_start);
                 last_start = Instant::now();
                 self.commit(item)?;
             }
@@ -121,14 +124,6 @@ impl<T: Send + 'static> Committer<T> {
             || self.are_letters_overdue(now_ms)
     }
 
-    /// Waits until the next commit may start.
-    fn pace(&self, last_start: Instant) {
-        while self.taker.waiting_bytes() < COMMIT_BYTES_EAGER {
-            let Some(rest) = COMMIT_INTERVAL.checked_sub(last_start.elapsed()) else { return };
-            self.taker.parker.park_timeout(rest);
-        }
-    }
-
     fn commit(&mut self, mut item: Option<Item<T>>) -> Result<(), DatabaseError> {
         let start = Instant::now();
         let at_ms = self.options.clock.now_ms();
@@ -144,6 +139,7 @@ impl<T: Send + 'static> Committer<T> {
             then: Vec::new(),
             permits: 0,
         };
+        self.last_requests = usize::from(item.is_some());
         while draft.bytes + self.writer.bytes() < COMMIT_BYTES_MAX
             && start.elapsed() < COMMIT_GATHER_MAX
         {
@@ -152,6 +148,7 @@ impl<T: Send + 'static> Committer<T> {
                     Ok(next) => item = Some(next),
                     Err(_) => break,
                 }
+                self.last_requests += 1;
                 continue;
             };
             self.take(next, &mut draft)?;
@@ -214,12 +211,10 @@ impl<T: Send + 'static> Committer<T> {
     fn take(&mut self, item: Item<T>, draft: &mut Draft<T>) -> Result<(), DatabaseError> {
         match item {
             Item::Request { caller, request, permits } => {
-                self.taker.took(permits);
                 draft.permits += permits;
                 self.decide(caller, request, draft)
             }
             Item::Note { note, permits } => {
-                self.taker.took(permits);
                 draft.permits += permits;
                 let Note { endpoint, change, kept } = *note;
                 self.note(&endpoint, change, draft)?;

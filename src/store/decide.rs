@@ -15,6 +15,7 @@ use crate::limits::{GROUPS_MAX, GROUPS_PER_PEER_MAX};
 use crate::reason::Reason;
 use crate::store::Outcome;
 use crate::store::commit::{Committer, Draft};
+use crate::store::database::DatabaseError;
 use crate::store::entry::{Entry, GroupAction, Mark, Message, Origin, Recall};
 use crate::store::group::Change;
 use crate::store::grouping::Changed;
@@ -22,7 +23,6 @@ use crate::store::log::place;
 use crate::store::part::Reach;
 use crate::store::peer::Overflow;
 use crate::store::queue::{NewMessage, Request};
-use crate::store::segment::DatabaseError;
 use crate::store::sender::Verdict;
 
 /// A request that is refused, or a disk that fails.

@@ -15,7 +15,7 @@ use crate::chain::Chain;
 use crate::id::{Alias, DeviceId, MessageId, PeerId};
 use crate::limits::{ALIASED_DEVICES_MAX, DIRECTORY_CACHED_MAX};
 use crate::reason::Reason;
-use crate::store::segment::DatabaseError;
+use crate::store::database::DatabaseError;
 use crate::store::state::{Changes, State};
 
 /// What is known of a device.

@@ -10,10 +10,10 @@ use crate::id::{EndpointId, MessageId};
 use crate::limits::{ENDPOINT_WHY_BYTES_MAX, LETTERS_DROPPED_MAX, RECORD_BYTES_MAX};
 use crate::metrics::Drop;
 use crate::store::commit::{Committer, Draft};
+use crate::store::database::DatabaseError;
 use crate::store::entry::Entry;
 use crate::store::journal::{EndpointChange, EndpointState, Position};
 use crate::store::ledger::Ledger;
-use crate::store::segment::DatabaseError;
 
 impl EndpointChange {
     /// The same with no text that is too long.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use crate::chain::Chain;
 use crate::id::{EndpointId, MessageId};
 use crate::store::archive::ValueError;
+use crate::store::database::DatabaseError;
 use crate::store::endpoint_image::{
     pack_endpoint, pack_gone, pack_letter, pack_slot, unpack_endpoint, unpack_gone, unpack_letter,
     unpack_slot,
@@ -20,7 +21,6 @@ use crate::store::endpoints::Endpoint;
 use crate::store::journal::{Letter, Position};
 use crate::store::letters::Slot;
 use crate::store::record::array;
-use crate::store::segment::DatabaseError;
 use crate::store::state::{Changes, State};
 
 const ENDPOINT: &[u8] = b"e";

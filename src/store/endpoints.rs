@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{EndpointId, MessageId};
 use crate::limits::{ENDPOINT_BATCHES_BYTES_MAX, ENDPOINT_LANES, ENDPOINTS_MAX};
+use crate::store::database::DatabaseError;
 use crate::store::journal::{Batch, EndpointChange, Position, behind};
-use crate::store::segment::DatabaseError;
 use crate::store::state::{Changes, State};
 
 /// How far an endpoint has come, but for its letters.

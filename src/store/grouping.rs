@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use crate::group::GroupChange;
 use crate::id::{ConversationId, GroupId, MessageId, PeerId};
+use crate::store::database::DatabaseError;
 use crate::store::entry::{GroupAction, Item, Message};
 use crate::store::group::{Change, Group};
 use crate::store::ledger::Ledger;
 use crate::store::outcome::Told;
-use crate::store::segment::DatabaseError;
 
 /// A group as it is now, and what is to be told of it.
 pub(super) type Changed = Option<(Arc<Group>, Option<Told>)>;

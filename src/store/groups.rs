@@ -15,8 +15,8 @@ use foldhash::fast::RandomState;
 use crate::chain::Chain;
 use crate::id::{GroupId, MessageId};
 use crate::limits::GROUPS_CACHED_MAX;
+use crate::store::database::DatabaseError;
 use crate::store::group::Group;
-use crate::store::segment::DatabaseError;
 use crate::store::state::{Changes, State};
 
 /// The groups.

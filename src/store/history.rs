@@ -14,10 +14,10 @@ use crate::limits::{HISTORY_READ_BYTES_MAX, HISTORY_SEGMENTS_MAX};
 use crate::store::archive::ValueError;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::{Closed, ClosedReader};
+use crate::store::database::DatabaseError;
 use crate::store::entry::{Entry, Message, Past};
 use crate::store::index::{Found, HistoryOf, Span};
 use crate::store::record::Record;
-use crate::store::segment::DatabaseError;
 
 /// What is looked back at.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -64,9 +64,6 @@ impl Source {
     }
 }
 
-/// The bytes of a record, in memory that belongs to sled or to us.
-type RecordBytes = Box<dyn AsRef<[u8]>>;
-
 /// A segment that is being read.
 enum Records<'a> {
     Memory(&'a OpenSegment),
@@ -88,11 +85,11 @@ impl<'a> Records<'a> {
         }
     }
 
-    fn record(&self, id: MessageId) -> Result<Option<RecordBytes>, DatabaseError> {
-        Ok(match self {
-            Self::Memory(open) => open.segment.record(id)?.map(|bytes| Box::new(bytes) as _),
-            Self::Closed(closed) => closed.record(id)?.map(|bytes| Box::new(bytes) as _),
-        })
+    fn record(&self, id: MessageId) -> Result<Option<Vec<u8>>, DatabaseError> {
+        match self {
+            Self::Memory(open) => open.segment.record(id),
+            Self::Closed(closed) => closed.record(id),
+        }
     }
 }
 
@@ -197,9 +194,8 @@ impl<'a> Draft<'a> {
                 }
                 Err(error) => return Err(error),
             };
-            let bytes = (*bytes).as_ref();
             self.read_bytes += bytes.len();
-            match Record::parse(bytes) {
+            match Record::parse(&bytes) {
                 Ok(record) => {
                     self.add(&record, id);
                     // Neighbours often stand in the same record, which has been checked now.

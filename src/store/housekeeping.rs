@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::chain::Chain;
 use crate::id::MessageId;
+use crate::store::database::DatabaseError;
 use crate::store::image::SegmentInfo;
 use crate::store::ledger::Ledger;
 use crate::store::log::{Log, Needed};
-use crate::store::segment::DatabaseError;
 use crate::store::state::{Changes, State};
 
 /// The time between two looks.

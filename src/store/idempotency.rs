@@ -13,8 +13,8 @@ use foldhash::fast::RandomState;
 use crate::id::MessageId;
 use crate::limits::{IDEMPOTENCY_AGE, IDEMPOTENCY_KEYS_MAX};
 use crate::reason::Reason;
+use crate::store::database::DatabaseError;
 use crate::store::entry::IdempotencyKey;
-use crate::store::segment::DatabaseError;
 use crate::store::sender::{Stored, Verdict};
 use crate::store::state::{Changes, State};
 

@@ -16,6 +16,7 @@ use crate::chain::Chain;
 use crate::id::{Alias, ConversationId, DeviceId, MessageId, PeerId, SessionId};
 use crate::metrics::{Drop, Metrics};
 use crate::store::blocked::Blocked;
+use crate::store::database::DatabaseError;
 use crate::store::directory::Directory;
 use crate::store::endpoints::Endpoints;
 use crate::store::entry::{
@@ -32,7 +33,6 @@ use crate::store::part::Reach;
 use crate::store::peer::{Found, Overflow, Peer, Rules};
 use crate::store::recalled::Recalled;
 use crate::store::receipts::Due;
-use crate::store::segment::DatabaseError;
 use crate::store::sender::{Stored, Verdict};
 use crate::store::sequences::{Next, Sequences};
 use crate::store::state::State;

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use crate::id::EndpointId;
 use crate::limits::{LETTERS_AGE, LETTERS_BYTES_MAX, LETTERS_DROPPED_MAX, LETTERS_MAX};
+use crate::store::database::DatabaseError;
 use crate::store::journal::{EndpointChange, Letter, Position};
 use crate::store::queue::LetterPage;
-use crate::store::segment::DatabaseError;
 use crate::store::state::{Changes, State};
 
 /// What is known of a letter without reading it.

@@ -16,11 +16,12 @@ use crate::id::MessageId;
 use crate::metrics::Metrics;
 use crate::store::Options;
 use crate::store::catalog::{Catalog, OpenSegment};
+use crate::store::database::DatabaseError;
 use crate::store::entry::{Entry, Message};
 use crate::store::image::SegmentInfo;
 use crate::store::index::{OpenIndex, Place};
 use crate::store::record::{Header, RecordWriter};
-use crate::store::segment::{DatabaseError, Segment};
+use crate::store::segment::Segment;
 use crate::store::worker::Worker;
 
 /// Milliseconds from 1970 to 2024, where ids begin to count.
@@ -124,7 +125,7 @@ impl Log {
         let first = writer.first();
         let count = writer.count() as u32;
         let header = Header { epoch: self.epoch, first, before: self.before, commit, at_ms, count };
-        self.catalog.open().segment.append(first, writer.finish(header))?;
+        self.catalog.open().segment.append(first, &writer.finish(header))?;
         self.before = first;
         self.appended = header.last();
         Ok(())
@@ -134,7 +135,7 @@ impl Log {
     pub(super) fn sync(&mut self, at_ms: i64, places: Vec<Place>) -> Result<(), DatabaseError> {
         let open = self.catalog.open();
         let start = Instant::now();
-        open.segment.database.sync()?;
+        open.segment.sync()?;
         self.metrics.sync_seconds.observe(start.elapsed().as_secs_f64());
         self.metrics.syncs.inc();
         self.metrics.commits.inc();
@@ -154,7 +155,7 @@ impl Log {
         self.commits_to_size_check = SIZE_CHECK_COMMITS;
         let open = self.catalog.open();
         let has_records = self.last_at_ms >= self.opened_at_ms;
-        open.segment.database.bytes() >= self.options.segment_bytes_max
+        open.segment.bytes() >= self.options.segment_bytes_max
             || (has_records && (now_ms - self.opened_at_ms).abs() >= DAY_MS)
     }
 
@@ -170,7 +171,7 @@ impl Log {
         let next = Arc::new(OpenSegment { segment: next, index: OpenIndex::default() });
         let closing = self.catalog.replace_open(next);
         let number = closing.segment.number;
-        let bytes = closing.segment.database.bytes();
+        let bytes = closing.segment.bytes();
         let info = SegmentInfo { last: self.last, at_ms: self.last_at_ms, bytes, indexed: false };
         self.worker.close(closing);
         self.opened_at_ms = now_ms;

@@ -7,9 +7,9 @@
 //! * Whom it finds may have come back: only the ledger knows that.
 
 use crate::id::PeerId;
+use crate::store::database::DatabaseError;
 use crate::store::ledger::Ledger;
 use crate::store::peer::Peer;
-use crate::store::segment::DatabaseError;
 
 /// Peers that one step looks at.
 const STEP_PEERS: usize = 32;

@@ -3,8 +3,9 @@
 //! Sessions hand requests to the commit thread ([`Store::submit`]). It orders them, appends them
 //! as one record, makes that durable, and hands the outcomes to the dispatcher.
 //!
-//! The log is a folder of segments. The open one is a sled database; closed ones are files that
-//! history is read from where they lie, so that it costs the same however much there is.
+//! The log is a folder of segments. Records are appended to the open one; closed ones are files
+//! that history is read from where they lie, so that it costs the same however much there is. What
+//! the log says is so, inboxes above all, is the state: a sled database.
 //!
 //! # Durability
 //!
@@ -33,6 +34,7 @@ mod closed;
 #[cfg(test)]
 mod closed_tests;
 mod commit;
+mod database;
 mod decide;
 mod device;
 mod directory;
@@ -75,6 +77,7 @@ mod record;
 mod recover;
 mod replay;
 mod rewrite;
+mod scan;
 mod segment;
 mod sender;
 mod sequences;
@@ -96,6 +99,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use archive::ValueError;
 pub use asking::ReadError;
+pub use database::DatabaseError;
 pub use device::Loss;
 pub use entry::{
     Absent, AliasChange, Counts, Ending, Entry, GroupAction, IdempotencyKey, Item, Mark, Message,
@@ -109,7 +113,6 @@ pub use outcome::{Commit, KnownDevice, Opened, Outcome, Route, Told, Waiting};
 pub use part::Part;
 pub use queue::{Closed, NewMessage, Request};
 pub use recover::{OpenError, Report};
-pub use segment::DatabaseError;
 
 use crate::chain::Chain;
 use crate::clock::Clock;

@@ -13,7 +13,7 @@ use md5::{Digest, Md5};
 use crate::id::PeerId;
 use crate::limits::NONCES_MAX;
 use crate::reason::Reason;
-use crate::store::segment::DatabaseError;
+use crate::store::database::DatabaseError;
 use crate::store::state::{Changes, State};
 
 /// A peer's nonce, as it is remembered.

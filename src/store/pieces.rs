@@ -15,7 +15,7 @@ use rkyv::{Archive, Serialize};
 
 use crate::limits::{RECORD_BYTES_MAX, RECORD_BYTES_TARGET};
 use crate::store::archive::{Kind, ValueError, pack, strip, unpack};
-use crate::store::segment::DatabaseError;
+use crate::store::database::DatabaseError;
 use crate::store::state::{Changes, State};
 
 const VERSION: u8 = 1;

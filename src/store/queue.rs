@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::id::{
     Alias, ConversationId, DeviceId, EndpointId, GroupId, MessageId, PeerId, SessionId,
 };
-use crate::limits::{COMMIT_BYTES_EAGER, COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_ENTRIES_MAX};
+use crate::limits::{COMMIT_FEW, COMMIT_MANY, COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_ENTRIES_MAX};
 use crate::reason::Reason;
 use crate::store::entry::{
     AliasChange, GroupAction, Message, NewUpstream, Opening, Origin, Upstream, content_hash,
@@ -293,8 +293,8 @@ pub(super) struct Taker<T> {
 #[derive(Debug)]
 struct Shared {
     permits: Semaphore,
-    /// Bytes that wait to be taken.
-    waiting: AtomicUsize,
+    /// Requests that make the next commit start; the most there is while nobody waits for them.
+    enough: AtomicUsize,
 }
 
 /// The store does not take requests any more.
@@ -307,7 +307,7 @@ pub(super) fn queue<T>() -> (Queue<T>, Taker<T>) {
     let lazy = Arc::new(ArrayQueue::new(LAZY_MAX));
     let shared = Arc::new(Shared {
         permits: Semaphore::new(COMMIT_QUEUE_BYTES_MAX),
-        waiting: AtomicUsize::new(0),
+        enough: AtomicUsize::new(usize::MAX),
     });
     let parker = Parker::new();
     let queue = Queue {
@@ -331,7 +331,7 @@ impl<T> Queue<T> {
         let permits = request.permits();
         let permit = self.shared.permits.acquire_many(permits as u32).await.map_err(|_| Closed)?;
         permit.forget();
-        self.push(Item::Request { caller, request, permits }, permits)
+        self.push(Item::Request { caller, request, permits })
     }
 
     /// Hands over an acknowledgement, which may wait for company.
@@ -344,7 +344,6 @@ impl<T> Queue<T> {
         let permit = self.shared.permits.acquire_many(permits as u32).await.map_err(|_| Closed)?;
         permit.forget();
         let item = Item::Request { caller: None, request, permits };
-        self.shared.waiting.fetch_add(permits, Ordering::Relaxed);
         match self.lazy.push(item) {
             Ok(()) => Ok(()),
             Err(item) => self.items.try_send(item).map_err(|_| Closed),
@@ -367,7 +366,7 @@ impl<T> Queue<T> {
         permit.forget();
         let (kept_tx, kept) = oneshot::channel();
         let note = Box::new(Note { endpoint, change, kept: kept_tx });
-        self.push(Item::Note { note, permits }, permits)?;
+        self.push(Item::Note { note, permits })?;
         kept.await.map_err(|_| Closed)
     }
 
@@ -383,10 +382,10 @@ impl<T> Queue<T> {
         answer.await.map_err(|_| Closed)
     }
 
-    fn push(&self, item: Item<T>, bytes: usize) -> Result<(), Closed> {
-        let before = self.shared.waiting.fetch_add(bytes, Ordering::Relaxed);
+    fn push(&self, item: Item<T>) -> Result<(), Closed> {
         self.items.try_send(item).map_err(|_| Closed)?;
-        if before < COMMIT_BYTES_EAGER && before + bytes >= COMMIT_BYTES_EAGER {
+        if self.items.len() >= self.shared.enough.load(Ordering::SeqCst) {
+            self.shared.enough.store(usize::MAX, Ordering::Relaxed);
             self.unparker.unpark();
         }
         Ok(())
@@ -410,13 +409,15 @@ impl<T> Taker<T> {
         self.shared.permits.is_closed()
     }
 
-    /// Bytes that wait to be taken.
-    pub(super) fn waiting_bytes(&self) -> usize {
-        self.shared.waiting.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn took(&self, permits: usize) {
-        self.shared.waiting.fetch_sub(permits, Ordering::Relaxed);
+    /// Waits until as many requests wait as the last commit took, but no longer than `until`.
+    pub(super) fn pace(&self, taken: usize, until: Instant) {
+        let enough = if taken < COMMIT_FEW { COMMIT_MANY } else { taken.min(COMMIT_MANY) };
+        self.shared.enough.store(enough, Ordering::SeqCst);
+        while self.items.len() < enough {
+            let Some(rest) = until.checked_duration_since(Instant::now()) else { break };
+            self.parker.park_timeout(rest);
+        }
+        self.shared.enough.store(usize::MAX, Ordering::Relaxed);
     }
 }
 

@@ -11,13 +11,13 @@ use crate::chain::Chain;
 use crate::id::{EndpointId, MessageId, PeerId};
 use crate::store::Loss;
 use crate::store::catalog::Catalog;
+use crate::store::database::DatabaseError;
 use crate::store::entry::{Entry, Item, Message, Placed, Upstream};
 use crate::store::history::{Look, Page};
 use crate::store::journal::Letter;
 use crate::store::outcome::WaitingPage;
 use crate::store::queue::LetterPage;
 use crate::store::recalled::Recalled;
-use crate::store::segment::DatabaseError;
 use crate::store::state::State;
 
 /// What readers share with the commit thread.

@@ -12,8 +12,8 @@ use parking_lot::RwLock;
 
 use crate::id::MessageId;
 use crate::limits::RECALLED_MAX;
+use crate::store::database::DatabaseError;
 use crate::store::entry::{Message, Past};
-use crate::store::segment::DatabaseError;
 use crate::store::state::{Changes, State};
 
 /// The recalled messages, shared with those who read.

@@ -18,8 +18,9 @@ use crate::id::MessageId;
 use crate::limits::{INBOX_MESSAGES_MAX, TAIL_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::store::catalog::{Catalog, OpenSegment};
-use crate::store::closed::Closed;
+use crate::store::closed::{Closed, SEGMENT};
 use crate::store::commit::Committer;
+use crate::store::database::{DatabaseError, create_folder, remove_file, set_aside};
 use crate::store::housekeeping::Housekeeping;
 use crate::store::image::SegmentInfo;
 use crate::store::index::OpenIndex;
@@ -29,7 +30,7 @@ use crate::store::peer::Rules;
 use crate::store::queue::Taker;
 use crate::store::record::{Header, Record, RecordWriter};
 use crate::store::rewrite::NEW;
-use crate::store::segment::{DatabaseError, Segment, create_folder, remove_database, set_aside};
+use crate::store::segment::{OPEN, Segment};
 use crate::store::settle::Settling;
 use crate::store::state::{Changes, State};
 use crate::store::{Commit, Options};
@@ -129,6 +130,7 @@ pub(super) fn recover<T>(
         options,
         metrics,
         writer: RecordWriter::default(),
+        last_requests: 0,
     };
     Ok(Recovered { committer, report, lock })
 }
@@ -217,16 +219,16 @@ impl Replay {
         Ok(())
     }
 
-    /// Takes a segment's file, if it has one that can be used; the database that it was goes.
+    /// Takes a segment's file, if it has one that can be used; the one that it was goes.
     fn find_closed(&mut self, number: u32) -> Result<bool, OpenError> {
-        let (path, database) = (Closed::path(&self.log, number), Segment::path(&self.log, number));
+        let (path, before) = (Closed::path(&self.log, number), Segment::path(&self.log, number));
         if !path.exists() {
             return Ok(false);
         }
         match Closed::read(&self.log, number) {
             Ok(closed) => {
-                if database.exists() {
-                    remove_database(&database)?;
+                if before.exists() {
+                    remove_file(&before)?;
                 }
                 self.closed(closed)?;
                 Ok(true)
@@ -297,9 +299,13 @@ impl Replay {
     fn segment(&mut self, segment: Segment) -> Result<(), OpenError> {
         let number = segment.number;
         let index = OpenIndex::default();
-        let (mut is_empty, mut is_readable) = (true, false);
+        // The run before may have left two: the one it had just come to, and the one made ready.
+        if segment.is_blank() {
+            self.empty.get_or_insert(segment);
+            return Ok(());
+        }
+        let mut is_readable = false;
         for record in segment.records(MessageId::NONE) {
-            is_empty = false;
             match record {
                 Ok((_, bytes)) => is_readable |= self.record(number, &bytes, &index)?,
                 Err(error) => {
@@ -308,21 +314,14 @@ impl Replay {
                 }
             }
         }
-        // The run before may have left two: the one it had just come to, and the one made ready.
-        if is_empty {
-            self.empty.get_or_insert(segment);
-            return Ok(());
-        }
         self.empty = None;
-        let path = segment.database.path.clone();
         if !is_readable {
-            drop(segment);
-            return Ok(set_aside(&path)?);
+            return Ok(set_aside(&segment.path)?);
         }
         let info = SegmentInfo {
             last: self.last.last(),
             at_ms: self.last.at_ms,
-            bytes: segment.database.bytes(),
+            bytes: segment.bytes(),
             indexed: false,
         };
         self.closing.push((Arc::new(OpenSegment { segment, index }), info));
@@ -386,9 +385,9 @@ impl Replay {
             None => Segment::open(&self.log, self.newest + 1)?,
         };
         for (header, bytes) in std::mem::take(&mut self.last_commit) {
-            segment.append(header.first, bytes)?;
+            segment.append(header.first, &bytes)?;
         }
-        segment.database.sync()?;
+        segment.sync()?;
         let epoch = self.epoch(segment.number)?;
         let open = Arc::new(OpenSegment { segment, index: OpenIndex::default() });
         let mut changes = Changes::default();
@@ -425,22 +424,19 @@ impl Replay {
     }
 }
 
-/// The numbers of the segments in the log's folder, rising, each once. Removes what an interrupted
-/// removal left, and files that were not finished.
+/// The numbers of the segments in the log's folder, rising, each once. Removes files that were not
+/// finished.
 fn segments(log: &Path) -> Result<BTreeSet<u32>, DatabaseError> {
     let mut numbers = BTreeSet::new();
     for entry in fs::read_dir(log).map_err(DatabaseError::disk("read", log))?.flatten() {
         let path = entry.path();
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("removed") => {
-                fs::remove_dir_all(&path).map_err(DatabaseError::disk("remove", &path))?;
-            }
             Some(NEW) => fs::remove_file(&path).map_err(DatabaseError::disk("remove", &path))?,
-            None | Some("segment") => {
+            Some(OPEN | SEGMENT) => {
                 let name = path.file_stem().and_then(|name| name.to_str());
                 numbers.extend(name.and_then(|name| name.parse::<u32>().ok()));
             }
-            Some(_) => {}
+            _ => {}
         }
     }
     Ok(numbers)

@@ -6,10 +6,10 @@
 //!   do again.
 
 use crate::id::MessageId;
+use crate::store::database::DatabaseError;
 use crate::store::entry::{Ending, Entry, Placed};
 use crate::store::ledger::Ledger;
 use crate::store::part::Reach;
-use crate::store::segment::DatabaseError;
 
 impl Ledger {
     /// Applies an entry read back from the log; it stands in `segment`. Gives the segment of the

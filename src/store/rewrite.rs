@@ -1,4 +1,4 @@
-//! Writing a closed segment as one file, beside the database that it was.
+//! Writing a closed segment as one file with its index, beside the file that it was.
 //!
 //! # Durability
 //!
@@ -14,9 +14,10 @@ use crate::id::MessageId;
 use crate::store::blocks::{BLOCK_BYTES, write_blocks};
 use crate::store::catalog::OpenSegment;
 use crate::store::closed::{Closed, Footer, PLACE_ROW, RECORD_ROW, SUBJECT_ROW};
+use crate::store::database::{DatabaseError, sync_folder};
 use crate::store::index::{OpenIndex, Subject};
 use crate::store::record::{Header, Record};
-use crate::store::segment::{DatabaseError, Segment, sync_folder};
+use crate::store::segment::Segment;
 
 /// Bytes after which the file is synced, so that no commit's sync has to wait for more.
 const SYNC_EVERY: u64 = 4 * 1024 * 1024;
@@ -27,7 +28,7 @@ pub(super) const NEW: &str = "new";
 #[derive(Debug)]
 pub(super) struct Rewritten {
     pub(super) closed: Closed,
-    /// Some of the database could not be read.
+    /// Some of it could not be read.
     pub(super) lost: bool,
 }
 
@@ -99,7 +100,7 @@ struct Records {
 
 /// Copies the records that can be read.
 fn write_records(out: &mut Output, segment: &Segment) -> io::Result<Records> {
-    let mut records = Records::default();
+    let mut records = Records { lost: segment.is_damaged, ..Records::default() };
     for record in segment.records(MessageId::NONE) {
         let (first, bytes) = match record {
             Ok(record) => record,

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 
+use crate::store::database::DatabaseError;
 use crate::store::image::{Checkpoint, ConversationKey, LastSequence};
-use crate::store::segment::DatabaseError;
 use crate::store::state::{Changes, State, bucket};
 
 /// A last number, and the segment of the messages before the present one's.

@@ -9,11 +9,11 @@ use crate::id::{DeviceId, MessageId, PeerId, SessionId};
 use crate::limits::UNACKNOWLEDGED_MAX;
 use crate::reason::Reason;
 use crate::store::commit::{Committer, Draft};
+use crate::store::database::DatabaseError;
 use crate::store::decide::Stop;
 use crate::store::entry::{Ending, Entry, Mark, Opening};
 use crate::store::part::Reach;
 use crate::store::receipts::Due;
-use crate::store::segment::DatabaseError;
 use crate::store::{Opened, Outcome};
 
 impl<T: Send + 'static> Committer<T> {

@@ -15,12 +15,12 @@ use crate::limits::{
     DIRECTORY_CACHED_MAX, LETTERS_MEMORY_MAX, PEERS_CACHED_MAX, RECORD_BYTES_TARGET, SETTLE_AFTER,
     SETTLE_SLICE, TAIL_BYTES_MAX,
 };
+use crate::store::database::DatabaseError;
 use crate::store::entry::Item;
 use crate::store::image::pack_row;
 use crate::store::ledger::Ledger;
 use crate::store::missing::Missing;
 use crate::store::peer::{Peer, RowRef};
-use crate::store::segment::DatabaseError;
 use crate::store::state::Changes;
 
 /// Changes that are written together.

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use crate::chain::Chain;
 use crate::id::{ConversationId, GroupId, MessageId, PeerId};
 use crate::limits::RECORD_BYTES_MAX;
+use crate::store::database::{Batch, Database, DatabaseError, remove_database, sync_folder};
 use crate::store::entry::Item;
 use crate::store::group::Group;
 use crate::store::group_image::{
@@ -40,7 +41,6 @@ use crate::store::part::Part;
 use crate::store::part_image::{pack_part, pack_receipts, unpack_part, unpack_receipts};
 use crate::store::peer::Peer;
 use crate::store::receipts::Receipts;
-use crate::store::segment::{Batch, Database, DatabaseError, Role, remove_database, sync_folder};
 
 const CHECKPOINT: &[u8] = b"c";
 const HEAD: &[u8] = b"h";
@@ -105,7 +105,7 @@ impl State {
     }
 
     fn open_generation(folder: &Path, generation: u32) -> Result<Self, DatabaseError> {
-        let database = Database::open(&path(folder, generation), Role::State)?;
+        let database = Database::open(&path(folder, generation))?;
         let state = Self { database, generation };
         state.checkpoint()?;
         Ok(state)

@@ -12,12 +12,12 @@ use crate::limits::JOURNAL_RUN_BYTES_MAX;
 use crate::store::archive::ValueError;
 use crate::store::catalog::OpenSegment;
 use crate::store::closed::{Closed, ClosedReader};
+use crate::store::database::DatabaseError;
 use crate::store::entry::Placed;
 use crate::store::history::Source;
 use crate::store::journal::Stretch;
 use crate::store::reader::Reader;
 use crate::store::record::Record;
-use crate::store::segment::DatabaseError;
 
 /// A stretch in the making.
 struct Draft {
@@ -165,7 +165,7 @@ impl Draft {
     }
 
     fn add_open(&mut self, open: &OpenSegment) -> Result<(), DatabaseError> {
-        let from = open.segment.begin_of(MessageId(self.through.0.saturating_add(1)))?;
+        let from = open.segment.begin_of(MessageId(self.through.0.saturating_add(1)));
         for record in open.segment.records(from) {
             let (first, bytes) = record?;
             if first > self.head {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use crate::chain::Chain;
 use crate::id::MessageId;
 use crate::limits::{UPSTREAM_AGE, UPSTREAM_WAITING_MAX};
+use crate::store::database::DatabaseError;
 use crate::store::entry::Upstream;
-use crate::store::segment::DatabaseError;
 use crate::store::state::{Changes, State};
 
 /// The messages that wait.

@@ -7,25 +7,23 @@
 //!   faster than segments can be made.
 //! * A failure to make a segment is told to the commit thread. One whose file cannot be written is
 //!   told to the operator, stays what it is, and is tried again with the next job.
-//! * A database goes when its file has taken its place and nobody reads it any more.
+//! * What a segment was goes when its file has taken its place.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::chain::Chain;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::Closed;
+use crate::store::database::{DatabaseError, remove_file, set_aside};
 use crate::store::image::SegmentInfo;
 use crate::store::rewrite::{Rewritten, rewrite};
-use crate::store::segment::{DatabaseError, Segment, remove_database, set_aside};
+use crate::store::segment::Segment;
 
 /// Jobs that wait: one of each kind, and a removal for each segment that a start may find expired.
 const JOBS_MAX: usize = 1024;
-/// How often it is looked whether a database is still being read: for a page, a few milliseconds.
-const READERS_PAUSE: Duration = Duration::from_millis(1);
 
 enum Job {
     Prepare(u32),
@@ -111,7 +109,7 @@ fn run(
     }
 }
 
-/// Puts a file into a database's place; gives the segment back if that failed.
+/// Puts a file with an index into a segment's place; gives the segment back if that failed.
 fn close(
     catalog: &Catalog,
     told: &Sender<(u32, SegmentInfo)>,
@@ -129,12 +127,9 @@ fn close(
     catalog.close(closed);
     // The receiver is gone only while the store closes.
     let _ = told.try_send((number, info));
-    while Arc::strong_count(&segment) > 1 {
-        std::thread::sleep(READERS_PAUSE);
-    }
-    let path = segment.segment.database.path.clone();
-    drop(segment);
-    let gone = if lost { set_aside(&path) } else { remove_database(&path) };
+    // Who reads it still has its file open.
+    let path = &segment.segment.path;
+    let gone = if lost { set_aside(path) } else { remove_file(path) };
     if let Err(error) = gone {
         tracing::warn!(number, error = %Chain(&error), "cannot remove what a segment was");
     }

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-/// A log's segments, oldest first: the paths of their folders, even if they are files now.
+/// A log's segments, oldest first: their paths without what tells an open one from a closed one.
 pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
-    let paths = segments_as(dir, &["", "segment"]);
-    let mut folders: Vec<_> = paths.into_iter().map(|path| path.with_extension("")).collect();
-    folders.dedup();
-    folders
+    let paths = segments_as(dir, &["open", "segment"]);
+    let mut segments: Vec<_> = paths.into_iter().map(|path| path.with_extension("")).collect();
+    segments.dedup();
+    segments
 }
 
-/// A log's segments that are databases, or files, or either, oldest first.
+/// A log's segments that are open, or closed, or either, oldest first.
 pub(crate) fn segments_as(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     let mut paths = listing(&dir.join("log"));
     paths.retain(|path| {

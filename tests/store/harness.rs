@@ -68,9 +68,9 @@ impl Running {
         Self::with(|_| {})
     }
 
-    /// One whose segments close after some commits: sled makes its files 8 MiB long at once.
+    /// One whose segments close after some commits: as soon as their size is looked at.
     pub(crate) fn with_small_segments() -> Self {
-        Self::with(|options| options.segment_bytes_max = 1024 * 1024)
+        Self::with(|options| options.segment_bytes_max = 1)
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Self {
@@ -410,9 +410,9 @@ impl Running {
         // So that the open one has a record.
         self.commit_something();
         self.until("a file of each closed segment", |running| {
-            let databases = segments_as(running.dir(), &[""]);
+            let segments = segments_as(running.dir(), &["open"]);
             // Until the next one is made ready, one that closes and the open one are two as well.
-            let [open, next] = &databases[..] else { return false };
+            let [open, next] = &segments[..] else { return false };
             running.has_records(open) && !running.has_records(next)
         });
         segments_as(self.dir(), &["segment"])
@@ -421,7 +421,7 @@ impl Running {
     /// Whether a segment has records: each names the epoch, and the first stands near the start.
     fn has_records(&self, segment: &Path) -> bool {
         let mut start = vec![0; 64 * 1024];
-        let file = File::open(segment.join("db"));
+        let file = File::open(segment);
         let read = file.and_then(|mut file| file.read(&mut start)).unwrap_or(0);
         let epoch = self.store.epoch().to_le_bytes();
         start[..read].windows(epoch.len()).any(|window| window == epoch)

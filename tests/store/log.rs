@@ -7,7 +7,7 @@ use tidings::id::MessageId;
 use tidings::reason::Reason;
 use tidings::store::{OpenError, Options, Outcome, Request, Store};
 
-use super::harness::{Running, Sent, child, copy, ids, new_message, peer, refusal, segments, sent};
+use super::harness::{Running, Sent, child, ids, new_message, peer, refusal, segments_as, sent};
 
 #[test]
 fn a_sync_has_returned_before_each_batch_of_outcomes() {
@@ -29,8 +29,8 @@ fn segments_that_a_run_left_empty_are_the_next_to_be_written_to() {
     running.until("the next one is made ready", |running| running.segments().len() == 2);
     // A run that ends right behind a roll leaves two: the open one, and the one made ready.
     let (_folder, options) = running.crashed();
-    let ready = segments(&options.dir).remove(1);
-    copy(&ready, &ready.with_file_name("0000000003"));
+    let ready = segments_as(&options.dir, &["open"]).remove(1);
+    std::fs::copy(&ready, ready.with_file_name("0000000003.open")).unwrap();
     let mut running = Running::open_in(options);
     sent.push(running.send("alice", "bob", "hello again"));
     assert_eq!(running.until_closed().len(), 1, "two are open or made ready");
@@ -118,7 +118,7 @@ fn sent_between(one: &str, other: &str, running: &mut Running) -> Sent {
 /// sled syncs no blob file, so there must be none.
 fn no_value_left_its_file(running: &Running) {
     let states = std::fs::read_dir(running.dir()).unwrap().map(|entry| entry.unwrap().path());
-    for folder in states.chain(segments(running.dir())) {
+    for folder in states {
         let blobs = folder.join("blobs");
         if blobs.exists() {
             let count = std::fs::read_dir(&blobs).unwrap().count();

@@ -106,9 +106,7 @@ fn a_log_at_its_bound_gives_up_its_oldest_segments_first() {
         !running.segments().contains(&first)
     });
     let on_disk = |running: &Running| -> u64 {
-        let databases = segments_as(running.dir(), &[""]).into_iter();
-        let files = segments_as(running.dir(), &["segment"]);
-        let files = databases.map(|folder| folder.join("db")).chain(files);
+        let files = segments_as(running.dir(), &["open", "segment"]).into_iter();
         files.map(|file| file.metadata().map_or(0, |metadata| metadata.len())).sum()
     };
     assert_eq!(history_len(&running, "alice"), 0);

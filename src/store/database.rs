@@ -1,0 +1,227 @@
+//! A sled database whose writes can be made durable, and what folders need for that: the state is
+//! kept in one.
+//!
+//! # Durability
+//!
+//! sled's flush hands its bytes to the kernel and no further, so [`Database::sync`] syncs the
+//! database's file through a handle of its own. sled never syncs its `conf` nor a folder, so a
+//! new database does that once. Values never leave the file for a blob (see
+//! [`RECORD_BYTES_TARGET`](crate::limits::RECORD_BYTES_TARGET)).
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::limits::RECORD_BYTES_MAX;
+use crate::store::archive::ValueError;
+
+/// How long a database that another handle still holds is waited for: sled lets go of its lock a
+/// little after it is dropped.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes of sled's own segments, its largest power of two but one; see `RECORD_BYTES_TARGET`.
+const SLED_SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of pages that sled keeps in memory.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// How often sled cleans up behind itself; its garbage collection hangs on this.
+const SLED_HOUSEKEEPING_MS: u64 = 1_000;
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The disk, or sled on it, failed.
+    #[error("cannot {action} {path}")]
+    Disk {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// A value is not what was written.
+    #[error("cannot read {path}")]
+    Value {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ValueError,
+    },
+}
+
+impl DatabaseError {
+    pub(super) fn disk(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::Disk { action, path: path.clone(), source }
+    }
+
+    fn sled(action: &'static str, path: &Path) -> impl Fn(sled::Error) -> Self + use<> {
+        let disk = Self::disk(action, path);
+        move |error| disk(error.into())
+    }
+
+    pub(super) fn value(path: &Path) -> impl Fn(ValueError) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::Value { path: path.clone(), source }
+    }
+}
+
+/// A sled database whose writes can be made durable.
+#[derive(Debug)]
+pub(super) struct Database {
+    pub(super) path: PathBuf,
+    sled: sled::Db,
+    file: File,
+}
+
+impl Database {
+    /// Opens a database, or makes a new one and what it needs to outlast a power cut.
+    pub(super) fn open(path: &Path) -> Result<Self, DatabaseError> {
+        let is_new = !path.join("db").exists();
+        if is_new && path.exists() {
+            // A kill while it was made left a folder that sled takes for damage.
+            fs::remove_dir_all(path).map_err(DatabaseError::disk("remove", path))?;
+        }
+        let config = sled::Config::new()
+            .path(path)
+            .segment_size(SLED_SEGMENT_BYTES)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(Some(SLED_HOUSEKEEPING_MS));
+        let sled = match patiently(|| config.open()) {
+            // A kill while it opened left half a snapshot, which only saves time.
+            Err(sled::Error::Corruption { .. }) if remove_snapshots(path) => {
+                patiently(|| config.open())
+            }
+            opened => opened,
+        };
+        let sled = sled.map_err(DatabaseError::sled("open", path))?;
+        let disk = DatabaseError::disk("open", path);
+        let file = File::open(path.join("db")).map_err(disk)?;
+        let database = Self { path: path.to_path_buf(), sled, file };
+        if is_new {
+            database.sync()?;
+            let disk = DatabaseError::disk("sync", path);
+            File::open(path.join("conf")).and_then(|conf| conf.sync_all()).map_err(&disk)?;
+            sync_folder(path)?;
+            sync_folder(path.parent().unwrap_or(path))?;
+        }
+        Ok(database)
+    }
+
+    pub(super) fn read(&self, key: &[u8]) -> Result<Option<sled::IVec>, DatabaseError> {
+        self.sled.get(key).map_err(DatabaseError::sled("read", &self.path))
+    }
+
+    /// All keys that begin with `prefix`, from `from` on, with their values.
+    pub(super) fn scan(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+    ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), DatabaseError>> + use<> {
+        let failed = DatabaseError::sled("read", &self.path);
+        let prefix = prefix.to_vec();
+        self.sled
+            .range(from.to_vec()..)
+            .map(move |pair| pair.map_err(&failed))
+            .take_while(move |pair| pair.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
+    }
+
+    /// Writes and removes several values, all or none.
+    pub(super) fn write_batch(&self, batch: Batch) -> Result<(), DatabaseError> {
+        self.sled.apply_batch(batch.0).map_err(DatabaseError::sled("write", &self.path))
+    }
+
+    /// Returns when all that was written is on stable storage.
+    pub(super) fn sync(&self) -> Result<(), DatabaseError> {
+        let sync = || -> io::Result<()> {
+            fail::fail_point!("store-sync", |_| Err(io::Error::other("injected failure")));
+            self.sled.flush()?;
+            self.file.sync_data()
+        };
+        sync().map_err(DatabaseError::disk("sync", &self.path))
+    }
+
+    /// Bytes on disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+}
+
+/// Changes to a database that happen together.
+#[derive(Debug, Default)]
+pub(super) struct Batch(sled::Batch);
+
+impl Batch {
+    pub(super) fn write(&mut self, key: &[u8], value: Vec<u8>) {
+        debug_assert!(value.len() <= RECORD_BYTES_MAX, "{} bytes", value.len());
+        self.0.insert(key, value);
+    }
+
+    pub(super) fn remove(&mut self, key: &[u8]) {
+        self.0.remove(key);
+    }
+}
+
+fn patiently(open: impl Fn() -> sled::Result<sled::Db>) -> sled::Result<sled::Db> {
+    let start = Instant::now();
+    loop {
+        match open() {
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("could not acquire lock")
+                    && start.elapsed() < LOCK_PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Removes sled's snapshots of a database, without which it reads the whole database file; says
+/// whether there were any.
+fn remove_snapshots(path: &Path) -> bool {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let snapshots =
+        entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"snap."));
+    snapshots.filter(|snapshot| fs::remove_file(snapshot.path()).is_ok()).count() > 0
+}
+
+/// Makes the creation, renaming and removal of a folder's entries durable.
+pub(super) fn sync_folder(path: &Path) -> Result<(), DatabaseError> {
+    // The parent of a relative path of one name is empty, and means where the process is.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let synced = File::open(path).and_then(|folder| folder.sync_all());
+    synced.map_err(DatabaseError::disk("sync", path))
+}
+
+/// Makes a folder, and makes that durable.
+pub(super) fn create_folder(path: &Path) -> Result<(), DatabaseError> {
+    fs::create_dir_all(path).map_err(DatabaseError::disk("create", path))?;
+    sync_folder(path.parent().unwrap_or(path))
+}
+
+/// Removes a database so that no power cut leaves half of it under its name.
+pub(super) fn remove_database(path: &Path) -> Result<(), DatabaseError> {
+    let disk = DatabaseError::disk("remove", path);
+    let doomed = path.with_extension("removed");
+    fs::rename(path, &doomed).map_err(&disk)?;
+    sync_folder(path.parent().unwrap_or(path))?;
+    fs::remove_dir_all(&doomed).map_err(&disk)
+}
+
+/// Removes a file, and makes that durable.
+pub(super) fn remove_file(path: &Path) -> Result<(), DatabaseError> {
+    fs::remove_file(path).map_err(DatabaseError::disk("remove", path))?;
+    sync_folder(path.parent().unwrap_or(path))
+}
+
+/// Keeps what is damaged under another name, for who wants to look at it.
+pub(super) fn set_aside(path: &Path) -> Result<(), DatabaseError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!("damaged-{name}"));
+    if aside.is_dir() {
+        fs::remove_dir_all(&aside).map_err(DatabaseError::disk("remove", &aside))?;
+    }
+    fs::rename(path, &aside).map_err(DatabaseError::disk("rename", path))?;
+    sync_folder(path.parent().unwrap_or(path))
+}

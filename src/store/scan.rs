@@ -1,0 +1,178 @@
+//! Finding the records in the file of a [segment](crate::store::segment), whatever has happened to
+//! it.
+//!
+//! # Invariants
+//!
+//! * A record is found if it and its frame are whole, whatever stands before it.
+//! * Of a commit that was not synced, nothing behind the first of its records that is missing is
+//!   found: nobody has heard of it. Only the last commit can be one, for the next begins when the
+//!   sync of the one before has returned.
+//! * No bytes of a file make it panic, or hold more than a window of it in memory.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::limits::RECORD_BYTES_MAX;
+use crate::store::archive::Kind;
+use crate::store::record::{Header, Record, array};
+use crate::store::segment::Row;
+
+/// Bytes of the header of a file.
+pub(super) const HEADER_BYTES: u64 = 16;
+/// Bytes of the header of a frame.
+pub(super) const FRAME_BYTES: usize = 16;
+/// Bytes of a file that are in memory at once.
+const WINDOW_BYTES: usize = 1024 * 1024;
+const VERSION: u8 = 1;
+
+/// What every frame of a file begins with.
+pub(super) type Mark = [u8; 8];
+
+/// What was found in a file.
+#[derive(Debug)]
+pub(super) struct Scanned {
+    pub(super) mark: Mark,
+    /// The records, by rising first id.
+    pub(super) rows: Vec<Row>,
+    /// Something before the last record cannot be read.
+    pub(super) is_damaged: bool,
+    /// Something behind it cannot.
+    pub(super) is_torn: bool,
+}
+
+/// The beginning of a file.
+pub(super) fn file_header(mark: Mark) -> [u8; HEADER_BYTES as usize] {
+    let mut header = [0; HEADER_BYTES as usize];
+    header[..2].copy_from_slice(&[Kind::OpenSegment as u8, VERSION]);
+    header[4..12].copy_from_slice(&mark);
+    let crc = crc32fast::hash(&header[..12]);
+    header[12..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// What stands before a record of so many bytes.
+pub(super) fn frame_header(mark: Mark, bytes: u32) -> [u8; FRAME_BYTES] {
+    let mut header = [0; FRAME_BYTES];
+    header[..8].copy_from_slice(&mark);
+    header[8..12].copy_from_slice(&bytes.to_le_bytes());
+    let crc = crc32fast::hash(&header[..12]);
+    header[12..].copy_from_slice(&crc.to_le_bytes());
+    header
+}
+
+/// A record that is whole.
+struct Found {
+    header: Header,
+    row: Row,
+    /// What stands before it is not.
+    is_behind_gap: bool,
+}
+
+/// Looks for the records in a file of so many bytes; `None` if it is no file of a segment.
+pub(super) fn scan(file: &File, bytes: u64) -> io::Result<Option<Scanned>> {
+    let mut window = Window { file, len: bytes, start: 0, bytes: Vec::new() };
+    let Some((mark, is_header_whole)) = mark_of(&mut window)? else { return Ok(None) };
+    let (mut found, mut at, mut is_behind_gap) = (Vec::new(), HEADER_BYTES, false);
+    while at < bytes {
+        let Some(record_bytes) = frame_at(&mut window, mark, at)? else {
+            is_behind_gap = true;
+            match next_mark(&mut window, mark, at + 1)? {
+                Some(next) => at = next,
+                None => break,
+            }
+            continue;
+        };
+        let offset = at + FRAME_BYTES as u64;
+        at = offset + u64::from(record_bytes);
+        let record = window.get(offset, record_bytes as usize)?;
+        let Some(Ok(record)) = record.map(Record::parse) else {
+            is_behind_gap = true;
+            continue;
+        };
+        let header = record.header;
+        let offset = u32::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let row = Row { first: header.first, offset, bytes: record_bytes };
+        found.push(Found { header, row, is_behind_gap });
+        is_behind_gap = false;
+    }
+    let synced = synced(&found);
+    let is_torn = is_behind_gap || synced < found.len();
+    found.truncate(synced);
+    let is_damaged = !is_header_whole || found.iter().any(|found| found.is_behind_gap);
+    let mut rows: Vec<Row> = found.into_iter().map(|found| found.row).collect();
+    // The order is the writer's; a file that was tampered with must not mislead a search.
+    rows.sort_by_key(|row| row.first);
+    rows.dedup_by_key(|row| row.first);
+    Ok(Some(Scanned { mark, rows, is_damaged, is_torn }))
+}
+
+/// How many of the records may have been synced: all up to the first that is missing of the last
+/// commit.
+fn synced(found: &[Found]) -> usize {
+    let Some(commit) = found.last().map(|last| last.header.commit) else { return 0 };
+    let is_of_last = |found: &&Found| found.header.commit == commit;
+    let first = found.len() - found.iter().rev().take_while(is_of_last).count();
+    let misses = |found: &Found| found.is_behind_gap && found.header.first != commit;
+    found[first..].iter().position(misses).map_or(found.len(), |at| first + at)
+}
+
+/// The mark of a file, by its header or else by its first frame, and whether the header is whole.
+fn mark_of(window: &mut Window<'_>) -> io::Result<Option<(Mark, bool)>> {
+    if let Some(header) = window.get(0, HEADER_BYTES as usize)? {
+        let mark = array(&header[4..12]);
+        if header == file_header(mark) {
+            return Ok(Some((mark, true)));
+        }
+    }
+    let Some(header) = window.get(HEADER_BYTES, FRAME_BYTES)? else { return Ok(None) };
+    let (mark, bytes) = (array(&header[..8]), u32::from_le_bytes(array(&header[8..12])));
+    Ok((header == frame_header(mark, bytes)).then_some((mark, false)))
+}
+
+/// Bytes of the record of the frame that begins at `at`, if one does.
+fn frame_at(window: &mut Window<'_>, mark: Mark, at: u64) -> io::Result<Option<u32>> {
+    let Some(header) = window.get(at, FRAME_BYTES)? else { return Ok(None) };
+    let bytes = u32::from_le_bytes(array(&header[8..12]));
+    let is_frame = header == frame_header(mark, bytes) && bytes as usize <= RECORD_BYTES_MAX;
+    Ok(is_frame.then_some(bytes))
+}
+
+/// Where the mark stands next, from `at` on.
+fn next_mark(window: &mut Window<'_>, mark: Mark, mut at: u64) -> io::Result<Option<u64>> {
+    while at + FRAME_BYTES as u64 <= window.len {
+        let len = window.len.saturating_sub(at).min(WINDOW_BYTES as u64) as usize;
+        let Some(bytes) = window.get(at, len)? else { return Ok(None) };
+        if let Some(found) = bytes.windows(mark.len()).position(|part| part == mark) {
+            return Ok(Some(at + found as u64));
+        }
+        at += (len - (mark.len() - 1)) as u64;
+    }
+    Ok(None)
+}
+
+/// A file that is read from its beginning to its end.
+struct Window<'a> {
+    file: &'a File,
+    len: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// Some bytes, if the file has as many.
+    fn get(&mut self, at: u64, len: usize) -> io::Result<Option<&[u8]>> {
+        if at + len as u64 > self.len {
+            return Ok(None);
+        }
+        let is_inside = at >= self.start && at + len as u64 <= self.start + self.bytes.len() as u64;
+        if !is_inside {
+            let left = self.len - at;
+            self.bytes.resize(left.min(len.max(WINDOW_BYTES) as u64) as usize, 0);
+            self.start = at;
+            self.file.read_exact_at(&mut self.bytes, at)?;
+        }
+        let from = (at - self.start) as usize;
+        Ok(self.bytes.get(from..from + len))
+    }
+}

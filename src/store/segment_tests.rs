@@ -1,0 +1,162 @@
+//! What the file of a segment gives back, whatever has happened to it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::id::PeerId;
+use crate::store::entry::Entry;
+use crate::store::record::{Header, RecordWriter};
+
+/// A record of one entry with some bytes in it.
+fn record(first: i64, commit: i64, before: i64, content: &[u8]) -> Vec<u8> {
+    let mut writer = RecordWriter::default();
+    let peer = PeerId::new("alice").unwrap();
+    let nonce = Bytes::copy_from_slice(content);
+    writer.push(MessageId(first), &Entry::Nonce { peer, nonce, expires_ms: 0 });
+    let [first, commit, before] = [first, commit, before].map(MessageId);
+    writer.finish(Header { epoch: 7, first, before, commit, at_ms: 1_000, count: 1 })
+}
+
+/// A file of records with the ids 1, 2, ..., each in the commit that `commits` says.
+fn file(commits: &[i64]) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = Segment::open(folder.path(), 1).unwrap();
+    for (first, commit) in (1..).zip(commits) {
+        let content = format!("the content of {first}");
+        let record = record(first, *commit, first - 1, content.as_bytes());
+        segment.append(MessageId(first), &record).unwrap();
+    }
+    segment.sync().unwrap();
+    let path = segment.path.clone();
+    (folder, path)
+}
+
+/// The ids that are found, and whether something before them, or behind them, cannot be read.
+fn found(folder: &TempDir) -> (Vec<i64>, bool, bool) {
+    let file = File::open(Segment::path(folder.path(), 1)).unwrap();
+    let bytes = file.metadata().unwrap().len();
+    match scan::scan(&file, bytes).unwrap() {
+        Some(Scanned { rows, is_damaged, is_torn, .. }) => {
+            (rows.iter().map(|row| row.first.0).collect(), is_damaged, is_torn)
+        }
+        None => (Vec::new(), false, false),
+    }
+}
+
+#[test]
+fn what_was_appended_is_read_again_and_found_by_any_of_its_ids() {
+    let (folder, _) = file(&[1, 2, 3]);
+    let segment = Segment::open(folder.path(), 1).unwrap();
+    assert!(!segment.is_damaged && !segment.is_blank());
+    let record_2 = record(2, 2, 1, b"the content of 2");
+    assert_eq!(segment.record(MessageId(2)).unwrap(), Some(record_2));
+    assert_eq!(segment.record(MessageId(0)).unwrap(), None);
+    assert_eq!(segment.begin_of(MessageId(9)), MessageId(3));
+    let ids = segment.records(MessageId(2)).map(|record| record.unwrap().0.0);
+    assert_eq!(ids.collect::<Vec<_>>(), [2, 3]);
+    let record_4 = record(4, 4, 3, b"more");
+    segment.append(MessageId(4), &record_4).unwrap();
+    assert_eq!(found(&folder), (vec![1, 2, 3, 4], false, false));
+}
+
+#[test]
+fn a_changed_byte_costs_the_record_it_is_in_and_no_other() {
+    let (folder, path) = file(&[1, 2, 3, 4, 5]);
+    let whole = fs::read(&path).unwrap();
+    let frame = (whole.len() - 16) / 5;
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(&path, bytes).unwrap();
+        let hit = at.checked_sub(16).map(|at| (at / frame) as i64 + 1);
+        let others = (1..=5).filter(|id| Some(*id) != hit).collect();
+        let (is_damaged, is_torn) = (hit != Some(5), hit == Some(5));
+        assert_eq!(found(&folder), (others, is_damaged, is_torn), "byte {at}");
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_off_gives_back_what_stands_before_the_cut() {
+    let (folder, path) = file(&[1, 2, 3]);
+    let whole = fs::read(&path).unwrap();
+    let frame = (whole.len() - 16) / 3;
+    for len in 16..=whole.len() {
+        fs::write(&path, &whole[..len]).unwrap();
+        let records = (len - 16) / frame;
+        let (ids, is_damaged, is_torn) = found(&folder);
+        assert_eq!(ids, (1..=records as i64).collect::<Vec<_>>(), "{len} bytes");
+        assert!(!is_damaged && is_torn == ((len - 16) % frame > 0), "{len} bytes");
+    }
+}
+
+#[test]
+fn of_a_commit_that_was_not_synced_nothing_behind_a_hole_is_found() {
+    for (hole, expected) in [(3, vec![1, 2]), (4, vec![1, 2, 3]), (5, vec![1, 2, 3, 4])] {
+        let (folder, path) = file(&[1, 2, 3, 3, 3]);
+        let mut bytes = fs::read(&path).unwrap();
+        let frame = (bytes.len() - 16) / 5;
+        bytes[16 + (hole - 1) * frame..][..frame].fill(0);
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(found(&folder), (expected, false, true), "a hole at {hole}");
+    }
+}
+
+#[test]
+fn a_message_that_looks_like_a_frame_is_no_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = Segment::open(folder.path(), 1).unwrap();
+    let forged = record(9, 9, 1, b"forged");
+    let frame = [&scan::frame_header([7; 8], forged.len() as u32)[..], &forged].concat();
+    for first in 1..=3 {
+        segment.append(MessageId(first), &record(first, first, first - 1, &frame)).unwrap();
+    }
+    let mut bytes = fs::read(&segment.path).unwrap();
+    let second = 16 + (bytes.len() - 16) / 3;
+    bytes[second] ^= 1;
+    fs::write(&segment.path, bytes).unwrap();
+    assert_eq!(found(&folder), (vec![1, 3], true, false));
+}
+
+#[test]
+fn frames_are_found_again_behind_more_garbage_than_a_window_holds() {
+    let (folder, path) = file(&[1, 2, 3]);
+    let whole = fs::read(&path).unwrap();
+    let frame = (whole.len() - 16) / 3;
+    let (head, tail) = whole.split_at(16 + frame);
+    for garbage in [0, 1, 1_048_560, 1_048_576, 3_000_001] {
+        let bytes = [head, &vec![0xA5; garbage], tail].concat();
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(found(&folder), (vec![1, 2, 3], garbage > 0, false), "{garbage} bytes");
+    }
+}
+
+#[test]
+fn a_file_of_something_else_is_no_segment() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(Segment::path(folder.path(), 1), [3; 500]).unwrap();
+    let error = Segment::open(folder.path(), 1).unwrap_err();
+    assert!(matches!(error, DatabaseError::Value { .. }), "{error:?}");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_start_panic_or_find_what_was_not_written(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (folder, path) = file(&[1, 2, 2, 4, 5, 5]);
+        let mut bytes = fs::read(&path).unwrap();
+        for (at, byte) in changes {
+            *at.get_mut(&mut bytes) = byte;
+        }
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        fs::write(&path, bytes).unwrap();
+        let (ids, ..) = found(&folder);
+        prop_assert!(ids.is_sorted() && ids.iter().all(|id| (1..=6).contains(id)));
+    }
+}
