@@ -22,6 +22,7 @@ use crate::proof::Ledger;
 use crate::record::{Record, Records};
 use crate::roster::Roster;
 use crate::stamp::Stamp;
+use crate::tide::Tide;
 
 /// Problems that are kept for the report; the rest is only counted.
 const TROUBLES_MAX: usize = 5;
@@ -143,6 +144,10 @@ pub(crate) struct Run {
     pub(crate) group: GroupLedger,
     /// Who watches whom, if anybody does.
     pub(crate) roster: Roster,
+    /// How much is to be sent at the moment, where that changes.
+    pub(crate) tide: Tide,
+    /// Whether each time is kept with its moment.
+    pub(crate) keeps_samples: bool,
     pub(crate) records: Records,
     pub(crate) mail: Box<[Mail]>,
     /// The ids acknowledged for each recipient, where they are wanted.
@@ -178,6 +183,8 @@ impl Run {
             ledger: Ledger::new(peers),
             group: GroupLedger::new(0),
             roster: Roster::default(),
+            tide: Tide::default(),
+            keeps_samples: false,
             records: Records::new(),
             mail: (0..peers).map(|_| Mail::default()).collect(),
             stored: keep_ids.then(|| (0..peers).map(|_| Mutex::default()).collect()),

@@ -12,6 +12,7 @@ use crate::fleet::{Fleet, Life};
 use crate::group::GroupLedger;
 use crate::measure::Spent;
 use crate::options::{Against, Scenario};
+use crate::overload::Overloaded;
 use crate::peer::Work;
 use crate::process;
 use crate::progress::Progress;
@@ -21,7 +22,9 @@ use crate::roster::Roster;
 use crate::run::Run;
 use crate::server::Server;
 use crate::webhook::{self, Webhooks};
-use crate::{chat, fanout, history, idle, offline, presence, push, rate, roam};
+use crate::{
+    chat, fanout, fill, history, idle, offline, overload, presence, push, rate, restart, roam,
+};
 
 /// What a scenario plays on.
 pub(crate) struct Stage<'a> {
@@ -68,6 +71,8 @@ pub(crate) struct Outcome {
     pub(crate) reopened: Option<u64>,
     /// What webhooks prove.
     pub(crate) webhooks: Option<Webhooks>,
+    /// What became of more than the server carries.
+    pub(crate) overload: Option<Overloaded>,
 }
 
 /// What a scenario is run on.
@@ -102,6 +107,7 @@ pub(crate) async fn run(scenario: &Scenario, on: On) -> Result<Report, String> {
     };
     let result = match scenario {
         Scenario::History(options) => history::run(options, &mut server, &progress).await,
+        Scenario::Restart(options) => restart::run(scenario, options, &mut server, &progress).await,
         _ => play(scenario, &server, &progress).await,
     };
     let blob_files = server.blob_files();
@@ -140,12 +146,16 @@ fn share(scenario: &Scenario) -> Run {
             run.roster = Roster::new(roam.sessions..roam.sessions + 1, 0..roam.sessions);
         }
         Scenario::Push(_) => run.from_backend = true,
+        Scenario::Overload(_) => run.keeps_samples = true,
         _ => {}
     }
     run
 }
 
 async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Result<Report, String> {
+    if let Some(gib) = scenario.common().log_gib.filter(|_| server.is_ours()) {
+        fill::fill(server, gib, progress).await?;
+    }
     let fleet = Fleet::new(share(scenario), server, scenario.sockets())?;
     let rss_before_kib = server.pid.and_then(process::rss_kib);
     let stage = Stage { server, fleet, progress };
@@ -159,7 +169,10 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
         Scenario::Roam(options) => roam::run(&stage, options).await,
         Scenario::Push(options) => push::run(&stage, options).await,
         Scenario::Webhook(options) => webhook::run(&stage, options).await,
-        Scenario::History(_) => Err("`history` has no sessions to play with".into()),
+        Scenario::Overload(options) => overload::run(&stage, options).await,
+        Scenario::History(_) | Scenario::Restart(_) => {
+            Err(format!("`{}` starts its server again", scenario.name()))
+        }
     };
     let rss_after_kib = server.pid.and_then(process::rss_kib);
     let run = stage.fleet.run.clone();
@@ -175,12 +188,14 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
     report
 }
 
-fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report {
+/// What a run has proven, and what it cost.
+pub(crate) fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report {
     let record = run.records.merged();
     let (counts, spent) = (record.counts, &outcome.spent);
     let sessions = match scenario {
         Scenario::Offline(offline) => offline.peers,
         Scenario::Roam(roam) => roam.sessions,
+        Scenario::Restart(restart) => restart.sessions,
         _ => scenario.peers(),
     };
     let mut report = Report {
@@ -217,6 +232,10 @@ fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report {
     report.beside = outcome.beside;
     report.counters = outcome.counters;
     report.webhooks = outcome.webhooks;
+    if let Some(overload) = &outcome.overload {
+        report.messages_per_second = overload.top.acked_per_second;
+    }
+    report.overload = outcome.overload;
     if let Some(alive) = outcome.alive {
         // Each session was sent a Ping; who did not answer it is lost.
         report.sent = u64::from(sessions);
