@@ -6,6 +6,7 @@
 //!   anybody when it ends.
 //! * A fill that lost anything ends the run.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,9 @@ use crate::fleet::{Fleet, Life};
 use crate::metrics::{self, Metrics};
 use crate::peer::Work;
 use crate::progress::Progress;
-use crate::run::{Phase, Run};
+use crate::run::{Mail, Phase, Run};
 use crate::server::Server;
+use crate::tide::{Level, Mark};
 
 /// Sessions that talk.
 const SESSIONS: u32 = 200;
@@ -28,6 +30,8 @@ const BYTES_GUESSED: f64 = 1.2 * BODY_BYTES as f64;
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the server may acknowledge nothing.
 const STUCK: Duration = Duration::from_secs(20);
+/// What part of the wanted size is near enough.
+const NEAR: f64 = 0.97;
 const GIB: f64 = (1u64 << 30) as f64;
 const LOG_BYTES: &str = "tidings_log_bytes";
 
@@ -41,7 +45,7 @@ struct Gauge {
 impl Gauge {
     /// The server has told the size of its log.
     fn told(&mut self, acked: u64, bytes: f64) {
-        if self.known.is_none_or(|(_, last)| bytes > last) {
+        if self.known.is_none_or(|(_, last)| bytes != last) {
             self.known = Some((acked, bytes));
         }
     }
@@ -69,11 +73,29 @@ pub(crate) async fn fill(server: &Server, gib: f64, progress: &Progress) -> Resu
     let size = |metrics: &Metrics| metrics.value(LOG_BYTES).ok_or_else(unknown);
     let start_bytes = size(&metrics::read_fresh(file).await.ok_or_else(unknown)?)?;
     let fleet = Fleet::new(Run::new(SESSIONS, BODY_BYTES, false), server, 4)?;
-    let talk = |_| Work::Chat { window: WINDOW };
+    let talk = |_| Work::Tide(Mark::default());
     fleet.open(0..SESSIONS, talk, Life::Held, progress).await?;
     progress.begin("filling the log", (gib * GIB) as u64);
     fleet.run.enter(Phase::Send);
     let mut gauge = Gauge { start_bytes, known: None };
+    while gauge.bytes(fleet.run.records.counts().acked) < gib * GIB * NEAR {
+        talk_until(&fleet, file, &mut gauge, gib * GIB, progress).await?;
+        // The log may be smaller than it was reckoned: segments shrink when they are closed.
+        let told = size(&metrics::read_fresh(file).await.ok_or_else(unknown)?)?;
+        gauge.told(fleet.run.records.counts().acked, told);
+    }
+    conclude(fleet, server, progress).await
+}
+
+/// Lets sessions talk until the log has about so many bytes.
+async fn talk_until(
+    fleet: &Fleet,
+    file: &Path,
+    gauge: &mut Gauge,
+    wanted_bytes: f64,
+    progress: &Progress,
+) -> Result<(), String> {
+    turn(fleet, Level::Closed { window: WINDOW });
     let (mut last_acked, mut answered_at) = (0, Instant::now());
     loop {
         let acked = fleet.run.records.counts().acked;
@@ -83,17 +105,22 @@ pub(crate) async fn fill(server: &Server, gib: f64, progress: &Progress) -> Resu
             return Err(format!("the server acknowledged nothing for {STUCK:?}"));
         }
         if let Ok(text) = std::fs::read_to_string(file) {
-            // A file that is being written has no such line, or its end.
+            // A file that is being written may not have the line.
             Metrics::parse(&text).value(LOG_BYTES).into_iter().for_each(|b| gauge.told(acked, b));
         }
         let bytes = gauge.bytes(acked);
         progress.reach(bytes as u64);
-        if bytes >= gib * GIB {
-            break;
+        if bytes >= wanted_bytes {
+            turn(fleet, Level::Still);
+            return Ok(());
         }
         tokio::time::sleep(LOOK).await;
     }
-    conclude(fleet, server, progress).await
+}
+
+fn turn(fleet: &Fleet, level: Level) {
+    fleet.run.tide.turn(level);
+    fleet.run.mail.iter().for_each(Mail::wake);
 }
 
 /// Awaits what is under way, and looks at the proof.

@@ -21,13 +21,16 @@ mod carrier;
 mod chat;
 mod compare;
 mod counters;
+mod drawing;
 mod fanout;
 mod fill;
 mod fleet;
 mod flight;
 mod frames;
 mod group;
+mod growth;
 mod history;
+mod html;
 mod http;
 mod idle;
 mod link;
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         }
         Command::Floor(floor) => runtime.block_on(run(&floor.scenario.into(), On::Floor)),
         Command::Compare(options) => runtime.block_on(compare::run(&options)),
+        Command::Growth(options) => runtime.block_on(growth::run(&options)),
         Command::Relay(relay) => {
             let pace = Duration::from_micros(relay.pace_us);
             runtime.block_on(relay::run(relay.peers, pace)).map(|()| true)

@@ -6,16 +6,20 @@
 
 mod compare;
 mod flags;
+mod growth;
 mod loads;
 mod scenario;
+mod trials;
 
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::compare::Compare;
 pub(crate) use self::flags::{Against, Body, Common, ServerChoice, Talk, Timing, With};
+pub(crate) use self::growth::{Growth, What};
 pub(crate) use self::loads::{
-    Chat, Fanout, History, Idle, Offline, Overload, Presence, Push, Rate, Restart, Roam, Webhook,
+    Chat, Fanout, History, Idle, Offline, Presence, Push, Rate, Roam, Webhook,
 };
+pub(crate) use self::trials::{Overload, Restart};
 
 /// The load generator of Tidings: an honest client over real QUIC.
 ///
@@ -46,6 +50,20 @@ pub(crate) enum Command {
     ///
     /// Example: loadtest compare --rounds 5 --html comparison.html
     Compare(Compare),
+    /// What a message costs as sessions, the log, a group, or its recipients grow
+    ///
+    /// Each step is a run of another scenario, whose proof counts here too. Sessions: `chat` with
+    /// one send of each under way, and `rate` with 2,000 messages a second of all of them. Log:
+    /// `chat` on a log that is filled first. Groups and recipients: as many messages as make
+    /// 20,000 deliveries a second. A step that the server or the disk does not allow says so.
+    ///
+    /// A series is flat if no step costs more than 25 percent more of the server's CPU, for each
+    /// message (or delivery, where a message has several), than the step at its base: 1,000
+    /// sessions, 0.1 GiB, 100 members, 1 recipient. Writes all figures as JSON, and a page with
+    /// charts.
+    ///
+    /// Example: loadtest growth --what sessions,log --html growth.html
+    Growth(Growth),
     /// The relay that `floor` starts
     #[command(hide = true)]
     Relay(Relay),

@@ -107,7 +107,6 @@ pub(crate) async fn run(
     let fleet = Fleet::new(run, server, usize::from(restart.common.sockets))?;
     let (mut crowd, took) = Crowd::open(&fleet.run, server, progress).await?;
     let began = Instant::now();
-    fleet.run.measure(fleet.run.now_ns(), u64::MAX);
     let played = play(restart, server, &fleet, &mut crowd, progress).await;
     let run = fleet.run.clone();
     if played.is_ok() {
@@ -151,6 +150,8 @@ async fn play(
             (messages.saturating_sub(acked), acked)
         })
         .await;
+    // What waits is late by intent.
+    run.measure(run.now_ns(), u64::MAX);
     rate::start(run, restart.rate)?;
     tokio::time::sleep(CALM).await;
     let log_bytes = log_bytes(server).await;

@@ -140,6 +140,9 @@ pub(crate) struct Run {
     /// Peers that send, and are sent to, by themselves: those with indices below it.
     pub(crate) talkers: u32,
     pub(crate) ledger: Ledger,
+    /// Recipients of each send; of several, the peers behind the sender, so that a sender has one
+    /// conversation.
+    pub(crate) recipients: u32,
     /// What is sent to the group, if there is one.
     pub(crate) group: GroupLedger,
     /// Who watches whom, if anybody does.
@@ -181,6 +184,7 @@ impl Run {
             from_backend: false,
             talkers: peers,
             ledger: Ledger::new(peers),
+            recipients: 1,
             group: GroupLedger::new(0),
             roster: Roster::default(),
             tide: Tide::default(),
@@ -243,6 +247,17 @@ impl Run {
             false => Stamp::of(view.body).filter(|s| view.from == self.names.name(s.sender)),
         };
         stamp.filter(|_| view.body.len() == self.payload)
+    }
+
+    /// The place of a peer among the recipients of a sender's messages, if it is one of them.
+    pub(crate) fn place(&self, sender: u32, recipient: u32) -> Option<u32> {
+        let behind = (recipient + self.talkers).checked_sub(sender + 1)? % self.talkers;
+        (behind < self.recipients).then_some(behind)
+    }
+
+    /// The number under which the ledger knows a message to one of several recipients.
+    pub(crate) fn entry(&self, number: u64, place: u32) -> u64 {
+        number * u64::from(self.recipients) + u64::from(place)
     }
 
     /// Counts a session as open while it runs, and as broken if it does not end well within

@@ -147,6 +147,7 @@ fn share(scenario: &Scenario) -> Run {
         }
         Scenario::Push(_) => run.from_backend = true,
         Scenario::Overload(_) => run.keeps_samples = true,
+        Scenario::Rate(rate) => run.recipients = rate.recipients,
         _ => {}
     }
     run
@@ -276,19 +277,18 @@ fn add_speed(report: &mut Report, scenario: &Scenario, counts: &Counts, outcome:
     if !matches!(scenario, Scenario::Idle(_) | Scenario::Offline(_)) {
         report.deliveries_per_second = Some(rounded(delivered as f64 / spent.seconds));
     }
-    let within = match scenario {
-        // One message has many deliveries.
-        Scenario::Fanout(_) | Scenario::Presence(_) => counts.acked_within,
-        _ => delivered.min(counts.acked_within),
+    let within = match scenario.fans_out() {
+        true => counts.acked_within,
+        false => delivered.min(counts.acked_within),
     };
     report.messages_per_second = rounded(within as f64 / spent.seconds);
-    match scenario {
-        Scenario::Fanout(_) | Scenario::Presence(_) => {
+    match scenario.fans_out() {
+        true => {
             let deliveries = delivered + beside.map_or(0, |beside| beside.deliveries_within);
             report.server_cpu_us_per_delivery = per(spent.server_cpu_us, deliveries as f64);
             report.generator_cpu_us_per_delivery = per(spent.own_cpu_us, deliveries as f64);
         }
-        _ => {
+        false => {
             report.server_cpu_us_per_message = per(spent.server_cpu_us, within as f64);
             report.log_cpu_us_per_message = per(spent.log_cpu_us, within as f64);
             report.generator_cpu_us_per_message = per(spent.own_cpu_us, within as f64);

@@ -6,7 +6,7 @@
 
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
-use tidings::limits::{ENDPOINTS_MAX, GROUP_MEMBERS_SETTING_MAX, WATCHED_MAX};
+use tidings::limits::{ENDPOINTS_MAX, GROUP_MEMBERS_SETTING_MAX, RECIPIENTS_MAX, WATCHED_MAX};
 
 use super::{Body, Talk, Timing};
 use crate::names::PEERS_MAX;
@@ -33,6 +33,9 @@ pub(crate) struct Rate {
     /// Messages a second, all sessions together
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
+    /// Recipients of each message; of several, the peers that come behind the sender
+    #[arg(long, default_value_t = 1, value_parser = recipients())]
+    pub(crate) recipients: u32,
     #[command(flatten)]
     pub(crate) talk: Talk,
 }
@@ -167,50 +170,6 @@ pub(crate) struct Webhook {
     pub(crate) talk: Talk,
 }
 
-/// `overload`.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Overload {
-    /// Sessions, one connection each
-    #[arg(long, default_value_t = 200, value_parser = peers_from(2))]
-    pub(crate) sessions: u32,
-    /// Sends that each session keeps in flight while the top is looked for
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=128))]
-    pub(crate) window: u16,
-    /// How many times the top is offered, one after another
-    #[arg(long, value_name = "TIMES", value_delimiter = ',', default_value = "2,5", value_parser = times())]
-    pub(crate) times: Vec<u32>,
-    /// Messages a second of a normal load, before and after each overload
-    #[arg(long, value_name = "RATE", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) normal: u32,
-    /// How long each part lasts, in seconds
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=600))]
-    pub(crate) seconds: u32,
-    /// How long to run before measuring, in seconds
-    #[arg(long, default_value_t = 3)]
-    pub(crate) warmup: u32,
-    #[command(flatten)]
-    pub(crate) body: Body,
-}
-
-/// `restart`.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Restart {
-    /// Clients of the client library, one session on a connection of its own each
-    #[arg(long, default_value_t = 1_000, value_parser = peers_from(2))]
-    pub(crate) sessions: u32,
-    /// Peers that are away, and come when all clients are back
-    #[arg(long, default_value_t = 500, value_parser = peers_from(1))]
-    pub(crate) absent: u32,
-    /// Messages that wait for each of them
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=50))]
-    pub(crate) waiting: u32,
-    /// Messages a second between the clients, also while the server is down
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) rate: u32,
-    #[command(flatten)]
-    pub(crate) body: Body,
-}
-
 impl Presence {
     /// How many of the sessions are watched: as many as one session may watch.
     pub(crate) fn watched(&self) -> u32 {
@@ -219,7 +178,7 @@ impl Presence {
 }
 
 /// Peers, at least so many; the senders of `offline` come on top of them.
-fn peers_from(least: i64) -> RangedI64ValueParser<u32> {
+pub(super) fn peers_from(least: i64) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(least..=i64::from(PEERS_MAX / 2))
 }
 
@@ -233,9 +192,9 @@ fn watched_from(least: i64) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(least..=WATCHED_MAX as i64)
 }
 
-/// How many times the top is offered.
-fn times() -> RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=100)
+/// Recipients of one send.
+fn recipients() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=RECIPIENTS_MAX as i64)
 }
 
 /// Endpoints of one server.

@@ -87,6 +87,9 @@ impl Scenario {
                 let name = self.name();
                 Err(format!("`{name}` starts its server again, so it must be spawned"))
             }
+            Self::Rate(rate) if rate.recipients >= rate.sessions => {
+                Err("a sender would be its own recipient: lower --recipients".into())
+            }
             _ if self.is_filled_blindly() => {
                 Err("--log-gib wants to know the size of the log: name --metrics-file".into())
             }
@@ -140,6 +143,15 @@ impl Scenario {
         }
     }
 
+    /// Whether each message has several deliveries.
+    pub(crate) fn fans_out(&self) -> bool {
+        match self {
+            Self::Fanout(_) | Self::Presence(_) => true,
+            Self::Rate(rate) => rate.recipients > 1,
+            _ => false,
+        }
+    }
+
     /// Whether a broker of MQTT can carry it.
     pub(super) fn has_broker(&self) -> bool {
         self.has_floor() || matches!(self, Self::Offline(_) | Self::Fanout(_))
@@ -147,7 +159,7 @@ impl Scenario {
 
     /// Whether a relay can carry it.
     pub(crate) fn has_floor(&self) -> bool {
-        matches!(self, Self::Chat(_) | Self::Rate(_) | Self::Idle(_))
+        matches!(self, Self::Chat(_) | Self::Rate(_) | Self::Idle(_)) && !self.fans_out()
     }
 
     /// Its name.
@@ -173,7 +185,6 @@ impl Scenario {
 mod tests {
     use clap::Parser;
 
-    use super::*;
     use crate::options::{Command, Options};
 
     #[test]
@@ -202,6 +213,9 @@ mod tests {
         assert!(check("loadtest restart --server 127.0.0.1:1").is_err());
         assert_eq!(check("loadtest overload --times 2,5,10"), Ok(()));
         assert!(check("loadtest overload --with-floor").is_err());
+        assert_eq!(check("loadtest rate --sessions 21 --recipients 20"), Ok(()));
+        assert!(check("loadtest rate --sessions 20 --recipients 20").is_err());
+        assert!(check("loadtest rate --recipients 2 --with-floor").is_err());
         assert!(check("loadtest chat --server 127.0.0.1:1 --log-gib 1").is_err());
         assert_eq!(
             check("loadtest chat --server 127.0.0.1:1 --log-gib 1 --metrics-file x"),
