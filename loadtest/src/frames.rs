@@ -303,6 +303,23 @@ mod tests {
     }
 
     #[test]
+    fn a_send_to_several_peers_is_what_the_wire_codec_writes() {
+        let stamp = Stamp { sender: 3, number: 70, intended_ns: 9 };
+        let names = [*b"lt0a0b0c-0000004", *b"lt0a0b0c-0000005"];
+        let mut fast = BytesMut::new();
+        put_send(&mut fast, &stamp, 70, &To::Peers(&names), 300);
+        let (_, single) = sent_frame(70, 300);
+        let ClientFrame::Send(send) = single else { panic!("not a Send") };
+        let mut body = send.body.to_vec();
+        body[12..20].copy_from_slice(&9u64.to_be_bytes());
+        let target = Target::Peers(names.iter().map(|name| peer(name)).collect());
+        let mut slow = BytesMut::new();
+        let send = Send { answered: 70, target, body: body.into(), ..send };
+        ClientFrame::from(send).encode(&mut slow);
+        assert_eq!(fast, slow);
+    }
+
+    #[test]
     fn a_send_to_a_group_is_what_the_wire_codec_writes() {
         let stamp = Stamp { sender: 3, number: 70, intended_ns: 9 };
         let mut fast = BytesMut::new();
@@ -319,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deliver_of_a_group_is_read() {
+    fn a_deliver_to_a_group_or_to_several_peers_is_read() {
         let frame = Deliver {
             transient: false,
             receipt: false,
@@ -341,6 +358,19 @@ mod tests {
         assert_eq!((view.id, view.sequence, index_in(view.from)), (5, 6, Some(3)));
         assert_eq!((view.group, view.to), (Some([7; GROUP_BYTES].as_slice()), b"".as_slice()));
         assert_eq!(view.body, b"to all");
+        let names = [b"lt0a0b0c-0000001", b"lt0a0b0c-0000002", b"lt0a0b0c-0000004"];
+        let to_several = Deliver {
+            conversation: ConversationId::Peers([0; 16]),
+            to: names.iter().map(|name| peer(*name)).collect(),
+            ..frame.clone()
+        };
+        let mut bytes = BytesMut::new();
+        ServerFrame::from(to_several).encode(&mut bytes);
+        let read = fields(&bytes);
+        let view = DeliverView::read(&read).unwrap();
+        assert_eq!((view.to_count, view.body), (3, b"to all".as_slice()));
+        assert!(names.iter().all(|name| view.is_to(*name)));
+        assert!(!view.is_to(b"lt0a0b0c-0000003"));
         let to_peer = Deliver { to: vec![peer(b"lt0a0b0c-0000001")], ..frame };
         let mut bytes = BytesMut::new();
         ServerFrame::from(to_peer).encode(&mut bytes);
