@@ -162,7 +162,8 @@ pub(crate) enum Scenario {
     /// the overload ends, as an app would. `accepted_ms` is from writing a send to its
     /// acknowledgement. `recovered_ms` is from the end of the overload to the first of two windows
     /// of 200 ms in a row in which the p99 of the normal load, counted from when a message was
-    /// due, is no more than 10 ms or twice what it was before. The proof is that of `rate`.
+    /// due, is no more than 10 ms or twice that of a usual window before. The proof is that of
+    /// `rate`.
     ///
     /// Example: loadtest overload --times 2,5
     Overload(With<Overload>),
@@ -173,8 +174,9 @@ pub(crate) enum Scenario {
     /// growing, random waits. They talk at a low rate, also while the server is down. Some peers
     /// are away, with messages that wait for them. With --log-gib the log is filled before.
     ///
-    /// `ready_ms` is from starting the process to its answer that it is ready; `back_ms` from the
-    /// kill to each client's session being open again. When all are back, the absent come, four at
+    /// `ready_ms` is from starting the process to its answer that it is ready; `noticed_ms` and
+    /// `back_ms` are from the kill until each client knows that its connection is gone, and until its
+    /// session is open again. When all are back, the absent come, four at
     /// a time: `open_to_last_ms` is from writing Open to the last message that waited. The proof:
     /// what was acknowledged before or after reaches its peer once and in order, and each absent
     /// peer gets exactly what was stored for it.

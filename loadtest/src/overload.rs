@@ -19,7 +19,7 @@ use std::ops::Range;
 use serde::Serialize;
 
 use self::part::{Part, hold};
-use self::windows::{Window, recovered_ms, within};
+use self::windows::{Window, recovered_ms, usual_p99_ms, within};
 use crate::measure::Measure;
 use crate::options::Overload;
 use crate::peer::Work;
@@ -37,6 +37,8 @@ pub(crate) struct Overloaded {
     pub(crate) top: Carried,
     /// The normal load, before any overload.
     pub(crate) normal: Carried,
+    /// The p99 of a usual window of it, from when a message was due to its recipient's app.
+    normal_p99_ms: Option<f64>,
     pub(crate) overloads: Vec<Over>,
     windows: Vec<Window>,
 }
@@ -88,6 +90,9 @@ impl Overloaded {
     pub(crate) fn rows(&self) -> Vec<(String, String)> {
         let mut rows =
             vec![("top".to_owned(), self.top.told()), ("normal".to_owned(), self.normal.told())];
+        if let Some(usual) = self.normal_p99_ms {
+            rows.push(("".into(), format!("p99 of a usual window: {usual:.1} ms")));
+        }
         for over in &self.overloads {
             rows.push((format!("offered x {}", over.times), over.told()));
             rows.push(("".into(), over.carried.told()));
@@ -188,8 +193,7 @@ fn conclude(
     pairs: &[(u32, Part, Part)],
 ) -> Overloaded {
     let top_carried = carried(samples, top);
-    let before_ms =
-        within(&samples.deliveries, &normal.time_us()).map_or(f64::INFINITY, |times| times.p99);
+    let usual_ms = usual_p99_ms(&samples.deliveries, &normal.time_us());
     let over = |(times, over, after): &(u32, Part, Part)| {
         let carried_over = carried(samples, over);
         let ratio = over.rss_kib.zip(top.rss_kib).map(|(over, top)| over as f64 / top as f64);
@@ -202,7 +206,11 @@ fn conclude(
             part_of_top: rounded(carried_over.acked_per_second / top_carried.acked_per_second),
             carried: carried_over,
             rss_ratio: ratio.map(rounded),
-            recovered_ms: recovered_ms(&samples.deliveries, &after.time_us(), before_ms),
+            recovered_ms: recovered_ms(
+                &samples.deliveries,
+                &after.time_us(),
+                usual_ms.unwrap_or(f64::INFINITY),
+            ),
             after: carried(samples, after),
             sessions_lost: over.sessions_lost() + after.sessions_lost(),
         }
@@ -211,6 +219,7 @@ fn conclude(
     let all: Range<u32> = top.time_us().start..end_us;
     Overloaded {
         normal: carried(samples, normal),
+        normal_p99_ms: usual_ms,
         overloads: pairs.iter().map(over).collect(),
         windows: windows::windows(samples, all),
         top: top_carried,

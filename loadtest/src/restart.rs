@@ -53,6 +53,8 @@ pub(crate) struct Restarted {
     log_mib: Option<f64>,
     /// From starting the process to its answer that it is ready.
     ready_ms: f64,
+    /// From the kill to the moment at which a client noticed that its connection was gone.
+    noticed_ms: Option<Brief>,
     /// From the kill to the session of a client that was open again.
     back_ms: Option<Brief>,
     /// From the kill until all were back; `None` if some never were.
@@ -69,6 +71,9 @@ impl Restarted {
     /// What a person reads: names and values.
     pub(crate) fn rows(&self) -> Vec<(&'static str, String)> {
         let mib = |mib: Option<f64>| mib.map_or("?".to_owned(), |mib| format!("{mib:.0}"));
+        let noticed = self.noticed_ms.map_or("never".to_owned(), |Brief { p50, p99, max }| {
+            format!("p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms after the kill")
+        });
         let back = match (self.back_ms, self.missing) {
             (Some(Brief { p50, p99, max }), 0) => {
                 format!("p50 {p50:.0} ms, p99 {p99:.0} ms, all after {max:.0} ms")
@@ -81,6 +86,7 @@ impl Restarted {
         vec![
             ("log", format!("{} MiB when the server was killed", mib(self.log_mib))),
             ("ready", format!("{:.0} ms after the start", self.ready_ms)),
+            ("noticed", noticed),
             ("back", back),
             ("waited", format!("{waiting} for each of {absent} peers")),
             ("memory", format!("{before} MiB before, {ready} ready, {after} with all back")),
@@ -170,13 +176,15 @@ async fn play(
     let absent = restart.sessions..restart.sessions + restart.absent;
     let (drain, life) = (|_| Work::Drain { opened_ns: 0 }, Life::Within(DRAIN_WITHIN));
     fleet.open_few(absent, drain, life, COMING_MAX, progress).await?;
-    let (missing, times) = (crowd.attendance.missing(), crowd.attendance.times(killed_ns));
+    let missing = crowd.attendance.missing();
+    let times = crowd.attendance.back_times(killed_ns);
     Ok(Restarted {
         clients: restart.sessions,
         absent: restart.absent,
         waiting: restart.waiting,
         log_mib: log_bytes.map(|bytes| rounded(bytes / f64::from(1 << 20))),
         ready_ms: rounded(ready.as_secs_f64() * 1e3),
+        noticed_ms: Brief::of(&crowd.attendance.notice_times(killed_ns)),
         back_ms: Brief::of(&times),
         all_back_ms: times.quantile_ms(1.0).filter(|_| missing == 0),
         missing,

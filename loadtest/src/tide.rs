@@ -59,8 +59,13 @@ impl Tide {
         now_ns: u64,
         due: &mut VecDeque<u64>,
     ) -> Option<u64> {
-        match self.level() {
-            Level::Still => None,
+        let level = self.level();
+        if level != Level::Still && !due.is_empty() {
+            // What the mail said before the tide turned is late, and not to be later.
+            return due.pop_front();
+        }
+        match level {
+            Level::Still | Level::Mail => None,
             Level::Closed { window } => (unanswered < window).then_some(now_ns),
             Level::Open { from_ns, per_second } => {
                 let is_due = mark.is_due(from_ns, per_second, session, now_ns);
@@ -69,7 +74,6 @@ impl Tide {
                     now_ns
                 })
             }
-            Level::Mail => due.pop_front(),
         }
     }
 }
@@ -133,10 +137,14 @@ mod tests {
         let mut due = VecDeque::from([7]);
         assert_eq!(tide.next((0, 1), 0, &mut mark, 9, &mut due), None, "still");
         tide.turn(Level::Closed { window: 2 });
+        assert_eq!(tide.next((0, 1), 2, &mut mark, 9, &mut due), Some(7), "left of the mail");
+        due.push_back(8);
+        tide.turn(Level::Mail);
+        assert_eq!(tide.next((0, 1), 2, &mut mark, 9, &mut due), Some(8));
+        tide.turn(Level::Closed { window: 2 });
         assert_eq!(tide.next((0, 1), 1, &mut mark, 9, &mut due), Some(9));
         assert_eq!(tide.next((0, 1), 2, &mut mark, 9, &mut due), None);
         tide.turn(Level::Mail);
-        assert_eq!(tide.next((0, 1), 2, &mut mark, 9, &mut due), Some(7));
         assert_eq!(tide.next((0, 1), 2, &mut mark, 9, &mut due), None);
     }
 }

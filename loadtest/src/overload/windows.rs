@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde::Serialize;
 
 use crate::record::{Sample, Samples};
-use crate::report::Brief;
+use crate::report::{Brief, median};
 use crate::scenario::rounded;
 
 /// How long a window is, in microseconds.
@@ -60,6 +60,13 @@ pub(super) fn windows(samples: &Samples, time_us: Range<u32>) -> Vec<Window> {
         }
     };
     each.map(window).collect()
+}
+
+/// The p99 of a usual window: the middle one, in milliseconds; `None` without any.
+pub(super) fn usual_p99_ms(samples: &[Sample], time_us: &Range<u32>) -> Option<f64> {
+    let of = split(samples, time_us);
+    let each = of.iter().zip(spans(time_us)).filter_map(|(due, span)| within(due, &span));
+    median(&each.map(|times| times.p99).collect::<Vec<_>>())
 }
 
 /// How long after the beginning of a time the p99 is normal, in milliseconds; `None` if it never
@@ -149,6 +156,13 @@ mod tests {
         let again = samples(3, |due| if (1_200..1_400).contains(&due) { 80 } else { 2 });
         assert_eq!(recovered_ms(&again, &time, 3.0), Some(400.0), "one window is not enough");
         assert_eq!(recovered_ms(&[], &time, 3.0), None, "nothing is not normal");
+    }
+
+    #[test]
+    fn a_bad_moment_does_not_make_what_is_usual_worse() {
+        let samples = samples(1, |ms| if ms < 300 { 500 } else { 3 });
+        assert_eq!(usual_p99_ms(&samples, &(0..1_000_000)), Some(3.0));
+        assert_eq!(usual_p99_ms(&[], &(0..1_000_000)), None);
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Client {
             match event {
                 Event::Message(message) => self.take(&message, &mut order),
                 Event::Paused(why) => {
-                    if !attendance.paused(self.index) {
+                    if !attendance.paused(self.index, run.now_ns()) {
                         run.broke(format!("a session lost its connection: {why:?}"));
                     }
                 }
