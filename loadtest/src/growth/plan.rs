@@ -13,7 +13,7 @@ use tidings::limits::{GROUP_MEMBERS_SETTING_MAX, RECIPIENTS_MAX};
 use crate::options::{Growth, What};
 
 /// Deliveries a second, where these stay as they are.
-const DELIVERIES: u64 = 20_000;
+const DELIVERIES: u64 = 10_000;
 const GIB: f64 = (1u64 << 30) as f64;
 /// Disk that a log takes for each byte of it, beside what is free for others.
 const ROOM: f64 = 1.5;
