@@ -58,16 +58,14 @@ pub(crate) async fn run(options: &Growth) -> Result<bool, String> {
     };
     for round in 1..=options.rounds {
         for at in 0..grown.series.len() {
-            let series = &mut grown.series[at];
-            for step in 0..series.steps.len() {
-                if let Some(told) = series.play(step).await {
-                    println!("round {round}, {told}");
-                }
+            for step in 0..grown.series[at].steps.len() {
+                let Some(told) = grown.series[at].play(step).await else { continue };
+                println!("round {round}, {told}");
+                // It may be long: what there is is kept.
+                grown.conclude();
+                write(&options.json, &(json(&grown)? + "\n"))?;
+                write(&options.html, &page::page(&grown))?;
             }
-            // It may be long: what there is is kept.
-            grown.conclude();
-            write(&options.json, &(json(&grown)? + "\n"))?;
-            write(&options.html, &page::page(&grown))?;
         }
     }
     grown.series.iter().for_each(|series| println!("{}: {}", series.title, series.verdict));

@@ -26,7 +26,7 @@ use crate::options::{Restart, Scenario, With};
 use crate::peer::Work;
 use crate::process;
 use crate::progress::Progress;
-use crate::report::{Brief, Report};
+use crate::report::{Brief, Point, Report};
 use crate::run::{Phase, Run};
 use crate::scenario::{self, Outcome, per, rounded};
 use crate::server::Server;
@@ -57,6 +57,9 @@ pub(crate) struct Restarted {
     noticed_ms: Option<Brief>,
     /// From the kill to the session of a client that was open again.
     back_ms: Option<Brief>,
+    /// The same by quantile.
+    noticed_curve: Vec<Point>,
+    back_curve: Vec<Point>,
     /// From the kill until all were back; `None` if some never were.
     all_back_ms: Option<f64>,
     /// Clients that did not come back.
@@ -177,6 +180,7 @@ async fn play(
     let (drain, life) = (|_| Work::Drain { opened_ns: 0 }, Life::Within(DRAIN_WITHIN));
     fleet.open_few(absent, drain, life, COMING_MAX, progress).await?;
     let missing = crowd.attendance.missing();
+    let noticed = crowd.attendance.notice_times(killed_ns);
     let times = crowd.attendance.back_times(killed_ns);
     Ok(Restarted {
         clients: restart.sessions,
@@ -184,7 +188,9 @@ async fn play(
         waiting: restart.waiting,
         log_mib: log_bytes.map(|bytes| rounded(bytes / f64::from(1 << 20))),
         ready_ms: rounded(ready.as_secs_f64() * 1e3),
-        noticed_ms: Brief::of(&crowd.attendance.notice_times(killed_ns)),
+        noticed_ms: Brief::of(&noticed),
+        noticed_curve: Point::curve(&noticed),
+        back_curve: Point::curve(&times),
         back_ms: Brief::of(&times),
         all_back_ms: times.quantile_ms(1.0).filter(|_| missing == 0),
         missing,
