@@ -68,21 +68,25 @@ pub(crate) fn draw(title: &str, lines: &[Lines<'_>], x: &Axis, y: &Axis) -> Stri
         let anchor = "text-anchor=\"middle\"";
         add(&mut svg, format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" {anchor}>{text}</text>"));
     }
-    for Lines { colour, lines, dotted, .. } in lines {
-        for line in lines {
+    for few in lines {
+        for line in &few.lines {
             let places: Vec<_> = line.iter().map(|(x, y)| (across(*x), up(*y))).collect();
-            let points = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}"));
-            let points = points.collect::<Vec<_>>().join(" ");
-            let stroke = format_args!("fill=\"none\" stroke=\"{colour}\"");
-            add(&mut svg, format_args!("<polyline points=\"{points}\" {stroke}/>"));
-            for (x, y) in places.iter().filter(|_| *dotted) {
-                let centre = format_args!("cx=\"{x:.1}\" cy=\"{y:.1}\"");
-                add(&mut svg, format_args!("<circle {centre} r=\"3\" fill=\"{colour}\"/>"));
-            }
+            add_line(&mut svg, &places, few.colour, few.dotted);
         }
     }
     add_legend(&mut svg, lines);
     svg + "</svg>"
+}
+
+fn add_line(svg: &mut String, places: &[(f64, f64)], colour: &str, dotted: bool) {
+    let points = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}"));
+    let points = points.collect::<Vec<_>>().join(" ");
+    let stroke = format_args!("fill=\"none\" stroke=\"{colour}\"");
+    add(svg, format_args!("<polyline points=\"{points}\" {stroke}/>"));
+    for (x, y) in places.iter().filter(|_| dotted) {
+        let centre = format_args!("cx=\"{x:.1}\" cy=\"{y:.1}\"");
+        add(svg, format_args!("<circle {centre} r=\"3\" fill=\"{colour}\"/>"));
+    }
 }
 
 fn add_legend(svg: &mut String, lines: &[Lines<'_>]) {

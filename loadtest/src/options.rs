@@ -175,8 +175,8 @@ pub(crate) enum Scenario {
     /// are away, with messages that wait for them. With --log-gib the log is filled before.
     ///
     /// `ready_ms` is from starting the process to its answer that it is ready; `noticed_ms` and
-    /// `back_ms` are from the kill until each client knows that its connection is gone, and until its
-    /// session is open again. When all are back, the absent come, four at
+    /// `back_ms` are from the kill until each client knows that its connection is gone, and until
+    /// its session is open again. When all are back, the absent come, four at
     /// a time: `open_to_last_ms` is from writing Open to the last message that waited. The proof:
     /// what was acknowledged before or after reaches its peer once and in order, and each absent
     /// peer gets exactly what was stored for it.

@@ -15,6 +15,7 @@ mod part;
 mod windows;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -26,7 +27,7 @@ use crate::peer::Work;
 use crate::rate;
 use crate::record::Samples;
 use crate::report::Brief;
-use crate::run::Phase;
+use crate::run::{Phase, Run};
 use crate::scenario::{Outcome, Stage, per, rounded};
 use crate::tide::{Level, Mark};
 
@@ -148,17 +149,7 @@ pub(crate) async fn run(stage: &Stage<'_>, overload: &Overload) -> Result<Outcom
     let opening = stage.open(0..overload.sessions, Work::Tide(Mark::default())).await?;
     let run = &stage.fleet.run;
     run.enter(Phase::Send);
-    let mut random = fastrand::Rng::new();
-    rate::pace_while(
-        run,
-        overload.normal,
-        |run| run.phase() == Phase::Send,
-        move |run, due_ns| {
-            if run.tide.level() == Level::Mail {
-                run.mail[random.u32(0..run.talkers) as usize].ask(due_ns);
-            }
-        },
-    )?;
+    start_normal(run, overload.normal)?;
     let closed = Level::Closed { window: usize::from(overload.window) };
     hold(stage, closed, overload.warmup, "warming up").await?;
     // What was sent before is of no interest.
@@ -183,6 +174,17 @@ pub(crate) async fn run(stage: &Stage<'_>, overload: &Overload) -> Result<Outcom
     let samples = run.records.take_samples();
     let found = conclude(&samples, &top, &normal, &pairs);
     Ok(Outcome { spent, opening: Some(opening), overload: Some(found), ..Outcome::default() })
+}
+
+/// Lets random sessions send so many messages a second, whenever the mail is what counts.
+fn start_normal(run: &Arc<Run>, per_second: u32) -> Result<(), String> {
+    let mut random = fastrand::Rng::new();
+    let going = |run: &Run| run.phase() == Phase::Send;
+    rate::pace_while(run, per_second, going, move |run, due_ns| {
+        if run.tide.level() == Level::Mail {
+            run.mail[random.u32(0..run.talkers) as usize].ask(due_ns);
+        }
+    })
 }
 
 /// Puts together what was found; an overload is followed by the normal load after it.

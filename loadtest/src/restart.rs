@@ -22,7 +22,7 @@ use self::crowd::Crowd;
 use crate::fleet::{Fleet, Life};
 use crate::measure::Spent;
 use crate::metrics::{self, Metrics};
-use crate::options::{Restart, Scenario, With};
+use crate::options::{Common, Restart, Scenario, With};
 use crate::peer::Work;
 use crate::process;
 use crate::progress::Progress;
@@ -139,7 +139,7 @@ pub(crate) async fn run(
     Ok(report)
 }
 
-/// Stores what waits, kills the server, and awaits everybody.
+/// Stores what waits, lets the server go and come, and awaits everybody.
 async fn play(
     restart: &With<Restart>,
     server: &mut Server,
@@ -147,6 +147,47 @@ async fn play(
     crowd: &mut Crowd,
     progress: &Progress,
 ) -> Result<Restarted, String> {
+    store(restart, fleet, crowd, progress).await?;
+    let log_bytes = log_bytes(server).await;
+    let before_rss_mib = rss_mib(server);
+    progress.begin("starting again", 0);
+    crowd.attendance.expect();
+    let outage = outage(&fleet.run, server, &restart.common).await?;
+    let ready_rss_mib = rss_mib(server);
+    crowd.await_back(BACK_WITHIN, progress).await;
+    let back_rss_mib = rss_mib(server);
+
+    let absent = restart.sessions..restart.sessions + restart.absent;
+    let (drain, life) = (|_| Work::Drain { opened_ns: 0 }, Life::Within(DRAIN_WITHIN));
+    fleet.open_few(absent, drain, life, COMING_MAX, progress).await?;
+    let missing = crowd.attendance.missing();
+    let noticed = crowd.attendance.notice_times(outage.killed_ns);
+    let times = crowd.attendance.back_times(outage.killed_ns);
+    Ok(Restarted {
+        clients: restart.sessions,
+        absent: restart.absent,
+        waiting: restart.waiting,
+        log_mib: log_bytes.map(|bytes| rounded(bytes / f64::from(1 << 20))),
+        ready_ms: rounded(outage.ready.as_secs_f64() * 1e3),
+        noticed_ms: Brief::of(&noticed),
+        noticed_curve: Point::curve(&noticed),
+        back_ms: Brief::of(&times),
+        back_curve: Point::curve(&times),
+        all_back_ms: times.quantile_ms(1.0).filter(|_| missing == 0),
+        missing,
+        before_rss_mib,
+        ready_rss_mib,
+        back_rss_mib,
+    })
+}
+
+/// Stores what waits for the absent, and begins the talk that goes on through all of it.
+async fn store(
+    restart: &Restart,
+    fleet: &Fleet,
+    crowd: &mut Crowd,
+    progress: &Progress,
+) -> Result<(), String> {
     let run = &fleet.run;
     let messages = u64::from(restart.absent) * u64::from(restart.waiting);
     progress.begin("storing", messages);
@@ -163,41 +204,23 @@ async fn play(
     run.measure(run.now_ns(), u64::MAX);
     rate::start(run, restart.rate)?;
     tokio::time::sleep(CALM).await;
-    let log_bytes = log_bytes(server).await;
-    let before_rss_mib = rss_mib(server);
+    Ok(())
+}
 
-    progress.begin("starting again", 0);
-    crowd.attendance.expect();
+/// How the server went and came.
+struct Outage {
+    /// When it was killed, on the run's clock.
+    killed_ns: u64,
+    /// From starting it to its answer that it is ready.
+    ready: Duration,
+}
+
+/// Kills the server and starts it again.
+async fn outage(run: &Run, server: &mut Server, common: &Common) -> Result<Outage, String> {
     let killed_ns = run.now_ns();
     server.kill().await?;
-    let ready = server.start_again(&restart.common).await?;
-    let ready = ready + server.api()?.until_ready().await?;
-    let ready_rss_mib = rss_mib(server);
-    crowd.await_back(BACK_WITHIN, progress).await;
-    let back_rss_mib = rss_mib(server);
-
-    let absent = restart.sessions..restart.sessions + restart.absent;
-    let (drain, life) = (|_| Work::Drain { opened_ns: 0 }, Life::Within(DRAIN_WITHIN));
-    fleet.open_few(absent, drain, life, COMING_MAX, progress).await?;
-    let missing = crowd.attendance.missing();
-    let noticed = crowd.attendance.notice_times(killed_ns);
-    let times = crowd.attendance.back_times(killed_ns);
-    Ok(Restarted {
-        clients: restart.sessions,
-        absent: restart.absent,
-        waiting: restart.waiting,
-        log_mib: log_bytes.map(|bytes| rounded(bytes / f64::from(1 << 20))),
-        ready_ms: rounded(ready.as_secs_f64() * 1e3),
-        noticed_ms: Brief::of(&noticed),
-        noticed_curve: Point::curve(&noticed),
-        back_curve: Point::curve(&times),
-        back_ms: Brief::of(&times),
-        all_back_ms: times.quantile_ms(1.0).filter(|_| missing == 0),
-        missing,
-        before_rss_mib,
-        ready_rss_mib,
-        back_rss_mib,
-    })
+    let listening = server.start_again(common).await?;
+    Ok(Outage { killed_ns, ready: listening + server.api()?.until_ready().await? })
 }
 
 async fn log_bytes(server: &Server) -> Option<f64> {

@@ -20,10 +20,10 @@ pub(crate) struct Overload {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=128))]
     pub(crate) window: u16,
     /// How many times the top is offered, one after another
-    #[arg(long, value_name = "TIMES", value_delimiter = ',', default_value = "2,5", value_parser = times())]
+    #[arg(long, value_delimiter = ',', default_value = "2,5", value_parser = times())]
     pub(crate) times: Vec<u32>,
     /// Messages a second of a normal load, before and after each overload
-    #[arg(long, value_name = "RATE", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) normal: u32,
     /// How long each part lasts, in seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=600))]
