@@ -157,7 +157,7 @@ pub(crate) enum Scenario {
     ///
     /// First a closed loop finds the top: messages a second, memory. Then messages are due at fixed
     /// times, so many times the top; then a normal load comes again. A session writes what is due
-    /// as flow control admits it, and keeps no more unanswered than the client library does (128).
+    /// as flow control admits it, and has no more than --unanswered of its sends unanswered.
     /// What is due beyond that waits in the client: it is shown as `held_back`, and given up when
     /// the overload ends, as an app would. `accepted_ms` is from writing a send to its
     /// acknowledgement. `recovered_ms` is from the end of the overload to the first of two windows

@@ -164,7 +164,9 @@ pub(crate) async fn run(stage: &Stage<'_>, overload: &Overload) -> Result<Outcom
     let mut pairs = Vec::new();
     for times in &overload.times {
         let per_second = (top_per_second * f64::from(*times)) as u64;
-        let level = Level::Open { from_ns: run.now_ns(), per_second: per_second.max(1) };
+        let unanswered_max = usize::from(overload.unanswered);
+        let per_second = per_second.max(1);
+        let level = Level::Open { from_ns: run.now_ns(), per_second, unanswered_max };
         let over = hold(stage, level, overload.seconds, &format!("{times} times the top")).await?;
         let after = hold(stage, Level::Mail, overload.seconds, "a normal load").await?;
         pairs.push((*times, over, after));

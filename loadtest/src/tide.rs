@@ -9,7 +9,6 @@
 use std::collections::VecDeque;
 
 use parking_lot::RwLock;
-use tidings::limits::CLIENT_SENDS_MAX;
 
 use crate::rate::offset_ns;
 
@@ -21,8 +20,9 @@ pub(crate) enum Level {
     Still,
     /// Each session keeps so many sends in flight.
     Closed { window: usize },
-    /// So many messages a second in all are due from a moment on, whatever the server does.
-    Open { from_ns: u64, per_second: u64 },
+    /// So many messages a second in all are due from a moment on, whatever the server does; each
+    /// session has no more than so many unanswered.
+    Open { from_ns: u64, per_second: u64, unanswered_max: usize },
     /// What the mail says.
     Mail,
 }
@@ -67,9 +67,9 @@ impl Tide {
         match level {
             Level::Still | Level::Mail => None,
             Level::Closed { window } => (unanswered < window).then_some(now_ns),
-            Level::Open { from_ns, per_second } => {
+            Level::Open { from_ns, per_second, unanswered_max } => {
                 let is_due = mark.is_due(from_ns, per_second, session, now_ns);
-                (unanswered < CLIENT_SENDS_MAX && is_due).then(|| {
+                (unanswered < unanswered_max && is_due).then(|| {
                     mark.next += u64::from(session.1);
                     now_ns
                 })
@@ -100,6 +100,10 @@ mod tests {
 
     const SECOND_NS: u64 = 1_000_000_000;
 
+    fn open(from_ns: u64, per_second: u64) -> Level {
+        Level::Open { from_ns, per_second, unanswered_max: 128 }
+    }
+
     fn sent(tide: &Tide, index: u32, mark: &mut Mark, now_ns: u64, unanswered: usize) -> usize {
         let mut due = VecDeque::new();
         let next = |_| tide.next((index, 4), unanswered, mark, now_ns, &mut due);
@@ -109,7 +113,7 @@ mod tests {
     #[test]
     fn sessions_share_what_is_due() {
         let tide = Tide::default();
-        tide.turn(Level::Open { from_ns: SECOND_NS, per_second: 100 });
+        tide.turn(open(SECOND_NS, 100));
         let mut marks = [Mark::default(); 4];
         let at = |now_ns, marks: &mut [Mark; 4]| -> usize {
             (0..).zip(marks).map(|(index, mark)| sent(&tide, index, mark, now_ns, 0)).sum()
@@ -118,17 +122,17 @@ mod tests {
         assert_eq!(at(SECOND_NS, &mut marks), 1);
         assert_eq!(at(2 * SECOND_NS - 1, &mut marks), 99);
         assert_eq!(at(3 * SECOND_NS - 1, &mut marks), 100);
-        tide.turn(Level::Open { from_ns: 9 * SECOND_NS, per_second: 100 });
+        tide.turn(open(9 * SECOND_NS, 100));
         assert_eq!(at(8 * SECOND_NS, &mut marks), 0, "what was due before is given up");
         assert_eq!(at(10 * SECOND_NS - 1, &mut marks), 100);
     }
 
     #[test]
-    fn no_more_is_unanswered_than_a_client_has() {
+    fn no_more_is_unanswered_than_a_session_may_have() {
         let (tide, mut mark) = (Tide::default(), Mark::default());
-        tide.turn(Level::Open { from_ns: 0, per_second: 1_000 });
-        assert_eq!(sent(&tide, 0, &mut mark, SECOND_NS, CLIENT_SENDS_MAX), 0);
-        assert_eq!(sent(&tide, 0, &mut mark, SECOND_NS, CLIENT_SENDS_MAX - 1), 251);
+        tide.turn(open(0, 1_000));
+        assert_eq!(sent(&tide, 0, &mut mark, SECOND_NS, 128), 0);
+        assert_eq!(sent(&tide, 0, &mut mark, SECOND_NS, 127), 251);
     }
 
     #[test]
