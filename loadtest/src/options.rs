@@ -55,7 +55,8 @@ pub(crate) enum Command {
     /// Each step is a run of another scenario, whose proof counts here too. Sessions: `chat` with
     /// one send of each under way, and `rate` with 2,000 messages a second of all of them. Log:
     /// `chat` on a log that is filled first. Groups and recipients: as many messages as make
-    /// 10,000 deliveries a second. A step that the server or the disk does not allow says so.
+    /// 10,000 deliveries a second, and 20 messages a second to groups of any size. A step that the
+    /// server or the disk does not allow says so.
     ///
     /// A series is flat if no step costs more than 25 percent more of the server's CPU, for each
     /// message (or delivery, where a message has several), than the step at its base: 1,000
