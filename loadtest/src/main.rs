@@ -1,9 +1,11 @@
 //! The load generator of Tidings: an honest client over real QUIC that proves what it measures.
 //!
 //! ```text
-//! options > compare > scenario
-//!           > { chat, rate, offline, idle, fanout, presence, roam, push, webhook, history }
-//!                    > fleet > carrier > { session > peer > frames, mqtt }
+//! options > { compare, growth } > scenario
+//!           > { chat, rate, offline, idle, fanout, presence, roam, push, webhook, history,
+//!               overload, restart }
+//!                    > fill > fleet > carrier > { session > peer > frames, mqtt }
+//!           compare, growth > drawing, html
 //!                    > history, push, webhook > http
 //!                    > server (broker), measure (process, metrics) > report
 //! ```
