@@ -19,6 +19,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use self::figures::Medians;
+pub(crate) use self::figures::shown;
 use crate::broker::PRODUCTS;
 use crate::options::{Against, Compare, Scenario};
 use crate::process;
@@ -189,12 +190,17 @@ impl Comparison {
     }
 }
 
-fn write(file: &Path, text: &str) -> Result<(), String> {
+/// Writes a file.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub(crate) fn write(file: &Path, text: &str) -> Result<(), String> {
     std::fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
 }
 
 /// The commit of the working tree around the current folder, and whether it was changed.
-fn commit() -> Option<String> {
+pub(crate) fn commit() -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = std::process::Command::new("git").args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -74,12 +74,29 @@ impl Fleet {
         life: Life,
         progress: &Progress,
     ) -> Result<Duration, String> {
+        self.open_few(indices, work, life, OPENING_MAX, progress).await
+    }
+
+    /// The same, with no more than so many being opened at a time, those included that must end
+    /// before the next one.
+    ///
+    /// # Errors
+    ///
+    /// Why the first that failed could not be opened.
+    pub(crate) async fn open_few(
+        &self,
+        indices: std::ops::Range<u32>,
+        work: impl Fn(u32) -> Work + Send + Sync + 'static,
+        life: Life,
+        at_once: u32,
+        progress: &Progress,
+    ) -> Result<Duration, String> {
         progress.begin("opening", u64::from(indices.end - indices.start));
         let started = Instant::now();
         let next = Arc::new(AtomicU32::new(indices.start));
         let work = Arc::new(work);
         let mut openers: JoinSet<Result<(), String>> = JoinSet::new();
-        for _ in 0..OPENING_MAX.min(indices.end - indices.start) {
+        for _ in 0..at_once.min(indices.end - indices.start) {
             let (next, work) = (next.clone(), work.clone());
             let (run, carrier) = (self.run.clone(), self.carrier.clone());
             let end = indices.end;
@@ -136,6 +153,12 @@ impl Fleet {
 
     /// Awaits every answer and every delivery, then the last sign of life of every session.
     pub(crate) async fn settle(&self, progress: &Progress) {
+        self.quiet(progress).await;
+        self.fence(progress).await;
+    }
+
+    /// Awaits every answer and every delivery.
+    pub(crate) async fn quiet(&self, progress: &Progress) {
         self.run.enter(Phase::Quiet);
         progress.begin("settling", 0);
         let counts = || self.run.records.counts();
@@ -147,7 +170,6 @@ impl Fleet {
             (unanswered + missing, counts.sent + counts.acked + counts.delivered)
         })
         .await;
-        self.fence(progress).await;
     }
 
     /// Awaits a last sign of life of every session.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Send {
     pub(crate) intended_ns: u64,
-    /// The peer that it is for; `None` for the group.
+    /// The peer that it is for, the first of several; `None` for the group.
     pub(crate) to: Option<u32>,
 }
 

@@ -19,9 +19,11 @@ const FLAG_TRANSIENT: u8 = 1;
 
 /// Whom a Send is for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum To {
+pub(crate) enum To<'a> {
     /// The peer of this name.
     Peer([u8; NAME_BYTES]),
+    /// The peers of these names, fewer than 64.
+    Peers(&'a [[u8; NAME_BYTES]]),
     /// The group with this id.
     Group([u8; GROUP_BYTES]),
 }
@@ -29,7 +31,13 @@ pub(crate) enum To {
 /// Appends a Send of a body of `payload` bytes.
 ///
 /// The request number is the send number.
-pub(crate) fn put_send(out: &mut BytesMut, stamp: &Stamp, answered: u64, to: &To, payload: usize) {
+pub(crate) fn put_send(
+    out: &mut BytesMut,
+    stamp: &Stamp,
+    answered: u64,
+    to: &To<'_>,
+    payload: usize,
+) {
     let start = out.len();
     out.reserve(payload + NAME_BYTES + 48);
     out.put_slice(&[0, 0, kind::SEND]);
@@ -42,6 +50,13 @@ pub(crate) fn put_send(out: &mut BytesMut, stamp: &Stamp, answered: u64, to: &To
         To::Peer(name) => {
             out.put_slice(&[0, 1, NAME_BYTES as u8]); // peers: one, its length
             out.put_slice(name);
+        }
+        To::Peers(names) => {
+            out.put_slice(&[0, names.len() as u8]);
+            for name in *names {
+                out.put_u8(NAME_BYTES as u8);
+                out.put_slice(name);
+            }
         }
         To::Group(group) => {
             out.put_u8(1);
@@ -153,13 +168,17 @@ pub(crate) struct DeliverView<'a> {
     /// The group it was sent to; `None` if it was sent to a peer.
     pub(crate) group: Option<&'a [u8]>,
     pub(crate) from: &'a [u8],
-    /// The peer it was sent to; empty in a group.
+    /// The peer it was sent to; of several, the first; empty in a group.
     pub(crate) to: &'a [u8],
+    /// The other peers it was sent to, each behind its length.
+    others: &'a [u8],
+    /// Peers it was sent to.
+    pub(crate) to_count: u64,
     pub(crate) body: &'a [u8],
 }
 
 impl<'a> DeliverView<'a> {
-    /// Reads the fields of a Deliver of a message to one peer or to a group.
+    /// Reads the fields of a Deliver of a message to peers or to a group.
     pub(crate) fn read(fields: &'a [u8]) -> Option<Self> {
         let mut fields = Fields(fields);
         let _flags = fields.u8()?;
@@ -171,13 +190,21 @@ impl<'a> DeliverView<'a> {
             _ => Some(fields.take(GROUP_BYTES)?),
         };
         let from = fields.run()?;
-        let to = match (fields.varint()?, group) {
+        let to_count = fields.varint()?;
+        let to: &[u8] = match (to_count, group) {
             (0, Some(_)) => &[],
-            (1, None) => fields.run()?,
+            (1.., None) => fields.run()?,
             _ => return None,
         };
+        let others = fields.runs(to_count.saturating_sub(1))?;
         let _client_msg_no = fields.run()?;
-        Some(Self { id, sequence, group, from, to, body: fields.run()? })
+        Some(Self { id, sequence, group, from, to, others, to_count, body: fields.run()? })
+    }
+
+    /// Whether it was sent to the peer of this name.
+    pub(crate) fn is_to(&self, name: &[u8]) -> bool {
+        let mut others = Fields(self.others);
+        self.to == name || std::iter::from_fn(|| others.run()).any(|other| other == name)
     }
 }
 
@@ -203,6 +230,13 @@ impl<'a> Fields<'a> {
         let first = self.u8()?;
         let rest = self.take((1 << (first >> 6)) - 1)?;
         Some(rest.iter().fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte)))
+    }
+
+    /// So many runs, not looked into.
+    fn runs(&mut self, count: u64) -> Option<&'a [u8]> {
+        let before = self.0;
+        (0..count).try_for_each(|_| self.run().map(drop))?;
+        before.get(..before.len() - self.0.len())
     }
 
     fn run(&mut self) -> Option<&'a [u8]> {
@@ -269,6 +303,23 @@ mod tests {
     }
 
     #[test]
+    fn a_send_to_several_peers_is_what_the_wire_codec_writes() {
+        let stamp = Stamp { sender: 3, number: 70, intended_ns: 9 };
+        let names = [*b"lt0a0b0c-0000004", *b"lt0a0b0c-0000005"];
+        let mut fast = BytesMut::new();
+        put_send(&mut fast, &stamp, 70, &To::Peers(&names), 300);
+        let (_, single) = sent_frame(70, 300);
+        let ClientFrame::Send(send) = single else { panic!("not a Send") };
+        let mut body = send.body.to_vec();
+        body[12..20].copy_from_slice(&9u64.to_be_bytes());
+        let target = Target::Peers(names.iter().map(|name| peer(name)).collect());
+        let mut slow = BytesMut::new();
+        let send = Send { answered: 70, target, body: body.into(), ..send };
+        ClientFrame::from(send).encode(&mut slow);
+        assert_eq!(fast, slow);
+    }
+
+    #[test]
     fn a_send_to_a_group_is_what_the_wire_codec_writes() {
         let stamp = Stamp { sender: 3, number: 70, intended_ns: 9 };
         let mut fast = BytesMut::new();
@@ -285,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deliver_of_a_group_is_read() {
+    fn a_deliver_to_a_group_or_to_several_peers_is_read() {
         let frame = Deliver {
             transient: false,
             receipt: false,
@@ -307,6 +358,19 @@ mod tests {
         assert_eq!((view.id, view.sequence, index_in(view.from)), (5, 6, Some(3)));
         assert_eq!((view.group, view.to), (Some([7; GROUP_BYTES].as_slice()), b"".as_slice()));
         assert_eq!(view.body, b"to all");
+        let names = [b"lt0a0b0c-0000001", b"lt0a0b0c-0000002", b"lt0a0b0c-0000004"];
+        let to_several = Deliver {
+            conversation: ConversationId::Peers([0; 16]),
+            to: names.iter().map(|name| peer(*name)).collect(),
+            ..frame.clone()
+        };
+        let mut bytes = BytesMut::new();
+        ServerFrame::from(to_several).encode(&mut bytes);
+        let read = fields(&bytes);
+        let view = DeliverView::read(&read).unwrap();
+        assert_eq!((view.to_count, view.body), (3, b"to all".as_slice()));
+        assert!(names.iter().all(|name| view.is_to(*name)));
+        assert!(!view.is_to(b"lt0a0b0c-0000003"));
         let to_peer = Deliver { to: vec![peer(b"lt0a0b0c-0000001")], ..frame };
         let mut bytes = BytesMut::new();
         ServerFrame::from(to_peer).encode(&mut bytes);

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hyper::{Method, StatusCode};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -40,10 +39,6 @@ const LANES_FROM: u32 = 10_000;
 const IN_FLIGHT: u32 = 4;
 /// How often the progress is looked at.
 const LOOK: Duration = Duration::from_millis(200);
-/// How often it is asked whether it is ready.
-const READY_LOOK: Duration = Duration::from_millis(10);
-/// How long the server may take to say that it is ready, once it listens.
-const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -125,7 +120,7 @@ pub(crate) async fn run(
 
     progress.begin("starting again", 0);
     let mut ready = server.restart(&history.common).await?;
-    ready += until_ready(server.api()?).await?;
+    ready += server.api()?.until_ready().await?;
     let ready_rss_mib = rss_mib(server.pid);
     let mut asking = Asking::new(past, u64::from(history.pages), progress);
     for in_flight in [1, IN_FLIGHT] {
@@ -179,22 +174,6 @@ async fn fill(history: &History, api: &Api, progress: &Progress) -> Result<Vec<L
     // A message says in which lane it was told.
     lanes.sort_unstable_by_key(Lane::index);
     Ok(lanes)
-}
-
-/// Waits until the server says that it is ready; says how long that took.
-async fn until_ready(api: &Api) -> Result<Duration, String> {
-    let began = Instant::now();
-    let mut line = api.open().await?;
-    loop {
-        let answer = line.ask(Method::GET, "/readyz", "").await?;
-        if answer.status == StatusCode::OK {
-            return Ok(began.elapsed());
-        }
-        if began.elapsed() > READY_WITHIN {
-            return Err(format!("the server is not ready: {}", answer.problem()));
-        }
-        tokio::time::sleep(READY_LOOK).await;
-    }
 }
 
 fn rss_mib(pid: Option<u32>) -> Option<f64> {

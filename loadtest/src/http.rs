@@ -9,7 +9,7 @@
 //!   from the server beside it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -22,6 +22,10 @@ use tokio::net::TcpStream;
 
 /// How long an answer may take: longer than the server gives itself.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
+/// How often it is asked whether the server is ready.
+const READY_LOOK: Duration = Duration::from_millis(10);
+/// How long the server may take to say that it is ready, once it listens.
+const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Characters of an answer that is no problem of the API, for a report.
 const SHOWN: usize = 200;
 
@@ -87,6 +91,26 @@ impl Api {
         // It ends when the line is dropped; what ends it before shows in the request under way.
         tokio::spawn(connection);
         Ok(Line { api: self.clone(), requests })
+    }
+
+    /// Waits until the server says that it is ready; says how long that took.
+    ///
+    /// # Errors
+    ///
+    /// When it does not say so.
+    pub(crate) async fn until_ready(&self) -> Result<Duration, String> {
+        let began = Instant::now();
+        let mut line = self.open().await?;
+        loop {
+            let answer = line.ask(Method::GET, "/readyz", "").await?;
+            if answer.status == StatusCode::OK {
+                return Ok(began.elapsed());
+            }
+            if began.elapsed() > READY_WITHIN {
+                return Err(format!("the server is not ready: {}", answer.problem()));
+            }
+            tokio::time::sleep(READY_LOOK).await;
+        }
     }
 }
 

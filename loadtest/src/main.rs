@@ -1,9 +1,11 @@
 //! The load generator of Tidings: an honest client over real QUIC that proves what it measures.
 //!
 //! ```text
-//! options > compare > scenario
-//!           > { chat, rate, offline, idle, fanout, presence, roam, push, webhook, history }
-//!                    > fleet > carrier > { session > peer > frames, mqtt }
+//! options > { compare, growth } > scenario
+//!           > { chat, rate, offline, idle, fanout, presence, roam, push, webhook, history,
+//!               overload, restart }
+//!                    > fill > fleet > carrier > { session > peer > frames, mqtt }
+//!           compare, growth > drawing, html
 //!                    > history, push, webhook > http
 //!                    > server (broker), measure (process, metrics) > report
 //! ```
@@ -21,12 +23,16 @@ mod carrier;
 mod chat;
 mod compare;
 mod counters;
+mod drawing;
 mod fanout;
+mod fill;
 mod fleet;
 mod flight;
 mod frames;
 mod group;
+mod growth;
 mod history;
+mod html;
 mod http;
 mod idle;
 mod link;
@@ -36,6 +42,7 @@ mod mqtt;
 mod names;
 mod offline;
 mod options;
+mod overload;
 mod peer;
 mod presence;
 mod process;
@@ -46,6 +53,7 @@ mod rate;
 mod record;
 mod relay;
 mod report;
+mod restart;
 mod roam;
 mod roster;
 mod run;
@@ -54,6 +62,7 @@ mod server;
 mod session;
 mod stamp;
 mod talker;
+mod tide;
 mod tls;
 mod webhook;
 
@@ -88,6 +97,7 @@ fn main() -> ExitCode {
         }
         Command::Floor(floor) => runtime.block_on(run(&floor.scenario.into(), On::Floor)),
         Command::Compare(options) => runtime.block_on(compare::run(&options)),
+        Command::Growth(options) => runtime.block_on(growth::run(&options)),
         Command::Relay(relay) => {
             let pace = Duration::from_micros(relay.pace_us);
             runtime.block_on(relay::run(relay.peers, pace)).map(|()| true)

@@ -6,16 +6,20 @@
 
 mod compare;
 mod flags;
+mod growth;
 mod loads;
+mod scenario;
+mod trials;
 
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::compare::Compare;
 pub(crate) use self::flags::{Against, Body, Common, ServerChoice, Talk, Timing, With};
+pub(crate) use self::growth::{Growth, What};
 pub(crate) use self::loads::{
     Chat, Fanout, History, Idle, Offline, Presence, Push, Rate, Roam, Webhook,
 };
-use crate::stamp::STAMP_TEXT_BYTES;
+pub(crate) use self::trials::{Overload, Restart};
 
 /// The load generator of Tidings: an honest client over real QUIC.
 ///
@@ -46,6 +50,21 @@ pub(crate) enum Command {
     ///
     /// Example: loadtest compare --rounds 5 --html comparison.html
     Compare(Compare),
+    /// What a message costs as sessions, the log, a group, or its recipients grow
+    ///
+    /// Each step is a run of another scenario, whose proof counts here too. Sessions: `chat` with
+    /// one send of each under way, and `rate` with 2,000 messages a second of all of them. Log:
+    /// `chat` on a log that is filled first. Groups and recipients: as many messages as make
+    /// 10,000 deliveries a second, and 20 messages a second to groups of any size. A step that the
+    /// server or the disk does not allow says so.
+    ///
+    /// A series is flat if no step costs more than 25 percent more of the server's CPU, for each
+    /// message (or delivery, where a message has several), than the step at its base: 1,000
+    /// sessions, 0.1 GiB, 100 members, 1 recipient. Writes all figures as JSON, and a page with
+    /// charts.
+    ///
+    /// Example: loadtest growth --what sessions,log --html growth.html
+    Growth(Growth),
     /// The relay that `floor` starts
     #[command(hide = true)]
     Relay(Relay),
@@ -135,6 +154,36 @@ pub(crate) enum Scenario {
     ///
     /// Example: loadtest webhook --rate 5000 --endpoints 1 --latency 200 --fail 20
     Webhook(With<Webhook>),
+    /// Offers more than the server carries, and then a normal load again
+    ///
+    /// First a closed loop finds the top: messages a second, memory. Then messages are due at fixed
+    /// times, so many times the top; then a normal load comes again. A session writes what is due
+    /// as flow control admits it, and has no more than --unanswered of its sends unanswered.
+    /// What is due beyond that waits in the client: it is shown as `held_back`, and given up when
+    /// the overload ends, as an app would. `accepted_ms` is from writing a send to its
+    /// acknowledgement. `recovered_ms` is from the end of the overload to the first of two windows
+    /// of 200 ms in a row in which the p99 of the normal load, counted from when a message was
+    /// due, is no more than 10 ms or twice that of a usual window before. The proof is that of
+    /// `rate`.
+    ///
+    /// Example: loadtest overload --times 2,5
+    Overload(With<Overload>),
+    /// Kills the server (SIGKILL), starts it again on the same data and port, and awaits everybody
+    ///
+    /// Clients are those of the client library, each on a connection of its own, so they come back
+    /// as real ones do: they learn from a reset that the connection is gone, and try again after
+    /// growing, random waits. They talk at a low rate, also while the server is down. Some peers
+    /// are away, with messages that wait for them. With --log-gib the log is filled before.
+    ///
+    /// `ready_ms` is from starting the process to its answer that it is ready; `noticed_ms` and
+    /// `back_ms` are from the kill until each client knows that its connection is gone, and until
+    /// its session is open again. When all are back, the absent come, four at
+    /// a time: `open_to_last_ms` is from writing Open to the last message that waited. The proof:
+    /// what was acknowledged before or after reaches its peer once and in order, and each absent
+    /// peer gets exactly what was stored for it.
+    ///
+    /// Example: loadtest restart --sessions 5000 --log-gib 1
+    Restart(With<Restart>),
 }
 
 /// A load on the relay.
@@ -176,144 +225,6 @@ pub(crate) struct Relay {
     pub(crate) pace_us: u64,
 }
 
-impl Scenario {
-    /// The flags that every scenario has.
-    pub(crate) fn common(&self) -> &Common {
-        match self {
-            Self::Chat(chat) => &chat.common,
-            Self::Rate(rate) => &rate.common,
-            Self::Offline(offline) => &offline.common,
-            Self::Idle(idle) => &idle.common,
-            Self::Fanout(fanout) => &fanout.common,
-            Self::Presence(presence) => &presence.common,
-            Self::Roam(roam) => &roam.common,
-            Self::Push(push) => &push.common,
-            Self::History(history) => &history.common,
-            Self::Webhook(webhook) => &webhook.common,
-        }
-    }
-
-    /// Peers that take part.
-    pub(crate) fn peers(&self) -> u32 {
-        match self {
-            Self::Chat(chat) => chat.sessions,
-            Self::Rate(rate) => rate.sessions,
-            Self::Offline(offline) => offline.peers + crate::offline::SENDERS,
-            Self::Idle(idle) => idle.sessions,
-            Self::Fanout(fanout) => fanout.group,
-            Self::Presence(presence) => presence.sessions,
-            // One more watches them.
-            Self::Roam(roam) => roam.sessions + 1,
-            Self::Push(push) => push.devices,
-            Self::History(_) => 0,
-            Self::Webhook(webhook) => webhook.sessions,
-        }
-    }
-
-    /// The scenario, with what its server has to be told for it.
-    pub(crate) fn complete(mut self) -> Self {
-        if let Self::Webhook(webhook) = &mut self {
-            // Its receiver listens on this machine, where a server posts nothing unless it may.
-            let networks = ["--webhook-networks", "127.0.0.0/8"];
-            webhook.common.serve_arg.extend(networks.map(str::to_owned));
-        }
-        self
-    }
-
-    /// What no single option can tell is wrong.
-    ///
-    /// # Errors
-    ///
-    /// Why the options do not go together.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        if self.common().with_floor && !self.has_floor() {
-            let name = self.name();
-            return Err(format!("a relay only carries messages to peers: `{name}` has no floor"));
-        }
-        if let Some(against) = self.common().against {
-            self.check_against(against)?;
-        }
-        match self {
-            Self::Presence(presence) if presence.watchers >= presence.sessions => {
-                Err("of the sessions, one at least must be watched: lower --watchers".into())
-            }
-            Self::Presence(presence) if presence.churn > presence.watched() => {
-                Err("a peer would change more than once a second: lower --churn".into())
-            }
-            Self::Push(push) if push.talk.body.payload < STAMP_TEXT_BYTES => {
-                Err(format!("the body of a push has {STAMP_TEXT_BYTES} bytes at least"))
-            }
-            Self::Push(push) if push.connections > push.devices => {
-                Err("a connection would have no device: lower --connections".into())
-            }
-            Self::History(history) if history.common.server != ServerChoice::Spawn => {
-                Err("`history` starts its server again, so it must be spawned".into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn check_against(&self, against: Against) -> Result<(), String> {
-        let common = self.common();
-        if !self.has_broker() {
-            return Err(format!("`{}` asks for what MQTT 3.1.1 does not have", self.name()));
-        }
-        if common.kill || common.server != ServerChoice::Spawn {
-            return Err(format!("--against {against} takes neither --server nor --kill"));
-        }
-        Ok(())
-    }
-
-    /// UDP sockets that carry them.
-    pub(crate) fn sockets(&self) -> usize {
-        match self {
-            Self::Roam(_) => self.peers() as usize,
-            _ => usize::from(self.common().sockets),
-        }
-    }
-
-    /// Bytes of a message body.
-    pub(crate) fn payload(&self) -> usize {
-        match self {
-            Self::Chat(chat) => chat.talk.body.payload,
-            Self::Rate(rate) => rate.talk.body.payload,
-            Self::Offline(offline) => offline.body.payload,
-            Self::Fanout(fanout) => fanout.talk.body.payload,
-            Self::Roam(roam) => roam.talk.body.payload,
-            Self::Push(push) => push.talk.body.payload,
-            Self::Webhook(webhook) => webhook.talk.body.payload,
-            Self::History(_) => crate::history::BODY_BYTES,
-            Self::Idle(_) | Self::Presence(_) => 0,
-        }
-    }
-
-    /// Whether a broker of MQTT can carry it.
-    fn has_broker(&self) -> bool {
-        self.has_floor() || matches!(self, Self::Offline(_) | Self::Fanout(_))
-    }
-
-    /// Whether a relay can carry it.
-    pub(crate) fn has_floor(&self) -> bool {
-        matches!(self, Self::Chat(_) | Self::Rate(_) | Self::Idle(_))
-    }
-
-    /// Its name.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Chat(_) => "chat",
-            Self::Rate(_) => "rate",
-            Self::Offline(_) => "offline",
-            Self::Idle(_) => "idle",
-            Self::Fanout(_) => "fanout",
-            Self::Presence(_) => "presence",
-            Self::Roam(_) => "roam",
-            Self::Push(_) => "push",
-            Self::History(_) => "history",
-            Self::Webhook(_) => "webhook",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -334,28 +245,5 @@ mod tests {
         };
         assert_eq!((chat.sessions, chat.window, chat.common.pace_us), (200, 16, 250));
         assert!(Options::try_parse_from("loadtest floor offline".split(' ')).is_err());
-    }
-
-    #[test]
-    fn options_must_go_together() {
-        let check = |line: &str| {
-            let options = Options::try_parse_from(line.split(' ')).unwrap();
-            let Command::Scenario(scenario) = options.command else { panic!("not a scenario") };
-            scenario.check()
-        };
-        assert_eq!(check("loadtest presence --sessions 40 --watchers 10 --churn 30"), Ok(()));
-        assert!(check("loadtest presence --sessions 40 --watchers 10 --churn 31").is_err());
-        assert!(check("loadtest presence --sessions 40 --watchers 40").is_err());
-        assert!(check("loadtest presence --sessions 9000 --churn 1001").is_err(), "1,000 watched");
-        assert_eq!(check("loadtest push --devices 20 --payload 40"), Ok(()));
-        assert!(check("loadtest push --devices 20 --payload 39").is_err());
-        assert!(check("loadtest push --devices 15").is_err(), "16 connections");
-        assert_eq!(check("loadtest history"), Ok(()));
-        assert!(check("loadtest history --server 127.0.0.1:1").is_err());
-        assert_eq!(check("loadtest rate --with-floor"), Ok(()));
-        assert!(check("loadtest roam --with-floor").is_err());
-        assert_eq!(check("loadtest fanout --against mosquitto"), Ok(()));
-        assert!(check("loadtest presence --against mosquitto").is_err());
-        assert!(check("loadtest chat --against nats --kill").is_err());
     }
 }

@@ -22,6 +22,7 @@ use crate::names::NAME_BYTES;
 use crate::proof::Order;
 use crate::run::{Moment, Phase, Run};
 use crate::talker::Talker;
+use crate::tide::Mark;
 
 /// The request number of the Ping that is a fence; send numbers stay below it.
 const FENCE: u64 = 1 << 60;
@@ -41,6 +42,8 @@ pub(crate) enum Work {
     Chat { window: usize },
     /// Sends to a random peer whenever its mail says that one is due.
     Rate,
+    /// Sends to random peers as the tide of the run says.
+    Tide(Mark),
     /// Sends one message for each number of a share of `0..messages`, to the peer it falls on.
     Store { next: u64, step: u64, messages: u64, first_peer: u32, peers: u32, window: usize },
     /// Receives what waited, then ends. `opened_ns` is when Open was written.

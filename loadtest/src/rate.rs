@@ -53,6 +53,28 @@ pub(crate) fn pace(
     per_second: u32,
     mut tell: impl FnMut(&Run, u64) + Send + 'static,
 ) -> Result<(), String> {
+    pace_while(
+        run,
+        per_second,
+        |run| run.phase() == Phase::Send,
+        move |run, due_ns| {
+            run.asked.fetch_add(1, Ordering::Relaxed);
+            tell(run, due_ns);
+        },
+    )
+}
+
+/// Says so many times a second that something is due, and when it was, as long as `going` says so.
+///
+/// # Errors
+///
+/// When the system gives no thread.
+pub(crate) fn pace_while(
+    run: &Arc<Run>,
+    per_second: u32,
+    going: impl Fn(&Run) -> bool + Send + 'static,
+    mut tell: impl FnMut(&Run, u64) + Send + 'static,
+) -> Result<(), String> {
     let run = run.clone();
     let pacing = move || {
         let started_ns = run.now_ns();
@@ -62,10 +84,9 @@ pub(crate) fn pace(
             if ahead_ns > 0 {
                 std::thread::sleep(Duration::from_nanos(ahead_ns));
             }
-            if run.phase() != Phase::Send {
+            if !going(&run) {
                 return;
             }
-            run.asked.fetch_add(1, Ordering::Relaxed);
             tell(&run, due_ns);
         }
     };
@@ -77,7 +98,7 @@ pub(crate) fn pace(
 }
 
 /// When something is due that comes so many times a second, in nanoseconds from the first.
-fn offset_ns(number: u64, per_second: u64) -> u64 {
+pub(crate) fn offset_ns(number: u64, per_second: u64) -> u64 {
     // In two parts, so that the product cannot overflow.
     let (seconds, rest) = (number / per_second, number % per_second);
     seconds * 1_000_000_000 + rest * 1_000_000_000 / per_second

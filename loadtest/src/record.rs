@@ -117,8 +117,29 @@ impl Counts {
     }
 }
 
+/// When something was due, and how long it took; 71 minutes of each at the most.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Sample {
+    pub(crate) at_us: u32,
+    pub(crate) took_us: u32,
+}
+
+impl Sample {
+    fn new(due_ns: u64, now_ns: u64) -> Self {
+        let us = |ns: u64| u32::try_from(ns / 1_000).unwrap_or(u32::MAX);
+        Self { at_us: us(due_ns), took_us: us(now_ns.saturating_sub(due_ns)) }
+    }
+}
+
+/// What each message took, where that is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Samples {
+    pub(crate) acks: Vec<Sample>,
+    pub(crate) deliveries: Vec<Sample>,
+}
+
 /// What one worker has measured.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Record {
     pub(crate) counts: Counts,
     /// From the intended send to the recipient's app.
@@ -129,6 +150,7 @@ pub(crate) struct Record {
     pub(crate) open_to_last: Times,
     /// From a change of the socket to the answer of the server.
     pub(crate) gap: Times,
+    samples: Samples,
 }
 
 impl Record {
@@ -142,6 +164,9 @@ impl Record {
     pub(crate) fn answered(&mut self, due_ns: u64, now_ns: u64, run: &Run) {
         self.counts.acked += 1;
         self.counts.acked_within += u64::from(run.is_measured(now_ns));
+        if run.keeps_samples {
+            self.samples.acks.push(Sample::new(due_ns, now_ns));
+        }
         if run.is_measured(due_ns) {
             self.counts.acked_measured += 1;
             self.ack.add_ns(now_ns.saturating_sub(due_ns));
@@ -162,6 +187,9 @@ impl Record {
         }
         counts.delivered += 1;
         counts.delivered_within += u64::from(run.is_measured(now_ns));
+        if run.keeps_samples {
+            self.samples.deliveries.push(Sample::new(due_ns, now_ns));
+        }
         if run.is_measured(due_ns) {
             counts.delivered_measured += 1;
             self.latency.add_ns(now_ns.saturating_sub(due_ns));
@@ -191,7 +219,18 @@ impl Records {
         counts
     }
 
-    /// Everything.
+    /// What each message took so far, which is not kept any longer.
+    pub(crate) fn take_samples(&self) -> Samples {
+        let mut all = Samples::default();
+        for record in &self.0 {
+            let taken = std::mem::take(&mut record.lock().samples);
+            all.acks.extend(taken.acks);
+            all.deliveries.extend(taken.deliveries);
+        }
+        all
+    }
+
+    /// All but the samples.
     pub(crate) fn merged(&self) -> Record {
         let mut merged = Record::default();
         for record in &self.0 {

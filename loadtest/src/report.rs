@@ -15,7 +15,9 @@ use serde::Serialize;
 pub(crate) use self::rounds::{Rounds, median};
 use crate::counters::{self, Compared};
 use crate::history::Found;
+use crate::overload::Overloaded;
 use crate::record::Times;
+use crate::restart::Restarted;
 use crate::server::Served;
 use crate::webhook::Webhooks;
 
@@ -195,6 +197,12 @@ pub(crate) struct Report {
     /// What was found in the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) history: Option<Found>,
+    /// What became of more than the server carries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) overload: Option<Overloaded>,
+    /// How everybody came back after the server was killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restarted: Option<Restarted>,
     /// What webhooks prove.
     #[serde(flatten)]
     pub(crate) webhooks: Option<Webhooks>,
@@ -291,6 +299,12 @@ impl Report {
         }
         for (name, value) in self.history.iter().flat_map(Found::rows) {
             rows.add(&name, value);
+        }
+        for (name, value) in self.overload.iter().flat_map(Overloaded::rows) {
+            rows.add(&name, value);
+        }
+        for (name, value) in self.restarted.iter().flat_map(Restarted::rows) {
+            rows.add(name, value);
         }
         for (name, value) in self.webhooks.iter().flat_map(Webhooks::rows) {
             rows.add(name, value);

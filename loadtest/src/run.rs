@@ -22,6 +22,7 @@ use crate::proof::Ledger;
 use crate::record::{Record, Records};
 use crate::roster::Roster;
 use crate::stamp::Stamp;
+use crate::tide::Tide;
 
 /// Problems that are kept for the report; the rest is only counted.
 const TROUBLES_MAX: usize = 5;
@@ -139,10 +140,17 @@ pub(crate) struct Run {
     /// Peers that send, and are sent to, by themselves: those with indices below it.
     pub(crate) talkers: u32,
     pub(crate) ledger: Ledger,
+    /// Recipients of each send; of several, the peers behind the sender, so that a sender has one
+    /// conversation.
+    pub(crate) recipients: u32,
     /// What is sent to the group, if there is one.
     pub(crate) group: GroupLedger,
     /// Who watches whom, if anybody does.
     pub(crate) roster: Roster,
+    /// How much is to be sent at the moment, where that changes.
+    pub(crate) tide: Tide,
+    /// Whether each time is kept with its moment.
+    pub(crate) keeps_samples: bool,
     pub(crate) records: Records,
     pub(crate) mail: Box<[Mail]>,
     /// The ids acknowledged for each recipient, where they are wanted.
@@ -176,8 +184,11 @@ impl Run {
             from_backend: false,
             talkers: peers,
             ledger: Ledger::new(peers),
+            recipients: 1,
             group: GroupLedger::new(0),
             roster: Roster::default(),
+            tide: Tide::default(),
+            keeps_samples: false,
             records: Records::new(),
             mail: (0..peers).map(|_| Mail::default()).collect(),
             stored: keep_ids.then(|| (0..peers).map(|_| Mutex::default()).collect()),
@@ -236,6 +247,17 @@ impl Run {
             false => Stamp::of(view.body).filter(|s| view.from == self.names.name(s.sender)),
         };
         stamp.filter(|_| view.body.len() == self.payload)
+    }
+
+    /// The place of a peer among the recipients of a sender's messages, if it is one of them.
+    pub(crate) fn place(&self, sender: u32, recipient: u32) -> Option<u32> {
+        let behind = (recipient + self.talkers).checked_sub(sender + 1)? % self.talkers;
+        (behind < self.recipients).then_some(behind)
+    }
+
+    /// The number under which the ledger knows a message to one of several recipients.
+    pub(crate) fn entry(&self, number: u64, place: u32) -> u64 {
+        number * u64::from(self.recipients) + u64::from(place)
     }
 
     /// Counts a session as open while it runs, and as broken if it does not end well within

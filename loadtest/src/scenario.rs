@@ -1,27 +1,32 @@
 //! One run of a scenario, from starting the server to the report.
 //!
+//! ```text
+//! scenario > outcome
+//! ```
+//!
 //! # Invariants
 //!
 //! * The server is stopped whatever becomes of the run.
 
-use std::sync::atomic::Ordering;
+mod outcome;
+
 use std::time::Duration;
 
-use crate::counters::Compared;
+pub(crate) use self::outcome::{Outcome, per, report, rounded};
 use crate::fleet::{Fleet, Life};
 use crate::group::GroupLedger;
-use crate::measure::Spent;
 use crate::options::{Against, Scenario};
 use crate::peer::Work;
 use crate::process;
 use crate::progress::Progress;
-use crate::record::Counts;
-use crate::report::{Beside, Brief, Millis, Point, Report};
+use crate::report::Report;
 use crate::roster::Roster;
 use crate::run::Run;
 use crate::server::Server;
-use crate::webhook::{self, Webhooks};
-use crate::{chat, fanout, history, idle, offline, presence, push, rate, roam};
+use crate::{
+    chat, fanout, fill, history, idle, offline, overload, presence, push, rate, restart, roam,
+    webhook,
+};
 
 /// What a scenario plays on.
 pub(crate) struct Stage<'a> {
@@ -46,28 +51,6 @@ impl Stage<'_> {
             self.fleet.open(indices, move |_| work.clone(), Life::Held, self.progress).await?;
         Ok((sessions, took))
     }
-}
-
-/// What a scenario says beside what its messages prove.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    pub(crate) spent: Spent,
-    /// Sessions opened at the beginning, and how long that took.
-    pub(crate) opening: Option<(u32, Duration)>,
-    /// Sessions that answered at the end, where nothing else was asked of them.
-    pub(crate) alive: Option<u64>,
-    pub(crate) store_per_second: Option<f64>,
-    pub(crate) drain_per_second: Option<f64>,
-    /// What a load beside this one proves.
-    pub(crate) beside: Option<Beside>,
-    /// Changes of sockets.
-    pub(crate) rebinds: Option<u64>,
-    /// What the server has counted beside what was counted here.
-    pub(crate) counters: Option<Vec<Compared>>,
-    /// Sessions that a client would have had to open again.
-    pub(crate) reopened: Option<u64>,
-    /// What webhooks prove.
-    pub(crate) webhooks: Option<Webhooks>,
 }
 
 /// What a scenario is run on.
@@ -102,6 +85,7 @@ pub(crate) async fn run(scenario: &Scenario, on: On) -> Result<Report, String> {
     };
     let result = match scenario {
         Scenario::History(options) => history::run(options, &mut server, &progress).await,
+        Scenario::Restart(options) => restart::run(scenario, options, &mut server, &progress).await,
         _ => play(scenario, &server, &progress).await,
     };
     let blob_files = server.blob_files();
@@ -140,12 +124,17 @@ fn share(scenario: &Scenario) -> Run {
             run.roster = Roster::new(roam.sessions..roam.sessions + 1, 0..roam.sessions);
         }
         Scenario::Push(_) => run.from_backend = true,
+        Scenario::Overload(_) => run.keeps_samples = true,
+        Scenario::Rate(rate) => run.recipients = rate.recipients,
         _ => {}
     }
     run
 }
 
 async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Result<Report, String> {
+    if let Some(gib) = scenario.common().log_gib.filter(|_| server.is_ours()) {
+        fill::fill(server, gib, progress).await?;
+    }
     let fleet = Fleet::new(share(scenario), server, scenario.sockets())?;
     let rss_before_kib = server.pid.and_then(process::rss_kib);
     let stage = Stage { server, fleet, progress };
@@ -159,7 +148,10 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
         Scenario::Roam(options) => roam::run(&stage, options).await,
         Scenario::Push(options) => push::run(&stage, options).await,
         Scenario::Webhook(options) => webhook::run(&stage, options).await,
-        Scenario::History(_) => Err("`history` has no sessions to play with".into()),
+        Scenario::Overload(options) => overload::run(&stage, options).await,
+        Scenario::History(_) | Scenario::Restart(_) => {
+            Err(format!("`{}` starts its server again", scenario.name()))
+        }
     };
     let rss_after_kib = server.pid.and_then(process::rss_kib);
     let run = stage.fleet.run.clone();
@@ -173,116 +165,4 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
     });
     stage.fleet.end(server, progress).await;
     report
-}
-
-fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report {
-    let record = run.records.merged();
-    let (counts, spent) = (record.counts, &outcome.spent);
-    let sessions = match scenario {
-        Scenario::Offline(offline) => offline.peers,
-        Scenario::Roam(roam) => roam.sessions,
-        _ => scenario.peers(),
-    };
-    let mut report = Report {
-        sessions,
-        payload: scenario.payload(),
-        seconds: rounded(spent.seconds),
-        sent: counts.sent_measured,
-        acked: counts.acked_measured,
-        delivered: counts.delivered_measured,
-        latency_ms: Millis::of(&record.latency),
-        latency_curve: Point::curve(&record.latency),
-        delivered_each_second: spent.delivered_each_second.clone(),
-        ack_ms: Millis::of(&record.ack),
-        open_to_last_ms: Millis::of(&record.open_to_last),
-        gap_ms: Brief::of(&record.gap),
-        cpu_us_per_session_second: per(spent.server_cpu_us, f64::from(sessions) * spent.seconds),
-        server_rss_mib: per(spent.rss_kib, 1024.0),
-        connects_per_second: outcome
-            .opening
-            .map(|(opened, took)| rounded(f64::from(opened) / took.as_secs_f64())),
-        commits: spent.commits,
-        syncs: spent.syncs,
-        sync_ms: spent.sync_ms,
-        log_bytes: spent.log_bytes,
-        store_per_second: outcome.store_per_second.map(rounded),
-        drain_per_second: outcome.drain_per_second.map(rounded),
-        rebinds: outcome.rebinds,
-        reopened: outcome.reopened,
-        troubles: run.troubles(),
-        ..Report::default()
-    };
-    add_proof(&mut report, scenario, run, &counts);
-    add_speed(&mut report, scenario, &counts, &outcome);
-    report.beside = outcome.beside;
-    report.counters = outcome.counters;
-    report.webhooks = outcome.webhooks;
-    if let Some(alive) = outcome.alive {
-        // Each session was sent a Ping; who did not answer it is lost.
-        report.sent = u64::from(sessions);
-        report.acked = alive;
-        report.lost = u64::from(sessions).saturating_sub(alive);
-    }
-    report
-}
-
-/// What the whole run proves.
-fn add_proof(report: &mut Report, scenario: &Scenario, run: &Run, counts: &Counts) {
-    let (verdict, group) = (run.ledger.verdict(), run.group.verdict());
-    report.lost = verdict.lost + group.lost + run.roster.lost();
-    report.duplicated = counts.duplicated + counts.unasked_notices;
-    report.duplicated_on_wire = counts.duplicated_on_wire;
-    report.out_of_order = counts.out_of_order + group.out_of_order;
-    report.dropped = verdict.dropped;
-    report.refused = counts.refused;
-    report.misdelivered = counts.misdelivered;
-    report.broken_sessions = run.broken.load(Ordering::Relaxed);
-    report.wrong_windows = run.wrong_windows.load(Ordering::Relaxed);
-    if matches!(scenario, Scenario::Presence(_) | Scenario::Roam(_)) {
-        report.offline_notices = Some(counts.offline_notices);
-    }
-    report.silent_rebinds = run.rebinds.load(Ordering::Relaxed) - counts.rebinds_answered;
-    let answers_all = matches!(scenario, Scenario::Fanout(_) | Scenario::Push(_))
-        || matches!(scenario, Scenario::Presence(_) | Scenario::Roam(_));
-    if answers_all {
-        let asked = counts.sent.max(run.asked.load(Ordering::Relaxed));
-        report.unanswered = Some(asked.saturating_sub(counts.acked));
-    }
-}
-
-/// How fast it was, and what that cost.
-fn add_speed(report: &mut Report, scenario: &Scenario, counts: &Counts, outcome: &Outcome) {
-    let spent = &outcome.spent;
-    let (delivered, beside) = (counts.delivered_within, outcome.beside.as_ref());
-    if !matches!(scenario, Scenario::Idle(_) | Scenario::Offline(_)) {
-        report.deliveries_per_second = Some(rounded(delivered as f64 / spent.seconds));
-    }
-    let within = match scenario {
-        // One message has many deliveries.
-        Scenario::Fanout(_) | Scenario::Presence(_) => counts.acked_within,
-        _ => delivered.min(counts.acked_within),
-    };
-    report.messages_per_second = rounded(within as f64 / spent.seconds);
-    match scenario {
-        Scenario::Fanout(_) | Scenario::Presence(_) => {
-            let deliveries = delivered + beside.map_or(0, |beside| beside.deliveries_within);
-            report.server_cpu_us_per_delivery = per(spent.server_cpu_us, deliveries as f64);
-            report.generator_cpu_us_per_delivery = per(spent.own_cpu_us, deliveries as f64);
-        }
-        _ => {
-            report.server_cpu_us_per_message = per(spent.server_cpu_us, within as f64);
-            report.log_cpu_us_per_message = per(spent.log_cpu_us, within as f64);
-            report.generator_cpu_us_per_message = per(spent.own_cpu_us, within as f64);
-        }
-    }
-}
-
-/// A cost for each of so many units; `None` without any.
-pub(crate) fn per(cost: Option<u64>, units: f64) -> Option<f64> {
-    cost.filter(|_| units > 0.0).map(|cost| rounded(cost as f64 / units))
-}
-
-/// Three digits after the point are more than any of this is exact to.
-pub(crate) fn rounded(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
 }

@@ -9,7 +9,7 @@
 mod broker;
 mod starting;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ use crate::options::{Against, Common, ServerChoice};
 use crate::process;
 use crate::tls::Trust;
 
+/// A free port of the loopback interface.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// What our server is called.
 const NAME: &str = "tidings";
 /// What carries its protocol.
@@ -196,7 +198,7 @@ impl Server {
     async fn spawn(common: &Common) -> Result<Self, String> {
         let (folder, filesystem) = fresh_folder(&place(common)?, common.keep)?;
         let metrics = folder.path.join("metrics.txt");
-        let mut started = serve(common, &folder.path, Wanted::HttpAndKey).await?;
+        let mut started = serve(common, &folder.path, ANY_PORT, Wanted::HttpAndKey).await?;
         let api = started.http.zip(started.key.take());
         let api = api.map(|(address, key)| Api::new(address, &key)).transpose()?;
         Ok(Self {
@@ -212,6 +214,11 @@ impl Server {
             folder: Some(folder),
             ..Self::of(started)
         })
+    }
+
+    /// Whether it is neither the relay nor a broker.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.kind == Kind::Own && !self.wants_enrolment()
     }
 
     /// Whether a peer must subscribe before messages are kept for it.
@@ -239,11 +246,18 @@ impl Server {
     ///
     /// When the server is not ours, or does not come back.
     pub(crate) async fn kill_and_start(&mut self, common: &Common) -> Result<Duration, String> {
-        let Some(child) = &mut self.child else {
-            return Err("only a server that was spawned can be killed".into());
-        };
-        child.kill().await.map_err(|error| format!("cannot kill the server: {error}"))?;
+        self.kill().await?;
         self.start_again(common).await
+    }
+
+    /// Kills a spawned server with SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// When the server is not ours.
+    pub(crate) async fn kill(&mut self) -> Result<(), String> {
+        let child = self.child.as_mut().ok_or("only a server that was spawned can be killed")?;
+        child.kill().await.map_err(|error| format!("cannot kill the server: {error}"))
     }
 
     /// Ends a spawned server in order and starts it again; says how long it took to be ready.
@@ -256,10 +270,16 @@ impl Server {
         self.start_again(common).await
     }
 
-    async fn start_again(&mut self, common: &Common) -> Result<Duration, String> {
+    /// Starts a server that has ended again, on the same data and the same port of QUIC; says how
+    /// long it took to be ready.
+    ///
+    /// # Errors
+    ///
+    /// When the server is not ours, or does not come back.
+    pub(crate) async fn start_again(&mut self, common: &Common) -> Result<Duration, String> {
         let folder = self.folder.as_ref().ok_or("only a spawned server can be started again")?;
         let began = Instant::now();
-        let started = serve(common, &folder.path, Wanted::Http).await?;
+        let started = serve(common, &folder.path, self.address, Wanted::Http).await?;
         let took = began.elapsed();
         self.pid = started.child.id();
         (self.address, self.access) = (started.address, Access::Quic(started.fingerprint));

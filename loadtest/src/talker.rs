@@ -37,6 +37,14 @@ impl Talker {
             Work::Chat { window } if sending && self.flight.unanswered() < *window => {
                 (now_ns, Some(self.random_peer(run)))
             }
+            Work::Tide(mark) if sending => {
+                let (session, unanswered) = ((self.index, run.talkers), self.flight.unanswered());
+                let due_ns = run.tide.next(session, unanswered, mark, now_ns, due)?;
+                (due_ns, Some(self.random_peer(run)))
+            }
+            Work::Rate if run.recipients > 1 => {
+                (due.pop_front()?, Some((self.index + 1) % run.talkers))
+            }
             Work::Rate => (due.pop_front()?, Some(self.random_peer(run))),
             Work::Member => (due.pop_front()?, None),
             Work::Store { next, step, messages, first_peer, peers, window }

@@ -2,39 +2,15 @@
 //!
 //! # Invariants
 //!
-//! * Every round of every row is a line; the lines of a row have one colour.
+//! * Every round of every row is a line; the lines of a row have one colour, the same in all charts
+//!   of a load.
 
-use std::fmt::Write;
-
-use super::{Load, Row};
+use super::Load;
+use crate::drawing::{Axis, COLOURS, Lines, draw};
 use crate::report::Report;
 
-/// A chart in units of its own.
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 260.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = WIDTH - 150.0;
-const TOP: f64 = 24.0;
-const BOTTOM: f64 = HEIGHT - 30.0;
 /// As far to the right as latency goes: 4 nines.
 const NINES_MAX: f64 = 4.0;
-
-const COLOURS: [&str; 8] =
-    ["#888888", "#d62728", "#1f77b4", "#17becf", "#2ca02c", "#9467bd", "#e377c2", "#ff7f0e"];
-
-/// An axis: where it begins and ends, and what is written along it.
-struct Axis {
-    from: f64,
-    to: f64,
-    marks: Vec<(f64, String)>,
-}
-
-impl Axis {
-    /// Where a value is between two places.
-    fn place(&self, value: f64, from: f64, to: f64) -> f64 {
-        from + (value.clamp(self.from, self.to) - self.from) / (self.to - self.from) * (to - from)
-    }
-}
 
 /// Latency by quantile, both axes logarithmic; nothing if none was measured.
 pub(super) fn latency(load: &Load) -> String {
@@ -54,7 +30,8 @@ pub(super) fn latency(load: &Load) -> String {
     let across = [(0.0, "0"), (0.301, "p50"), (1.0, "p90"), (2.0, "p99"), (3.0, "p99.9")];
     let across = across.map(|(nines, text)| (nines, text.to_owned())).to_vec();
     let x = Axis { from: 0.0, to: NINES_MAX, marks: across };
-    chart("latency by quantile", load, &x, &Axis { from, to, marks: marks.collect() }, line)
+    let y = Axis { from, to, marks: marks.collect() };
+    draw("latency by quantile", &lines(load, line), &x, &y)
 }
 
 /// Deliveries in each second of the measured time; nothing if none was measured.
@@ -69,73 +46,29 @@ pub(super) fn throughput(load: &Load) -> String {
     let across = (1..=seconds).step_by(seconds.div_ceil(10));
     let across = across.map(|second| (second as f64, format!("{second} s")));
     let x = Axis { from: 1.0, to: seconds as f64, marks: across.collect() };
-    let up = (0..=4).map(|quarter| most as f64 * f64::from(quarter) / 4.0);
-    let marks = up.map(|count| (count, format!("{count:.0}/s"))).collect();
-    chart("deliveries", load, &x, &Axis { from: 0.0, to: most as f64, marks }, line)
+    draw("deliveries", &lines(load, line), &x, &Axis::from_zero(most as f64, "/s"))
 }
 
 fn rounds(load: &Load) -> impl Iterator<Item = &Report> {
     load.rows.iter().flat_map(|row| &row.rounds)
 }
 
-fn chart(
-    title: &str,
-    load: &Load,
-    x: &Axis,
-    y: &Axis,
-    line: impl Fn(&Report) -> Vec<(f64, f64)>,
-) -> String {
-    let across = |value| x.place(value, LEFT, RIGHT);
-    let up = |value| y.place(value, BOTTOM, TOP);
-    let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\">");
-    add(&mut svg, format_args!("<text x=\"{LEFT}\" y=\"12\">{title}</text>"));
-    for (value, text) in &y.marks {
-        let y = up(*value);
-        add(&mut svg, format_args!("<path d=\"M{LEFT} {y:.1}H{RIGHT}\" stroke=\"#ddd\"/>"));
-        add(&mut svg, format_args!("<text x=\"2\" y=\"{:.1}\">{text}</text>", y + 4.0));
-    }
-    for (value, text) in &x.marks {
-        let (x, y) = (across(*value), BOTTOM + 16.0);
-        let anchor = "text-anchor=\"middle\"";
-        add(&mut svg, format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" {anchor}>{text}</text>"));
-    }
-    for (row, colour) in coloured(load) {
-        for round in &row.rounds {
-            let points = line(round).into_iter();
-            let points = points.map(|(x, y)| format!("{:.1},{:.1}", across(x), up(y)));
-            let points = points.collect::<Vec<_>>().join(" ");
-            let stroke = format_args!("fill=\"none\" stroke=\"{colour}\"");
-            add(&mut svg, format_args!("<polyline points=\"{points}\" {stroke}/>"));
-        }
-    }
-    add_legend(&mut svg, load);
-    svg + "</svg>"
-}
-
-/// The rows that have run, each with its colour, which is the same in all charts of a load.
-fn coloured(load: &Load) -> impl Iterator<Item = (&Row, &'static str)> {
+/// The lines of the rows that have run.
+fn lines(load: &Load, line: impl Fn(&Report) -> Vec<(f64, f64)>) -> Vec<Lines<'_>> {
     let rows = load.rows.iter().zip(COLOURS.into_iter().cycle());
-    rows.filter(|(row, _)| !row.rounds.is_empty())
-}
-
-fn add_legend(svg: &mut String, load: &Load) {
-    for (line, (row, colour)) in coloured(load).enumerate() {
-        let (from, y) = (RIGHT + 8.0, TOP + 15.0 * line as f64);
-        let (to, text_y) = (from + 14.0, y + 4.0);
-        add(svg, format_args!("<path d=\"M{from} {y}H{to}\" stroke=\"{colour}\"/>"));
-        // The names of rows are words of this program.
-        add(svg, format_args!("<text x=\"{}\" y=\"{text_y}\">{}</text>", to + 4.0, row.name));
-    }
-}
-
-/// Writing to a string cannot fail.
-fn add(svg: &mut String, text: std::fmt::Arguments<'_>) {
-    let _ = svg.write_fmt(text);
+    let ran = rows.filter(|(row, _)| !row.rounds.is_empty());
+    ran.map(|(row, colour)| {
+        let lines = row.rounds.iter().map(&line).collect();
+        Lines { name: &row.name, colour, lines, dotted: false }
+    })
+    .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::Row;
+    use crate::drawing::{BOTTOM, LEFT, RIGHT, TOP};
     use crate::report::Point;
     use crate::scenario::On;
 

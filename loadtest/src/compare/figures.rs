@@ -57,7 +57,7 @@ pub(super) fn medians(rounds: &[Report]) -> Medians {
 }
 
 /// A number with as many digits as say something.
-pub(super) fn shown(value: f64) -> String {
+pub(crate) fn shown(value: f64) -> String {
     match value.abs() {
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),

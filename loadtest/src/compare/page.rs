@@ -5,108 +5,69 @@
 //! * No script, and nothing that is fetched: the page says the same wherever it is opened.
 //! * Every text that was not written here is escaped.
 
-use std::fmt::Write;
-
 use super::figures::{FIGURES, Figure, shown};
 use super::{Comparison, Load, Row, chart};
-
-const STYLE: &str = "body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:76em;\
-padding:0 1em;color:#222}h2{margin-top:2em}table{border-collapse:collapse;margin:.6em 0}\
-td,th{padding:.2em .6em;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}\
-td:first-child,th:first-child,td.text,th.text{text-align:left}td.best{font-weight:600}\
-tr.missing td{color:#888}td.wrong{color:#b00}dt{float:left;clear:left;width:8em;color:#666}\
-dd{margin-left:9em}svg{max-width:100%}svg text{font-size:11px;fill:#555}";
+use crate::html::{Page, escaped};
 
 /// The page.
 pub(super) fn page(comparison: &Comparison) -> String {
-    let mut page = String::from("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">");
     let Comparison { rounds, .. } = comparison;
-    add(&mut page, format_args!("<title>Tidings and its peers</title><style>{STYLE}</style>"));
-    page.push_str("<h1>Tidings and its peers</h1>");
-    add(
-        &mut page,
-        format_args!(
-            "<p>Medians of {rounds} interleaved rounds, each figure on its own. The generator runs \
-             on the same machine. Brokers are spoken to in MQTT 3.1.1, QoS 1, with sessions that \
-             persist.</p><dl>"
-        ),
-    );
-    let facts = [
+    let mut page = Page::new("Tidings and its peers");
+    page.add(format_args!(
+        "<p>Medians of {rounds} interleaved rounds, each figure on its own. The generator runs on \
+         the same machine. Brokers are spoken to in MQTT 3.1.1, QoS 1, with sessions that persist."
+    ));
+    page.add_facts(&[
         ("hardware", Some(&comparison.hardware)),
         ("machine", Some(&comparison.machine)),
         ("file system", comparison.filesystem.as_ref()),
         ("commit", comparison.commit.as_ref()),
         ("command", Some(&comparison.command)),
-    ];
-    for (name, value) in facts {
-        let value = value.map_or("unknown", String::as_str);
-        add(&mut page, format_args!("<dt>{name}</dt><dd>{}</dd>", escaped(value)));
-    }
-    page.push_str("</dl>");
+    ]);
     for load in &comparison.loads {
         add_load(&mut page, load);
     }
-    page.push_str("</html>\n");
-    page
+    page.end()
 }
 
-/// Writing to a string cannot fail.
-fn add(page: &mut String, text: std::fmt::Arguments<'_>) {
-    let _ = page.write_fmt(text);
-}
-
-fn escaped(text: &str) -> String {
-    let escape = |c| match c {
-        '&' => "&amp;".to_owned(),
-        '<' => "&lt;".to_owned(),
-        '>' => "&gt;".to_owned(),
-        '"' => "&quot;".to_owned(),
-        c => String::from(c),
-    };
-    text.chars().map(escape).collect()
-}
-
-fn add_load(page: &mut String, load: &Load) {
-    add(page, format_args!("<h2>{}</h2>", escaped(&load.command)));
+fn add_load(page: &mut Page, load: &Load) {
+    page.add(format_args!("<h2>{}</h2>", escaped(&load.command)));
     let measured =
         |figure: &&Figure| load.rows.iter().any(|row| row.medians.contains_key(figure.name));
     let figures: Vec<&Figure> = FIGURES.iter().filter(measured).collect();
-    page.push_str("<table><tr><th>row</th>");
-    figures.iter().for_each(|figure| add(page, format_args!("<th>{}</th>", figure.name)));
-    page.push_str("<th class=text>version</th><th class=text>transport</th>");
-    page.push_str("<th class=text>kept before the answer</th><th class=text>proof</th></tr>");
+    page.put("<table><tr><th>row</th>");
+    figures.iter().for_each(|figure| page.add(format_args!("<th>{}</th>", figure.name)));
+    page.put("<th class=text>version</th><th class=text>transport</th>");
+    page.put("<th class=text>kept before the answer</th><th class=text>proof</th></tr>");
     for row in &load.rows {
         add_row(page, row, &figures, &load.rows);
     }
-    page.push_str("</table>");
-    page.push_str(&chart::latency(load));
-    page.push_str(&chart::throughput(load));
-    page.push_str("<details><summary>all rounds</summary><table><tr><th>row</th><th>round</th>");
-    figures.iter().for_each(|figure| add(page, format_args!("<th>{}</th>", figure.name)));
-    page.push_str("</tr>");
+    page.put("</table>");
+    page.put(&chart::latency(load));
+    page.put(&chart::throughput(load));
+    page.put("<details><summary>all rounds</summary><table><tr><th>row</th><th>round</th>");
+    figures.iter().for_each(|figure| page.add(format_args!("<th>{}</th>", figure.name)));
+    page.put("</tr>");
     for row in &load.rows {
         for (number, round) in row.rounds.iter().enumerate() {
-            add(page, format_args!("<tr><td>{}</td><td>{}</td>", escaped(&row.name), number + 1));
+            page.add(format_args!("<tr><td>{}</td><td>{}</td>", escaped(&row.name), number + 1));
             figures.iter().for_each(|figure| add_figure(page, (figure.of)(round), ""));
-            page.push_str("</tr>");
+            page.put("</tr>");
         }
     }
-    page.push_str("</table></details>");
+    page.put("</table></details>");
 }
 
-fn add_row(page: &mut String, row: &Row, figures: &[&Figure], all: &[Row]) {
+fn add_row(page: &mut Page, row: &Row, figures: &[&Figure], all: &[Row]) {
     let name = escaped(&row.name);
     if let Some(install) = &row.missing {
         let (columns, install) = (figures.len() + 4, escaped(install));
-        return add(
-            page,
-            format_args!(
-                "<tr class=missing><td>{name}</td><td class=text colspan={columns}>not installed: \
+        return page.add(format_args!(
+            "<tr class=missing><td>{name}</td><td class=text colspan={columns}>not installed: \
                  {install}</td></tr>"
-            ),
-        );
+        ));
     }
-    add(page, format_args!("<tr><td>{name}</td>"));
+    page.add(format_args!("<tr><td>{name}</td>"));
     for figure in figures {
         let value = row.medians.get(figure.name).copied();
         // The floor keeps nothing and routes nothing: it is no competitor.
@@ -118,23 +79,23 @@ fn add_row(page: &mut String, row: &Row, figures: &[&Figure], all: &[Row]) {
     let server = row.server.clone().unwrap_or_default();
     let version = server.version.unwrap_or_default();
     for text in [version.as_str(), server.transport, server.durability] {
-        add(page, format_args!("<td class=text>{}</td>", escaped(text)));
+        page.add(format_args!("<td class=text>{}</td>", escaped(text)));
     }
     match row.proven {
-        true => page.push_str("<td class=text>kept</td></tr>"),
+        true => page.put("<td class=text>kept</td></tr>"),
         false => {
             let broken = row.rounds.iter().filter(|round| !round.is_good());
             let told = broken.flat_map(|round| &round.troubles).chain(&row.failures);
             let told: Vec<String> = told.map(|why| escaped(why)).collect();
             let told = told.join("; ");
-            add(page, format_args!("<td class=\"text wrong\">broken: {told}</td></tr>"));
+            page.add(format_args!("<td class=\"text wrong\">broken: {told}</td></tr>"));
         }
     }
 }
 
-fn add_figure(page: &mut String, value: Option<f64>, class: &str) {
+fn add_figure(page: &mut Page, value: Option<f64>, class: &str) {
     let value = value.map(shown).unwrap_or_default();
-    add(page, format_args!("<td class=\"{class}\">{value}</td>"));
+    page.add(format_args!("<td class=\"{class}\">{value}</td>"));
 }
 
 #[cfg(test)]

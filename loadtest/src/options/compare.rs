@@ -4,7 +4,7 @@
 //!
 //! * A load is a command line of this program, so that a row can be run again on its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
 
@@ -42,10 +42,15 @@ pub(crate) struct Compare {
 impl Compare {
     /// What every load is given.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        let flags = [("--tidings", &self.tidings), ("--data", &self.data)];
-        let given = flags.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
-        given.flat_map(|(flag, path)| [flag.to_owned(), path.display().to_string()]).collect()
+        paths(self.tidings.as_deref(), self.data.as_deref())
     }
+}
+
+/// What a load is given, if it was given to all of them.
+pub(super) fn paths(tidings: Option<&Path>, data: Option<&Path>) -> Vec<String> {
+    let flags = [("--tidings", tidings), ("--data", data)];
+    let given = flags.into_iter().filter_map(|(flag, path)| Some((flag, path?)));
+    given.flat_map(|(flag, path)| [flag.to_owned(), path.display().to_string()]).collect()
 }
 
 impl Scenario {
@@ -55,6 +60,19 @@ impl Scenario {
     ///
     /// What is wrong with it.
     pub(crate) fn parse(command: &str, further: &[String]) -> Result<Self, String> {
+        let scenario = Self::parse_any(command, further)?;
+        match scenario.has_broker() {
+            true => Ok(scenario),
+            false => Err(format!("no broker can carry `{command}`")),
+        }
+    }
+
+    /// The scenario of a command line and further arguments.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn parse_any(command: &str, further: &[String]) -> Result<Self, String> {
         let words = command.split_ascii_whitespace().chain(further.iter().map(String::as_str));
         let options = Options::try_parse_from(std::iter::once("loadtest").chain(words));
         let options = options.map_err(|error| format!("`{command}`: {error}"))?;
@@ -63,9 +81,6 @@ impl Scenario {
         };
         let scenario = scenario.complete();
         scenario.check()?;
-        match scenario.has_broker() {
-            true => Ok(scenario),
-            false => Err(format!("no broker can carry `{command}`")),
-        }
+        Ok(scenario)
     }
 }

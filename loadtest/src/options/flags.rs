@@ -16,6 +16,9 @@ use crate::broker::{PRODUCTS, Product};
 use crate::http::Api;
 use crate::stamp::STAMP_BYTES;
 
+/// GiB that a log may be filled with.
+const LOG_GIB_MAX: f64 = 1024.0;
+
 /// What is sent.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Body {
@@ -114,6 +117,9 @@ pub(crate) struct Common {
     /// Bytes the server's log may take, such as 4GiB
     #[arg(long, value_name = "SIZE", help_heading = "Server")]
     pub(crate) log_bytes_max: Option<String>,
+    /// Fills the server's log with so many GiB of messages first, 0.1 or 10 for example
+    #[arg(long, value_name = "GIB", value_parser = parse_gib, help_heading = "Server")]
+    pub(crate) log_gib: Option<f64>,
     /// A further argument for `tidings serve`; may be given several times
     #[arg(long, value_name = "ARG", allow_hyphen_values = true, help_heading = "Server")]
     pub(crate) serve_arg: Vec<String>,
@@ -222,6 +228,14 @@ fn parse_payload(text: &str) -> Result<usize, String> {
     }
 }
 
+fn parse_gib(text: &str) -> Result<f64, String> {
+    let gib: f64 = text.parse().map_err(|_| format!("{text} is no number of GiB"))?;
+    match gib > 0.0 && gib <= LOG_GIB_MAX {
+        true => Ok(gib),
+        false => Err(format!("a log is filled with more than 0 and up to {LOG_GIB_MAX} GiB")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,5 +261,13 @@ mod tests {
         assert_eq!(parse_payload("20"), Ok(20));
         assert!(parse_payload("19").is_err());
         assert!(parse_payload("5121").is_err());
+    }
+
+    #[test]
+    fn a_log_is_filled_with_a_part_of_a_gib_or_several() {
+        assert_eq!((parse_gib("0.1"), parse_gib("10")), (Ok(0.1), Ok(10.0)));
+        for wrong in ["0", "-1", "NaN", "inf", "1GiB", ""] {
+            assert!(parse_gib(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
-use tidings::limits::{ENDPOINTS_MAX, GROUP_MEMBERS_SETTING_MAX, WATCHED_MAX};
+use tidings::limits::{ENDPOINTS_MAX, GROUP_MEMBERS_SETTING_MAX, RECIPIENTS_MAX, WATCHED_MAX};
 
 use super::{Body, Talk, Timing};
 use crate::names::PEERS_MAX;
@@ -33,6 +33,9 @@ pub(crate) struct Rate {
     /// Messages a second, all sessions together
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
+    /// Recipients of each message; of several, the peers that come behind the sender
+    #[arg(long, default_value_t = 1, value_parser = recipients())]
+    pub(crate) recipients: u32,
     #[command(flatten)]
     pub(crate) talk: Talk,
 }
@@ -175,7 +178,7 @@ impl Presence {
 }
 
 /// Peers, at least so many; the senders of `offline` come on top of them.
-fn peers_from(least: i64) -> RangedI64ValueParser<u32> {
+pub(super) fn peers_from(least: i64) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(least..=i64::from(PEERS_MAX / 2))
 }
 
@@ -187,6 +190,11 @@ fn members() -> RangedI64ValueParser<u32> {
 /// Peers that one session watches, at least so many.
 fn watched_from(least: i64) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(least..=WATCHED_MAX as i64)
+}
+
+/// Recipients of one send.
+fn recipients() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=RECIPIENTS_MAX as i64)
 }
 
 /// Endpoints of one server.

@@ -47,9 +47,33 @@ impl Peer {
                 false => Taken::Foreign,
             };
         }
-        if view.to != self.name || run.from_backend && sender != self.index {
+        if run.recipients > 1 {
+            return self.taken_with_others(view, sender, number, run);
+        }
+        if view.to_count != 1 || view.to != self.name || run.from_backend && sender != self.index {
             Taken::Foreign
         } else if !run.ledger.delivered(sender, number, self.index) {
+            Taken::Repeated
+        } else if self.order.arrive(sender, number, view.sequence) == Arrival::OutOfOrder {
+            Taken::OutOfOrder
+        } else {
+            Taken::InOrder
+        }
+    }
+
+    /// The same of a message to several peers.
+    fn taken_with_others(
+        &mut self,
+        view: &DeliverView<'_>,
+        sender: u32,
+        number: u64,
+        run: &Run,
+    ) -> Taken {
+        let is_for = view.to_count == u64::from(run.recipients) && view.is_to(&self.name);
+        let Some(place) = run.place(sender, self.index).filter(|_| is_for) else {
+            return Taken::Foreign;
+        };
+        if !run.ledger.delivered(sender, run.entry(number, place), self.index) {
             Taken::Repeated
         } else if self.order.arrive(sender, number, view.sequence) == Arrival::OutOfOrder {
             Taken::OutOfOrder
@@ -68,7 +92,13 @@ impl Peer {
         let now_ns = *now_ns;
         let send = self.talker.flight.answered(view.request).ok_or("a Sent answers no request")?;
         let counts = &mut record.counts;
-        if let Some(to) = send.to {
+        if let Some(first) = send.to.filter(|_| run.recipients > 1) {
+            counts.due += u64::from(run.recipients);
+            for place in 0..run.recipients {
+                let to = (first + place) % run.talkers;
+                run.ledger.acked(self.index, run.entry(view.request, place), to);
+            }
+        } else if let Some(to) = send.to {
             counts.due += 1;
             run.ledger.acked(self.index, view.request, to);
             if let Some(stored) = &run.stored {

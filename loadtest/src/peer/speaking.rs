@@ -83,7 +83,13 @@ impl Peer {
             let Some(send) = self.talker.next_send(&mut self.work, *now_ns, due, run) else {
                 return;
             };
+            let several: Vec<_>;
             let to = match (send.to, run.group.id()) {
+                (Some(first), _) if run.recipients > 1 => {
+                    let all = (0..run.recipients).map(|place| (first + place) % run.talkers);
+                    several = all.map(|index| run.names.name(index)).collect();
+                    To::Peers(&several)
+                }
                 (Some(peer), _) => To::Peer(run.names.name(peer)),
                 (None, Some(group)) => To::Group(group.0),
                 (None, None) => return,

@@ -318,3 +318,38 @@ fn a_change_of_the_socket_is_over_when_the_ping_behind_it_is_answered() {
     assert_eq!(record.gap.quantile_ms(0.5), Some(0.005));
     assert_eq!(record.gap.quantile_ms(1.0), Some(0.009));
 }
+
+#[test]
+fn a_message_to_several_is_due_to_each_of_them_once() {
+    let mut play = Play::new(Work::Rate, 0, 0);
+    play.run.recipients = 2;
+    play.run.enter(Phase::Send);
+    let said = play.speak_of(&mut VecDeque::from([7]));
+    let [ClientFrame::Send(send)] = &said[..] else { panic!("not one send") };
+    let (first, second) = (play.run.names.peer(1), play.run.names.peer(2));
+    assert_eq!(send.target, Target::Peers(vec![first, second]));
+    play.hear(sent(1)).unwrap();
+    assert_eq!(play.run.records.counts().due, 2);
+    assert_eq!(play.run.ledger.verdict().lost, 2);
+    for (place, recipient) in [(0, 1), (1, 2)] {
+        assert_eq!(play.run.place(0, recipient), Some(place));
+        assert!(play.run.ledger.delivered(0, play.run.entry(1, place), recipient));
+    }
+    assert_eq!(play.run.ledger.verdict().lost, 0);
+    assert_eq!((play.run.place(0, 3), play.run.place(3, 0)), (None, Some(0)));
+}
+
+#[test]
+fn a_message_to_several_is_for_those_that_it_names() {
+    let mut play = Play::new(Work::Listen, 0, 0);
+    play.run.recipients = 2;
+    let names = play.run.names;
+    let to = |indices: &[u32]| indices.iter().map(|index| names.peer(*index)).collect();
+    let message = |play: &Play, id, to| Deliver { to, ..play.message(id, 3, id) };
+    play.hear(message(&play, 1, to(&[0, 1]))).unwrap();
+    assert_eq!(play.run.records.counts().delivered, 1);
+    play.hear(message(&play, 2, to(&[1, 2]))).unwrap();
+    play.hear(message(&play, 3, to(&[0]))).unwrap();
+    play.hear(Deliver { to: to(&[0, 1]), ..play.message(4, 1, 1) }).unwrap();
+    assert_eq!(play.run.records.counts().misdelivered, 3, "not for it, or not from who they say");
+}

@@ -66,7 +66,7 @@ impl Said {
     }
 }
 
-/// Starts the server on the data in `folder`.
+/// Starts the server on the data in `folder` and at an address for QUIC.
 ///
 /// # Errors
 ///
@@ -74,6 +74,7 @@ impl Said {
 pub(super) async fn serve(
     common: &Common,
     folder: &Path,
+    listen: SocketAddr,
     wanted: Wanted,
 ) -> Result<Started, String> {
     let program = program(common)?;
@@ -87,8 +88,8 @@ pub(super) async fn serve(
     let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log"));
     let log = log.map_err(|error| format!("cannot write the server's log: {error}"))?;
     let mut command = Command::new(program);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data"]);
-    command.arg(folder.join("data"));
+    command.args(["serve", "--http-listen", "127.0.0.1:0", "--listen", &listen.to_string()]);
+    command.arg("--data").arg(folder.join("data"));
     command.arg("--metrics-file").arg(folder.join("metrics.txt"));
     command.args(common.server_arguments()).stdin(Stdio::null()).stderr(log);
     let started = start(command, "the server", wanted).await;
