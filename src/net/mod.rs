@@ -10,6 +10,7 @@
 //!   stops reading.
 
 mod connection;
+mod segments;
 mod session;
 mod tickets;
 mod tls;
@@ -168,7 +169,7 @@ impl Endpoint {
         server.transport_config(Arc::new(transport()));
         server.max_incoming(INCOMING_MAX);
         server.incoming_buffer_size(64 * 1024).incoming_buffer_size_total(16 * 1024 * 1024);
-        let runtime = Arc::new(quinn::TokioRuntime);
+        let runtime = Arc::new(segments::Sparing);
         let endpoint = quinn::Endpoint::new(config, Some(server), udp, runtime).map_err(socket)?;
         let shared = Arc::new(Shared {
             hub,
