@@ -197,7 +197,9 @@ impl Hub {
         let is_ours = open.epoch == self.store.epoch();
         let head = MessageId(self.head.load(Ordering::Acquire));
         let cursor = if is_ours && open.cursor <= head { open.cursor } else { MessageId::NONE };
-        let about = About { flag: open.flag, client: open.client.clone(), address };
+        // A copy: the text as it was read would keep the packet that it came in.
+        let client = open.client.as_str().into();
+        let about = About { flag: open.flag, client, address };
         let (peer, instance) = (open.peer.clone(), open.instance);
         let session = Session::new(peer, device.clone(), instance, about, datagrams);
         let session = Arc::new(session);
