@@ -43,6 +43,9 @@ const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// Streams of a connection. QUIC tells a client of streams that have become free only when they
 /// are more than an eighth of all; so many more there are than sessions.
 const STREAMS_MAX: u32 = SESSIONS_PER_CONNECTION_MAX + SESSIONS_PER_CONNECTION_MAX / 8;
+/// Streams of a connection that has one session, as nearly all have. quinn keeps a place for each
+/// stream that there may be: a kilobyte less than for [`STREAMS_MAX`].
+const STREAMS_FIRST: u32 = 4;
 /// Bytes a client may have on the way on one stream.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Bytes a client may have on the way in all.
@@ -248,7 +251,7 @@ fn transport() -> quinn::TransportConfig {
     acks.ack_eliciting_threshold(VarInt::from_u32(10)).max_ack_delay(Some(ACK_DELAY));
     let mut transport = quinn::TransportConfig::default();
     transport
-        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_FIRST))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
