@@ -51,7 +51,7 @@ pub(super) async fn serve(connection: Connection, shared: &Arc<Shared>, handshak
             tokio::select! {
                 next = connection.accept_bi() => break next,
                 datagram = connection.read_datagram() => match datagram {
-                    Ok(datagram) => receive_datagram(datagram, shared, &sessions).await,
+                    Ok(datagram) => Box::pin(receive_datagram(datagram, shared, &sessions)).await,
                     Err(error) => break Err(error),
                 },
             }
