@@ -67,7 +67,8 @@ impl Decoder {
         loop {
             let wanted = match self.frame_len(&self.partial)? {
                 Some(len) if len == self.partial.len() => {
-                    return raw(self.partial.split().freeze()).map(Some);
+                    // With its memory, which a session that falls silent would keep.
+                    return raw(std::mem::take(&mut self.partial).freeze()).map(Some);
                 }
                 Some(len) => len - self.partial.len(),
                 None => 1,
@@ -99,4 +100,27 @@ fn raw(mut frame: Bytes) -> Result<RawFrame, DecodeError> {
     }
     let kind = frame.get_u8();
     Ok(RawFrame { kind, fields: frame })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_frames_that_have_been_taken() {
+        let mut decoder = Decoder::new(1024);
+        let frame = [0x40, 101].into_iter().chain([7; 101]).collect::<Vec<u8>>();
+        for cut in [1, 2, 50, frame.len()] {
+            let (one, other) = frame.split_at(cut);
+            let chunks = [one, other].map(Bytes::copy_from_slice);
+            let mut frames = 0;
+            for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
+                decoder.push(chunk.clone());
+                frames += usize::from(decoder.next_frame().unwrap().is_some());
+                assert!(decoder.next_frame().unwrap().is_none());
+            }
+            assert_eq!((frames, decoder.partial.capacity()), (1, 0));
+            assert!(chunks.iter().all(Bytes::is_unique), "the decoder keeps no chunk");
+        }
+    }
 }
