@@ -148,7 +148,7 @@ async fn serve(
     };
     let (opened, written) = match heard {
         Ok(()) => {
-            let open = Box::pin(shared.hub.open_session(*prepared));
+            let open = opening(&shared.hub, prepared);
             let (opened, written) = beside(open, writer.as_mut(), is_early).await;
             (opened.map_err(Ended::Refused), written)
         }
@@ -179,6 +179,14 @@ async fn serve(
         }
         written = &mut writer => written,
     }
+}
+
+/// What opens a session. The box is gone when this returns, not only with the session.
+fn opening(
+    hub: &Hub,
+    prepared: Box<Prepared>,
+) -> Pin<Box<impl Future<Output = Result<Arc<Session>, Reason>>>> {
+    Box::pin(hub.open_session(*prepared))
 }
 
 /// Opens a session, which is not to be dropped half way: once submitted, it is open. Answers to
