@@ -5,6 +5,7 @@
 //! * However a stream is cut into chunks, the same frames come out.
 //! * Nothing beyond one frame's limit is ever buffered; a frame that lies whole in one chunk is
 //!   not copied.
+//! * A chunk is not held on to once it has been read: it may be a slice of a large packet.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -56,7 +57,7 @@ impl Decoder {
             Some(len) if len <= self.chunk.len() => raw(self.chunk.split_to(len)).map(Some),
             _ => {
                 self.partial.extend_from_slice(&self.chunk);
-                self.chunk.clear();
+                self.chunk = Bytes::new();
                 Ok(None)
             }
         }
@@ -74,6 +75,7 @@ impl Decoder {
                 None => 1,
             };
             if self.chunk.is_empty() {
+                self.chunk = Bytes::new();
                 return Ok(None);
             }
             let taken = wanted.min(self.chunk.len());
