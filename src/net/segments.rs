@@ -39,7 +39,7 @@ struct Sent {
 }
 
 impl Sent {
-    /// The connection is about to send; says how many datagrams at once, of `all` that are possible.
+    /// The connection is about to send; says how many datagrams at once, `all` at the most.
     fn begin(&self, all: usize) -> usize {
         self.in_one_go.set(0);
         if self.many.get() { all } else { 1 }

@@ -182,6 +182,7 @@ async fn serve(
 }
 
 /// What opens a session. The box is gone when this returns, not only with the session.
+#[expect(clippy::boxed_local, reason = "the caller is a task, which keeps the room of a value")]
 fn opening(
     hub: &Hub,
     prepared: Box<Prepared>,

@@ -114,9 +114,10 @@ mod tests {
         let frame = [0x40, 101].into_iter().chain([7; 101]).collect::<Vec<u8>>();
         for cut in [1, 2, 50, frame.len()] {
             let (one, other) = frame.split_at(cut);
-            let chunks = [one, other].map(Bytes::copy_from_slice);
+            let chunks = [one, other].into_iter().filter(|chunk| !chunk.is_empty());
+            let chunks: Vec<_> = chunks.map(Bytes::copy_from_slice).collect();
             let mut frames = 0;
-            for chunk in chunks.iter().filter(|chunk| !chunk.is_empty()) {
+            for chunk in &chunks {
                 decoder.push(chunk.clone());
                 frames += usize::from(decoder.next_frame().unwrap().is_some());
                 assert!(decoder.next_frame().unwrap().is_none());
