@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::TryFutureExt;
 use tokio::sync::oneshot;
 
 pub use backend::SessionStatus;
@@ -197,7 +198,9 @@ impl Hub {
         let is_ours = open.epoch == self.store.epoch();
         let head = MessageId(self.head.load(Ordering::Acquire));
         let cursor = if is_ours && open.cursor <= head { open.cursor } else { MessageId::NONE };
-        let about = About { flag: open.flag, client: open.client.clone(), address };
+        // A copy: the text as it was read would keep the packet that it came in.
+        let client = open.client.as_str().into();
+        let about = About { flag: open.flag, client, address };
         let (peer, instance) = (open.peer.clone(), open.instance);
         let session = Session::new(peer, device.clone(), instance, about, datagrams);
         let session = Arc::new(session);
@@ -255,47 +258,55 @@ impl Hub {
     /// Does what a frame asks for.
     ///
     /// Waits while the session does not read its answers, or the commit queue is full; meanwhile
-    /// nothing more is read from the client.
+    /// nothing more is read from the client. An idle session keeps the room that this takes, so
+    /// what is rare takes its own while it is under way.
     ///
     /// # Errors
     ///
     /// The reason for which the session has to end.
-    pub async fn handle(&self, session: &Arc<Session>, frame: ClientFrame) -> Result<Flow, Reason> {
-        match frame {
-            ClientFrame::Send(send) if send.transient => {
-                let request = send.request;
-                let sent = self.send_transient(session, send, false).await;
-                if let (Err(Veto { reason, text }), 1..) = (sent, request) {
+    #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
+    pub fn handle(
+        &self,
+        session: &Arc<Session>,
+        frame: ClientFrame,
+    ) -> impl Future<Output = Result<Flow, Reason>> {
+        async move {
+            match frame {
+                ClientFrame::Send(send) if send.transient => {
+                    let request = send.request;
+                    let sent = Box::pin(self.send_transient(session, send, false)).await;
+                    if let (Err(Veto { reason, text }), 1..) = (sent, request) {
+                        session.reserve_answer().await;
+                        self.metrics.refuse(reason);
+                        session.refuse_with(request, reason, text);
+                    }
+                }
+                ClientFrame::Send(send) => self.send(session, send).await?,
+                ClientFrame::Ack(ack) => match session.outbox().acknowledge(ack.id) {
+                    Acked::New => {
+                        let (peer, device) = (session.peer().clone(), session.device().clone());
+                        self.submit(None, Request::Ack { peer, device, id: ack.id }).await?;
+                    }
+                    Acked::Repeated => {}
+                    Acked::Future => return Err(Reason::AckOfFuture),
+                },
+                ClientFrame::Close(close) => {
                     session.reserve_answer().await;
-                    self.metrics.refuse(reason);
-                    session.refuse_with(request, reason, text);
+                    let caller = Caller::session(session, close.request, Asks::Close);
+                    Box::pin(self.note_end(Some(caller), session, true)).await;
+                    return Ok(Flow::Close);
+                }
+                ClientFrame::Open(_) => return Err(Reason::AlreadyOpen),
+                request => {
+                    session.reserve_answer().await;
+                    let number = request.request();
+                    if let Err(reason) = Box::pin(self.request(session, request)).await {
+                        self.refuse(session, number, reason);
+                    }
                 }
             }
-            ClientFrame::Send(send) => self.send(session, send).await?,
-            ClientFrame::Ack(ack) => match session.outbox().acknowledge(ack.id) {
-                Acked::New => {
-                    let (peer, device) = (session.peer().clone(), session.device().clone());
-                    self.submit(None, Request::Ack { peer, device, id: ack.id }).await?;
-                }
-                Acked::Repeated => {}
-                Acked::Future => return Err(Reason::AckOfFuture),
-            },
-            ClientFrame::Close(close) => {
-                session.reserve_answer().await;
-                let caller = Caller::session(session, close.request, Asks::Close);
-                self.note_end(Some(caller), session, true).await;
-                return Ok(Flow::Close);
-            }
-            ClientFrame::Open(_) => return Err(Reason::AlreadyOpen),
-            request => {
-                session.reserve_answer().await;
-                let number = request.request();
-                if let Err(reason) = self.request(session, request).await {
-                    self.refuse(session, number, reason);
-                }
-            }
+            Ok(Flow::Continue)
         }
-        Ok(Flow::Continue)
     }
 
     /// Does what a request asks for that has a place for its answer.
@@ -356,8 +367,12 @@ impl Hub {
         Ok(done)
     }
 
-    async fn submit(&self, caller: Option<Caller>, request: Request) -> Result<(), Reason> {
-        self.store.submit(caller, request).await.map_err(|_| Reason::Restarting)
+    fn submit(
+        &self,
+        caller: Option<Caller>,
+        request: Request,
+    ) -> impl Future<Output = Result<(), Reason>> {
+        self.store.submit(caller, request).map_err(|_| Reason::Restarting)
     }
 
     /// Tells that a request is refused.

@@ -426,6 +426,9 @@ impl Queue {
     /// The next bytes to write, and the memory they are in.
     fn take(&mut self) -> Bytes {
         let next = self.full.pop_front().unwrap_or_else(|| std::mem::take(&mut self.last));
+        if self.full.is_empty() {
+            self.full.shrink_to_fit();
+        }
         let Part { mut bytes, frames } = next;
         self.frames -= frames;
         self.bytes -= bytes.len();

@@ -474,3 +474,17 @@ fn a_copy_of_what_the_peer_sent_itself_is_put_only_where_there_is_room() {
     assert_eq!(deliver(&outbox, 4), Pushed::Wake);
     assert_eq!(written(&outbox), "4,");
 }
+
+#[test]
+fn an_outbox_whose_frames_have_all_been_written_holds_no_memory() {
+    let outbox = live();
+    let body = [0; BATCH_BYTES_MAX / 2];
+    (1..=4).for_each(|id| assert_ne!(outbox.deliver(MessageId(id), &body), Pushed::Passed));
+    let peer = PeerId::new("ada").unwrap();
+    let _ = outbox.presence(&peer, true);
+    while let Next::Write(_) = outbox.next() {}
+    let queue = outbox.queue.lock();
+    assert_eq!((queue.full.capacity(), queue.last.bytes.capacity()), (0, 0));
+    assert!(queue.lane.is_none());
+    assert!(size_of::<Outbox>() <= 320, "{} bytes for each session", size_of::<Outbox>());
+}

@@ -34,7 +34,7 @@ impl Hub {
             }
         };
         if self.options.pre_send.is_some() {
-            return self.send_vetted(session, (conversation, to), send).await;
+            return Box::pin(self.send_vetted(session, (conversation, to), send)).await;
         }
         let request = send.request;
         let message = new_message(session, (conversation, to), send);

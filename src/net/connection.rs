@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use quinn::Connection;
+use quinn::{Connection, VarInt};
 use tokio::sync::SetOnce;
 
 use crate::hub::{Datagrams, Session};
 use crate::limits::OPEN_TIMEOUT;
-use crate::net::{Shared, code, session};
+use crate::net::{STREAMS_MAX, Shared, code, session};
 use crate::reason::Reason;
 use crate::wire::{ClientFrame, Decoder, datagram_stream, put_datagram_stream};
 
@@ -37,15 +37,21 @@ pub(super) async fn serve(connection: Connection, shared: &Arc<Shared>, handshak
             return connection.close(code(Reason::OpenTimeout), b"no session was opened");
         }
     };
+    let mut streams = 0_u64;
     while let Ok((send, recv)) = next {
         let (connection_too, handshake) = (connection.clone(), handshake.clone());
         let stream = session::Stream { connection: connection_too, send, recv, handshake };
         shared.sessions.spawn(session::run(stream, shared.clone(), sessions.clone()));
+        streams += 1;
+        if streams == 2 {
+            // Who wants more than one session may have them all.
+            connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_MAX));
+        }
         next = loop {
             tokio::select! {
                 next = connection.accept_bi() => break next,
                 datagram = connection.read_datagram() => match datagram {
-                    Ok(datagram) => receive_datagram(datagram, shared, &sessions).await,
+                    Ok(datagram) => Box::pin(receive_datagram(datagram, shared, &sessions)).await,
                     Err(error) => break Err(error),
                 },
             }

@@ -10,6 +10,7 @@
 //!   stops reading.
 
 mod connection;
+mod segments;
 mod session;
 mod tickets;
 mod tls;
@@ -42,6 +43,9 @@ const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// Streams of a connection. QUIC tells a client of streams that have become free only when they
 /// are more than an eighth of all; so many more there are than sessions.
 const STREAMS_MAX: u32 = SESSIONS_PER_CONNECTION_MAX + SESSIONS_PER_CONNECTION_MAX / 8;
+/// Streams of a connection that has one session, as nearly all have. quinn keeps a place for each
+/// stream that there may be: a kilobyte less than for [`STREAMS_MAX`].
+const STREAMS_FIRST: u32 = 4;
 /// Bytes a client may have on the way on one stream.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Bytes a client may have on the way in all.
@@ -168,7 +172,7 @@ impl Endpoint {
         server.transport_config(Arc::new(transport()));
         server.max_incoming(INCOMING_MAX);
         server.incoming_buffer_size(64 * 1024).incoming_buffer_size_total(16 * 1024 * 1024);
-        let runtime = Arc::new(quinn::TokioRuntime);
+        let runtime = Arc::new(segments::Sparing);
         let endpoint = quinn::Endpoint::new(config, Some(server), udp, runtime).map_err(socket)?;
         let shared = Arc::new(Shared {
             hub,
@@ -247,7 +251,7 @@ fn transport() -> quinn::TransportConfig {
     acks.ack_eliciting_threshold(VarInt::from_u32(10)).max_ack_delay(Some(ACK_DELAY));
     let mut transport = quinn::TransportConfig::default();
     transport
-        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_FIRST))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
@@ -290,17 +294,17 @@ fn admit(incoming: Incoming, shared: &Arc<Shared>) {
             // Stateless: it comes back with proof, and later.
             let _ = incoming.retry();
         } else {
-            wait_for_handshake(incoming, shared, address);
+            wait_for_handshake(Box::new(incoming), shared, address);
         }
         return;
     };
     handshake.forget();
-    shared.connections.spawn(connect(incoming, shared.clone(), address));
+    shared.connections.spawn(connect(Box::new(incoming), shared.clone(), address));
 }
 
 /// A client that has proven its address waits for its turn; the backlog of the endpoint bounds
 /// how many do.
-fn wait_for_handshake(incoming: Incoming, shared: &Arc<Shared>, address: IpAddr) {
+fn wait_for_handshake(incoming: Box<Incoming>, shared: &Arc<Shared>, address: IpAddr) {
     let held = shared.clone();
     shared.connections.spawn(async move {
         let waited = tokio::time::timeout(HANDSHAKE_TIMEOUT, held.handshakes.acquire()).await;
@@ -315,12 +319,9 @@ fn wait_for_handshake(incoming: Incoming, shared: &Arc<Shared>, address: IpAddr)
 }
 
 /// Serves a connection, whose permit for a handshake is held. What the client says early is served
-/// while the handshake is under way.
-async fn connect(incoming: Incoming, shared: Arc<Shared>, address: IpAddr) {
-    let failed = |error| tracing::debug!(%address, %error, "no handshake");
-    // A server need not wait for the end of a handshake.
-    let begun = incoming.accept().map_err(failed).map(quinn::Connecting::into_0rtt);
-    let Ok(Ok((connection, shaken))) = begun else {
+/// while the handshake is under way. The first packet is boxed: the task would keep its room.
+async fn connect(incoming: Box<Incoming>, shared: Arc<Shared>, address: IpAddr) {
+    let Some((connection, shaken)) = begin(incoming, address) else {
         shared.handshakes.add_permits(1);
         return;
     };
@@ -346,6 +347,17 @@ async fn connect(incoming: Incoming, shared: Arc<Shared>, address: IpAddr) {
     }
 }
 
+/// Begins a handshake, whose end a server need not wait for.
+fn begin(incoming: Box<Incoming>, address: IpAddr) -> Option<(Connection, ZeroRttAccepted)> {
+    match (*incoming).accept().map(quinn::Connecting::into_0rtt) {
+        Ok(begun) => begun.ok(),
+        Err(error) => {
+            tracing::debug!(%address, %error, "no handshake");
+            None
+        }
+    }
+}
+
 /// Waits for the end of a handshake, in time; says whether it was confirmed.
 async fn confirm(connection: &Connection, shaken: ZeroRttAccepted, address: IpAddr) -> bool {
     let in_time = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaken).await.is_ok();
@@ -357,4 +369,22 @@ async fn confirm(connection: &Connection, shaken: ZeroRttAccepted, address: IpAd
         None => return true,
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that an asynchronous function takes for as long as it runs, whatever it waits for.
+    fn bytes_of<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_tasks_of_a_connection_and_of_its_session_are_small() {
+        let (connection, session) = (bytes_of(connect), bytes_of(session::run));
+        // What is rare and large is to be boxed while it is under way.
+        assert!(connection <= 1024, "{connection} bytes for each connection");
+        assert!(session <= 3 * 1024, "{session} bytes for each session");
+    }
 }

@@ -53,22 +53,15 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
     let mut input = Input { recv, decoder: Decoder::new(FRAME_BYTES_MAX), held: None };
     if !take_place(&sessions, id) {
         shared.metrics.refuse(Reason::TooManySessions);
-        return turn_away(send, input.recv, Reason::TooManySessions).await;
+        return Box::pin(turn_away(send, input.recv, Reason::TooManySessions)).await;
     }
-    let prepared = match input.open().await {
-        Ok(open) => {
-            let (connection, address) = (connection.clone(), connection.remote_address());
-            let datagrams = Box::new(SessionDatagrams { connection, stream: id });
-            shared.hub.prepare(open, address, datagrams).await
-        }
-        Err(reason) => Err(reason),
-    };
-    let prepared = match prepared {
+    // What happens once is boxed here and below: the task keeps the room of all that is not.
+    let prepared = match Box::pin(prepare(&mut input, &connection, id, &shared.hub)).await {
         Ok(prepared) => prepared,
         Err(reason) => {
             shared.metrics.refuse(reason);
             sessions.lock().remove(&id);
-            turn_away(send, input.recv, reason).await;
+            Box::pin(turn_away(send, input.recv, reason)).await;
             if reason == Reason::OpenTimeout && sessions.lock().is_empty() {
                 connection.close(code(reason), b"no session was opened");
             }
@@ -91,7 +84,7 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
         }
     }
     if session.id().is_some() {
-        shared.hub.end_session(&session).await;
+        Box::pin(shared.hub.end_session(&session)).await;
     }
     if end.is_ok() {
         // The session is over, but a drain has to wait until the client has the last of it. One
@@ -100,6 +93,19 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
         let patience = if is_drained { shared.write_timeout } else { CLOSE_TIMEOUT };
         let _ = tokio::time::timeout(patience, send.stopped()).await;
     }
+}
+
+/// Awaits the first frame, and whether a session may be opened by it.
+async fn prepare(
+    input: &mut Input,
+    connection: &Connection,
+    stream: u64,
+    hub: &Hub,
+) -> Result<Box<Prepared>, Reason> {
+    let open = input.open().await?;
+    let (connection, address) = (connection.clone(), connection.remote_address());
+    let datagrams = Box::new(SessionDatagrams { connection, stream });
+    hub.prepare(open, address, datagrams).await.map(Box::new)
 }
 
 /// The place of a session among those of its connection.
@@ -122,7 +128,7 @@ fn take_place(sessions: &Sessions, stream: u64) -> bool {
 async fn serve(
     input: &mut Input,
     send: &mut SendStream,
-    prepared: Prepared,
+    prepared: Box<Prepared>,
     place: &Place<'_>,
     handshake: &Handshake,
     shared: &Shared,
@@ -131,15 +137,20 @@ async fn serve(
     let writer = write(send, &session, shared);
     tokio::pin!(writer);
     let is_early = input.recv.is_0rtt() && !handshake.initialized();
-    let heard = tokio::select! {
-        heard = input.read_early(&session, shared, handshake), if is_early => heard,
-        written = &mut writer, if is_early => return written,
-        else => Ok(()),
+    let heard = if is_early {
+        let early = Box::pin(input.read_early(&session, shared, handshake));
+        tokio::select! {
+            heard = early => heard,
+            written = &mut writer => return written,
+        }
+    } else {
+        Ok(())
     };
     let (opened, written) = match heard {
         Ok(()) => {
-            let open = async { shared.hub.open_session(prepared).await.map_err(Ended::Refused) };
-            beside(open, writer.as_mut(), is_early).await
+            let open = opening(&shared.hub, prepared);
+            let (opened, written) = beside(open, writer.as_mut(), is_early).await;
+            (opened.map_err(Ended::Refused), written)
         }
         Err(ended) => (Err(ended), None),
     };
@@ -168,6 +179,15 @@ async fn serve(
         }
         written = &mut writer => written,
     }
+}
+
+/// What opens a session. The box is gone when this returns, not only with the session.
+#[expect(clippy::boxed_local, reason = "the caller is a task, which keeps the room of a value")]
+fn opening(
+    hub: &Hub,
+    prepared: Box<Prepared>,
+) -> Pin<Box<impl Future<Output = Result<Arc<Session>, Reason>>>> {
+    Box::pin(hub.open_session(*prepared))
 }
 
 /// Opens a session, which is not to be dropped half way: once submitted, it is open. Answers to
@@ -206,7 +226,7 @@ async fn write(send: &mut SendStream, session: &Session, shared: &Shared) -> Res
                 }
             }
             Next::Feed(after) => {
-                if let Err(error) = shared.hub.feed(session, after).await {
+                if let Err(error) = Box::pin(shared.hub.feed(session, after)).await {
                     let error = crate::chain::Chain(&error);
                     tracing::error!(peer = %session.peer(), %error, "cannot read an inbox");
                     session.end(Reason::Internal);

@@ -63,6 +63,7 @@ impl Device {
             if self.senders.len() == INSTANCES_REMEMBERED {
                 self.senders.remove(0);
             }
+            self.senders.reserve_exact(1);
             self.senders.push(Sender::new(instance));
         }
         let newest = self.senders.len() - 1;

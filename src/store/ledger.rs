@@ -45,7 +45,8 @@ pub(super) struct Ledger {
     pub(super) rules: Rules,
     pub(super) checkpoint: Checkpoint,
     pub(super) sequences: Sequences,
-    pub(super) peers: HashMap<PeerId, Peer, RandomState>,
+    /// Boxed: a table that has just grown is half empty, and a place in it would be as large.
+    pub(super) peers: HashMap<PeerId, Box<Peer>, RandomState>,
     /// Peers that differ from their stored form; each stands here once.
     pub(super) dirty: Vec<PeerId>,
     /// Peers whose messages may have to settle, each once, with the time from which that is so.
@@ -118,7 +119,7 @@ impl Ledger {
                 }
                 stored => stored?,
             };
-            self.peers.insert(id.clone(), stored.unwrap_or_default());
+            self.peers.insert(id.clone(), Box::new(stored.unwrap_or_default()));
         }
         let Checkpoint { run, started_ms, .. } = self.checkpoint;
         let peer = self.peers.entry(id.clone()).or_default();
@@ -138,7 +139,7 @@ impl Ledger {
         let Checkpoint { run, started_ms, .. } = self.checkpoint;
         let mut stored = match self.peers.get(id) {
             Some(peer) if peer.run == run => return Ok(peer.was_online(run)),
-            Some(peer) => Some(peer.clone()),
+            Some(peer) => Some(Peer::clone(peer)),
             None => self.state.peer_alone(id)?,
         };
         let Some(peer) = &mut stored else { return Ok(false) };

@@ -281,11 +281,12 @@ impl<T: Send + 'static> Store<T> {
     /// # Cancel safety
     ///
     /// A dropped future has handed over nothing.
-    pub async fn submit(&self, caller: Option<T>, request: Request) -> Result<(), Closed> {
-        match request {
-            request @ Request::Ack { .. } => self.queue.acknowledge(request).await,
-            request => self.queue.submit(caller, request).await,
-        }
+    pub fn submit(
+        &self,
+        caller: Option<T>,
+        request: Request,
+    ) -> impl Future<Output = Result<(), Closed>> {
+        self.queue.submit(caller, request)
     }
 
     /// Returns when the store cannot go on, with the reason: a failed write or sync, a panic of

@@ -415,6 +415,8 @@ impl Peer {
             forgotten.push(self.devices.remove(oldest));
             self.aims.leave(oldest);
         }
+        // Most peers have one, and room for four would be half of what is kept of a peer.
+        self.devices.reserve_exact(1);
         self.devices.push(Device {
             id: opening.device.clone(),
             flag: opening.flag,

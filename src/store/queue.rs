@@ -322,28 +322,32 @@ pub(super) fn queue<T>() -> (Queue<T>, Taker<T>) {
 }
 
 impl<T> Queue<T> {
-    /// Waits for room, then hands a request to the commit thread.
+    /// Waits for room, then hands a request to the commit thread. An acknowledgement may wait for
+    /// company there.
+    ///
+    /// Every session keeps the room of this future.
     ///
     /// # Cancel safety
     ///
     /// A dropped future has handed over nothing.
-    pub(super) async fn submit(&self, caller: Option<T>, request: Request) -> Result<(), Closed> {
-        let permits = request.permits();
-        let permit = self.shared.permits.acquire_many(permits as u32).await.map_err(|_| Closed)?;
-        permit.forget();
-        self.push(Item::Request { caller, request, permits })
+    #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
+    pub(super) fn submit(
+        &self,
+        caller: Option<T>,
+        request: Request,
+    ) -> impl Future<Output = Result<(), Closed>> {
+        async move {
+            let permits = request.permits();
+            let permit = self.shared.permits.acquire_many(permits as u32).await;
+            permit.map_err(|_| Closed)?.forget();
+            let is_lazy = matches!(request, Request::Ack { .. });
+            let item = Item::Request { caller, request, permits };
+            if is_lazy { self.push_lazily(item) } else { self.push(item) }
+        }
     }
 
-    /// Hands over an acknowledgement, which may wait for company.
-    ///
-    /// # Cancel safety
-    ///
-    /// A dropped future has handed over nothing.
-    pub(super) async fn acknowledge(&self, request: Request) -> Result<(), Closed> {
-        let permits = request.permits();
-        let permit = self.shared.permits.acquire_many(permits as u32).await.map_err(|_| Closed)?;
-        permit.forget();
-        let item = Item::Request { caller: None, request, permits };
+    /// Hands over what may wait for company.
+    fn push_lazily(&self, item: Item<T>) -> Result<(), Closed> {
         match self.lazy.push(item) {
             Ok(()) => Ok(()),
             Err(item) => self.items.try_send(item).map_err(|_| Closed),

@@ -156,7 +156,7 @@ impl Run {
     /// A peer as it is, without having the ledger touch it.
     fn peer(&self, who: usize) -> Peer {
         let (id, ledger) = (peer(who), &self.ledger);
-        let known = ledger.peers.get(&id).cloned();
+        let known = ledger.peers.get(&id).map(|peer| Peer::clone(peer));
         let mut peer = known.or_else(|| ledger.state.peer(&id).unwrap()).unwrap_or_default();
         peer.enter_run(ledger.checkpoint.run, ledger.checkpoint.started_ms, &RULES);
         peer
@@ -607,7 +607,7 @@ fn peers_that_were_only_looked_at_are_forgotten_without_a_flush() {
     let folder = tempfile::tempdir().unwrap();
     let (mut ledger, mut settling) = (ledger(&folder), Settling::default());
     for number in 0..=2 * PEERS_CACHED_MAX {
-        ledger.peers.insert(PeerId::new(&number.to_string()).unwrap(), Peer::default());
+        ledger.peers.insert(PeerId::new(&number.to_string()).unwrap(), Box::default());
     }
     settling.slice(&mut ledger, MessageId::NONE, T0).unwrap();
     assert!(ledger.peers.is_empty(), "{}", ledger.peers.len());
@@ -646,7 +646,7 @@ fn overloaded() -> Peer {
 fn a_peer_for_whom_much_waits_is_stored_in_pieces_and_read_back_whole() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = ledger(&folder);
-    ledger.peers.insert(peer(0), overloaded());
+    ledger.peers.insert(peer(0), overloaded().into());
     store(&mut ledger, 0);
     let sizes_of_all = sizes(&ledger, b"");
     assert!(sizes_of_all.iter().all(|size| *size <= RECORD_BYTES_MAX), "{sizes_of_all:?}");
@@ -675,8 +675,8 @@ fn a_peer_for_whom_much_waits_is_stored_in_pieces_and_read_back_whole() {
 fn a_peer_of_which_a_piece_is_missing_is_lost_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = ledger(&folder);
-    ledger.peers.insert(peer(0), overloaded());
-    ledger.peers.insert(peer(1), overloaded());
+    ledger.peers.insert(peer(0), overloaded().into());
+    ledger.peers.insert(peer(1), overloaded().into());
     [0, 1].into_iter().for_each(|who| store(&mut ledger, who));
     let mut changes = Changes::default();
     changes.remove_pieces(b"pann", 1..2);
@@ -710,7 +710,7 @@ fn a_row_of_messages_to_many_is_no_longer_than_a_value_may_be() {
         let body = Some(Item::Message(message.into()));
         full.waiting.push_back(Waiting { id: MessageId(id), at_ms: T0, expires_ms: 0, body });
     }
-    ledger.peers.insert(peer(0), full);
+    ledger.peers.insert(peer(0), full.into());
     store(&mut ledger, 0);
     let rows = sizes(&ledger, b"w");
     assert!(rows.len() > 1 && rows.iter().all(|size| *size <= RECORD_BYTES_MAX), "{rows:?}");

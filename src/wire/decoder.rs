@@ -5,6 +5,7 @@
 //! * However a stream is cut into chunks, the same frames come out.
 //! * Nothing beyond one frame's limit is ever buffered; a frame that lies whole in one chunk is
 //!   not copied.
+//! * A chunk is not held on to once it has been read: it may be a slice of a large packet.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -56,7 +57,7 @@ impl Decoder {
             Some(len) if len <= self.chunk.len() => raw(self.chunk.split_to(len)).map(Some),
             _ => {
                 self.partial.extend_from_slice(&self.chunk);
-                self.chunk.clear();
+                self.chunk = Bytes::new();
                 Ok(None)
             }
         }
@@ -67,12 +68,14 @@ impl Decoder {
         loop {
             let wanted = match self.frame_len(&self.partial)? {
                 Some(len) if len == self.partial.len() => {
-                    return raw(self.partial.split().freeze()).map(Some);
+                    // With its memory, which a session that falls silent would keep.
+                    return raw(std::mem::take(&mut self.partial).freeze()).map(Some);
                 }
                 Some(len) => len - self.partial.len(),
                 None => 1,
             };
             if self.chunk.is_empty() {
+                self.chunk = Bytes::new();
                 return Ok(None);
             }
             let taken = wanted.min(self.chunk.len());
@@ -99,4 +102,28 @@ fn raw(mut frame: Bytes) -> Result<RawFrame, DecodeError> {
     }
     let kind = frame.get_u8();
     Ok(RawFrame { kind, fields: frame })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_frames_that_have_been_taken() {
+        let mut decoder = Decoder::new(1024);
+        let frame = [0x40, 101].into_iter().chain([7; 101]).collect::<Vec<u8>>();
+        for cut in [1, 2, 50, frame.len()] {
+            let (one, other) = frame.split_at(cut);
+            let chunks = [one, other].into_iter().filter(|chunk| !chunk.is_empty());
+            let chunks: Vec<_> = chunks.map(Bytes::copy_from_slice).collect();
+            let mut frames = 0;
+            for chunk in &chunks {
+                decoder.push(chunk.clone());
+                frames += usize::from(decoder.next_frame().unwrap().is_some());
+                assert!(decoder.next_frame().unwrap().is_none());
+            }
+            assert_eq!((frames, decoder.partial.capacity()), (1, 0));
+            assert!(chunks.iter().all(Bytes::is_unique), "the decoder keeps no chunk");
+        }
+    }
 }
