@@ -20,6 +20,8 @@ pub const COMMIT_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Entries that wait for their commit: the bytes above at 256 bytes an entry, and room for
 /// acknowledgements.
 pub const COMMIT_QUEUE_ENTRIES_MAX: usize = 64 * 1024;
+/// Recipients of a commit up to whom it is handed out on the commit thread: some 20 us of work.
+pub const HANDED_AT_ONCE_MAX: usize = 32;
 /// Commits that wait for their hand-out.
 pub const DISPATCH_QUEUE_COMMITS_MAX: usize = 64;
 

@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{RecvTimeoutError, Sender, TryRecvError};
+use crossbeam::channel::{RecvTimeoutError, TryRecvError};
 
 use crate::id::MessageId;
 use crate::limits::{
@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::store::Options;
 use crate::store::database::DatabaseError;
 use crate::store::entry::Entry;
+use crate::store::handing::Dispatch;
 use crate::store::housekeeping::Housekeeping;
 use crate::store::index::Place;
 use crate::store::ledger::Ledger;
@@ -43,7 +44,7 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 /// Everything the commit thread owns.
 pub(super) struct Committer<T> {
     pub(super) taker: Taker<T>,
-    pub(super) dispatch: Sender<Commit<T>>,
+    pub(super) dispatch: Dispatch<T>,
     pub(super) log: Log,
     pub(super) ledger: Ledger,
     pub(super) settling: Settling,
@@ -169,9 +170,7 @@ impl<T: Send + 'static> Committer<T> {
         self.ledger.measure();
         let Draft { outcomes, then, permits, .. } = draft;
         then.into_iter().for_each(|tell| tell());
-        let commit = Commit { outcomes, head: self.log.last, permits };
-        // The dispatcher ends after this thread, unless it failed, which ends the process.
-        let _ = self.dispatch.send(commit);
+        self.dispatch.hand_out(Commit { outcomes, head: self.log.last, permits });
         if wrote {
             self.metrics.commit_seconds.observe(start.elapsed().as_secs_f64());
         }

@@ -49,6 +49,7 @@ mod group;
 mod group_image;
 mod grouping;
 mod groups;
+mod handing;
 mod history;
 mod housekeeping;
 mod idempotency;
@@ -93,7 +94,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
@@ -118,10 +118,9 @@ use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::id::MessageId;
 use crate::limits::{
-    AWAY_AFTER, DEVICES_PER_ALIAS_MAX, DEVICES_PER_PEER_MAX, DISPATCH_QUEUE_COMMITS_MAX,
-    GROUP_MEMBERS_MAX, HISTORY_AGE, HISTORY_READS_MAX, INBOX_READS_MAX, JOURNAL_READS_MAX,
-    LOG_BYTES_MAX, PRESENCE_RESTART_GRACE, RECALL_WITHIN, SEGMENT_BYTES_MAX, STALL_MAX, WINDOW_AGE,
-    WINDOW_MESSAGES,
+    AWAY_AFTER, DEVICES_PER_ALIAS_MAX, DEVICES_PER_PEER_MAX, GROUP_MEMBERS_MAX, HISTORY_AGE,
+    HISTORY_READS_MAX, INBOX_READS_MAX, JOURNAL_READS_MAX, LOG_BYTES_MAX, PRESENCE_RESTART_GRACE,
+    RECALL_WITHIN, SEGMENT_BYTES_MAX, STALL_MAX, WINDOW_AGE, WINDOW_MESSAGES,
 };
 use crate::metrics::Metrics;
 use blocked::Blocked;
@@ -201,7 +200,7 @@ pub struct Store<T> {
 impl<T: Send + 'static> Store<T> {
     /// Opens the store, replays what the state does not show yet, and starts its threads.
     ///
-    /// `dispatch` gets the commits, in order, on a thread of its own. Blocks on the disk.
+    /// `dispatch` gets the commits, in order, on threads of the store. Blocks on the disk.
     ///
     /// # Errors
     ///
@@ -210,14 +209,14 @@ impl<T: Send + 'static> Store<T> {
     pub fn open(
         options: Options,
         metrics: Arc<Metrics>,
-        mut dispatch: impl FnMut(Vec<Outcome<T>>, MessageId) + Send + 'static,
+        dispatch: impl FnMut(Vec<Outcome<T>>, MessageId) + Send + 'static,
     ) -> Result<Self, OpenError> {
         let (queue, taker) = queue::queue();
         let queue = Arc::new(queue);
         let progress = taker.progress.clone();
-        let (commits_tx, commits) = bounded(DISPATCH_QUEUE_COMMITS_MAX);
+        let (dispatch, dispatcher) = handing::dispatch(queue.clone(), dispatch);
         let clock = options.clock.clone();
-        let recovered = recover::recover(options, metrics, taker, commits_tx)?;
+        let recovered = recover::recover(options, metrics, taker, dispatch)?;
         let recover::Recovered { committer, report, lock } = recovered;
         let reader = Reader {
             catalog: committer.log.catalog.clone(),
@@ -233,9 +232,8 @@ impl<T: Send + 'static> Store<T> {
             let _lock = lock;
             committer.run().map_err(|error| Chain(&error).to_string())
         });
-        let release = queue.clone();
         let dispatched = guarded("tidings-dispatch", failure_tx, move || {
-            run_dispatch(&commits, &mut dispatch, &release);
+            dispatcher.run();
             Ok(())
         });
         let threads = [committed, dispatched].into_iter().collect::<Result<_, _>>();
@@ -313,17 +311,6 @@ impl<T: Send + 'static> Store<T> {
             // A panic has been told through `failed`.
             let _ = thread.join();
         }
-    }
-}
-
-fn run_dispatch<T>(
-    commits: &Receiver<Commit<T>>,
-    dispatch: &mut impl FnMut(Vec<Outcome<T>>, MessageId),
-    queue: &Queue<T>,
-) {
-    for commit in commits {
-        dispatch(commit.outcomes, commit.head);
-        queue.release(commit.permits);
     }
 }
 

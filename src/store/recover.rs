@@ -11,16 +11,16 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crossbeam::channel::Sender;
-
 use crate::chain::Chain;
 use crate::id::MessageId;
 use crate::limits::{INBOX_MESSAGES_MAX, TAIL_BYTES_MAX};
 use crate::metrics::Metrics;
+use crate::store::Options;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::{Closed, SEGMENT};
 use crate::store::commit::Committer;
 use crate::store::database::{DatabaseError, create_folder, remove_file, set_aside};
+use crate::store::handing::Dispatch;
 use crate::store::housekeeping::Housekeeping;
 use crate::store::image::SegmentInfo;
 use crate::store::index::OpenIndex;
@@ -33,7 +33,6 @@ use crate::store::rewrite::NEW;
 use crate::store::segment::{OPEN, Segment};
 use crate::store::settle::Settling;
 use crate::store::state::{Changes, State};
-use crate::store::{Commit, Options};
 
 /// Numbers that a conversation skips when the log may have lost some: more than a segment holds.
 const SEQUENCE_JUMP: u32 = 1 << 20;
@@ -74,7 +73,7 @@ pub(super) fn recover<T>(
     options: Options,
     metrics: Arc<Metrics>,
     taker: Taker<T>,
-    dispatch: Sender<Commit<T>>,
+    dispatch: Dispatch<T>,
 ) -> Result<Recovered<T>, OpenError> {
     let folder = options.dir.clone();
     create_folder(&folder)?;
@@ -300,7 +299,7 @@ impl Replay {
         let number = segment.number;
         let index = OpenIndex::default();
         // The run before may have left two: the one it had just come to, and the one made ready.
-        if segment.is_blank() {
+        if segment.is_blank {
             self.empty.get_or_insert(segment);
             return Ok(());
         }

@@ -35,6 +35,8 @@ pub(super) struct Scanned {
     pub(super) mark: Mark,
     /// The records, by rising first id.
     pub(super) rows: Vec<Row>,
+    /// Where the last record ends.
+    pub(super) end: u64,
     /// Something before the last record cannot be read.
     pub(super) is_damaged: bool,
     /// Something behind it cannot.
@@ -76,6 +78,9 @@ pub(super) fn scan(file: &File, bytes: u64) -> io::Result<Option<Scanned>> {
     let (mut found, mut at, mut is_behind_gap) = (Vec::new(), HEADER_BYTES, false);
     while at < bytes {
         let Some(record_bytes) = frame_at(&mut window, mark, at)? else {
+            if !is_behind_gap && is_blank_from(&mut window, at)? {
+                break; // The room ahead.
+            }
             is_behind_gap = true;
             match next_mark(&mut window, mark, at + 1)? {
                 Some(next) => at = next,
@@ -100,11 +105,13 @@ pub(super) fn scan(file: &File, bytes: u64) -> io::Result<Option<Scanned>> {
     let is_torn = is_behind_gap || synced < found.len();
     found.truncate(synced);
     let is_damaged = !is_header_whole || found.iter().any(|found| found.is_behind_gap);
+    let end_of = |found: &Found| u64::from(found.row.offset) + u64::from(found.row.bytes);
+    let end = found.last().map_or(HEADER_BYTES, end_of);
     let mut rows: Vec<Row> = found.into_iter().map(|found| found.row).collect();
     // The order is the writer's; a file that was tampered with must not mislead a search.
     rows.sort_by_key(|row| row.first);
     rows.dedup_by_key(|row| row.first);
-    Ok(Some(Scanned { mark, rows, is_damaged, is_torn }))
+    Ok(Some(Scanned { mark, rows, end, is_damaged, is_torn }))
 }
 
 /// How many of the records may have been synced: all up to the first that is missing of the last
@@ -136,6 +143,18 @@ fn frame_at(window: &mut Window<'_>, mark: Mark, at: u64) -> io::Result<Option<u
     let bytes = u32::from_le_bytes(array(&header[8..12]));
     let is_frame = header == frame_header(mark, bytes) && bytes as usize <= RECORD_BYTES_MAX;
     Ok(is_frame.then_some(bytes))
+}
+
+/// Whether there is nothing but zeroes from `at` on.
+fn is_blank_from(window: &mut Window<'_>, mut at: u64) -> io::Result<bool> {
+    while at < window.len {
+        let len = (window.len - at).min(WINDOW_BYTES as u64) as usize;
+        match window.get(at, len)? {
+            Some(bytes) if bytes.iter().all(|byte| *byte == 0) => at += len as u64,
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// Where the mark stands next, from `at` on.

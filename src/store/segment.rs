@@ -5,6 +5,7 @@
 //! NNNNNNNNNN.open
 //!   kind u8 | version u8 | zeroes 2 | mark 8 bytes | crc u32 of all before it
 //!   frames: mark 8 bytes | bytes of the record u32 | crc u32 of both | the record
+//!   zeroes, up to 1 MiB
 //! ```
 //!
 //! Little-endian. The mark is random and never leaves the server, so that no message can look like
@@ -26,6 +27,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::fcntl::posix_fallocate;
 use parking_lot::RwLock;
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -35,6 +37,9 @@ use crate::store::archive::ValueError;
 use crate::store::database::{DatabaseError, sync_folder};
 use crate::store::scan::{self, HEADER_BYTES, Mark, Scanned};
 
+/// Bytes that the file is long ahead of what is written, so that few syncs have a length to make
+/// durable, too: those of a second at 2,000 messages of 256 bytes.
+const ROOM_BYTES: u64 = 1024 * 1024;
 /// The extension of the file.
 pub(super) const OPEN: &str = "open";
 
@@ -53,11 +58,16 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
     /// Some of it cannot be read.
     pub(super) is_damaged: bool,
+    /// Nothing had been written to it when it was opened.
+    pub(super) is_blank: bool,
     file: File,
     mark: Mark,
     /// By rising first id.
     rows: RwLock<Vec<Row>>,
+    /// Where the last record ends.
     end: AtomicU64,
+    /// Where the room ahead ends.
+    room_end: AtomicU64,
 }
 
 impl Segment {
@@ -82,23 +92,20 @@ impl Segment {
         } else {
             let mark = create(&file).map_err(&disk)?;
             sync_folder(log)?;
-            Scanned { mark, rows: Vec::new(), is_damaged: false, is_torn: false }
+            let (rows, end) = (Vec::new(), HEADER_BYTES);
+            Scanned { mark, rows, end, is_damaged: false, is_torn: false }
         };
         if scanned.is_torn {
             let path = path.display();
             tracing::warn!(%path, "the end is no whole record: it was being written, or is damaged");
         }
-        let Scanned { mark, rows, is_damaged, .. } = scanned;
-        let (rows, end) = (RwLock::new(rows), AtomicU64::new(bytes.max(HEADER_BYTES)));
-        Ok(Self { number, path, is_damaged, file, mark, rows, end })
+        let Scanned { mark, rows, end, is_damaged, is_torn } = scanned;
+        let is_blank = rows.is_empty() && !is_torn && !is_damaged;
+        let (rows, end, room_end) = (RwLock::new(rows), AtomicU64::new(end), AtomicU64::new(0));
+        Ok(Self { number, path, is_damaged, is_blank, file, mark, rows, end, room_end })
     }
 
-    /// Whether nothing was ever written to it.
-    pub(super) fn is_blank(&self) -> bool {
-        self.bytes() == HEADER_BYTES
-    }
-
-    /// Bytes on disk.
+    /// Bytes of its records, and what frames them.
     pub(super) fn bytes(&self) -> u64 {
         self.end.load(Ordering::Relaxed)
     }
@@ -111,6 +118,7 @@ impl Segment {
             let bytes = u32::try_from(record.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
             let frame = [&scan::frame_header(self.mark, bytes)[..], record].concat();
             let (start, behind) = (self.bytes(), frame.len() - record.len());
+            self.make_room(start + frame.len() as u64);
             self.file.write_all_at(&frame, start)?;
             let offset = u32::try_from(start + behind as u64);
             let offset = offset.map_err(|_| io::ErrorKind::FileTooLarge)?;
@@ -119,6 +127,16 @@ impl Segment {
             Ok(())
         };
         write().map_err(DatabaseError::disk("write", &self.path))
+    }
+
+    /// Makes the file longer if it is not as long as this. That it cannot be is for the write to
+    /// find out.
+    fn make_room(&self, end: u64) {
+        let room_end = self.room_end.load(Ordering::Relaxed).max(self.bytes());
+        if end > room_end {
+            let _ = posix_fallocate(&self.file, room_end as i64, ROOM_BYTES as i64);
+            self.room_end.store(room_end + ROOM_BYTES, Ordering::Relaxed);
+        }
     }
 
     /// Returns when all that was appended is on stable storage.
