@@ -97,7 +97,7 @@ impl Segment {
         };
         if scanned.is_torn {
             let path = path.display();
-            tracing::warn!(%path, "the end is no whole record: it was being written, or is damaged");
+            tracing::warn!(%path, "the last record is not whole: unfinished, or damaged");
         }
         let Scanned { mark, rows, end, is_damaged, is_torn } = scanned;
         let is_blank = rows.is_empty() && !is_torn && !is_damaged;
