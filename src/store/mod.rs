@@ -9,7 +9,7 @@
 //!
 //! # Durability
 //!
-//! An outcome is handed out after its record was appended, flushed and `sync_data` has returned.
+//! An outcome is handed out after its record was appended and `sync_data` has returned.
 //! When a write or a sync fails, nothing is handed out any more and [`Store::failed`] returns: the
 //! process has to end, for only the disk knows what was stored.
 //!
