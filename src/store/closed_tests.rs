@@ -60,7 +60,7 @@ fn segments(folder: &Path, parts: &[Commits]) -> (Vec<OpenSegment>, Vec<Message>
     let mut segments = Vec::new();
     let mut newest = BTreeMap::new();
     for (number, commits) in (1..).zip(parts) {
-        let segment = Segment::open(folder, number).unwrap();
+        let segment = Segment::open(folder, number, MessageId::NONE).unwrap();
         let index = OpenIndex::default();
         for (at_ms, messages) in commits {
             let mut writer = RecordWriter::default();
@@ -122,7 +122,8 @@ impl Forms {
         for segment in segments {
             memory.close_later(Arc::new(segment));
         }
-        let (segment, index) = (Segment::open(folder.path(), number).unwrap(), Default::default());
+        let (segment, index) =
+            (Segment::open(folder.path(), number, MessageId::NONE).unwrap(), Default::default());
         let open = Arc::new(OpenSegment { segment, index });
         let files = Catalog::new(folder.path().to_owned(), open, closed, MessageId::NONE);
         Self { memory, files, all, _folder: folder }
@@ -266,7 +267,7 @@ fn a_page_ends_where_its_bytes_do_but_has_one_message_at_least() {
 /// holds is not a matter of this format.
 fn golden() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
-    let segment = Segment::open(folder.path(), 3).unwrap();
+    let segment = Segment::open(folder.path(), 3, MessageId::NONE).unwrap();
     let index = OpenIndex::default();
     let mut before = MessageId(7);
     for (number, at_ms) in [(0, AT_MS + 5), (5, AT_MS)] {
@@ -332,7 +333,7 @@ fn a_file_that_was_changed_or_cut_anywhere_never_panics_and_makes_nothing_up() {
         }
         std::fs::write(Closed::path(folder.path(), 1), &bytes).unwrap();
         let Ok(closed) = Closed::read(folder.path(), 1) else { continue };
-        let segment = Segment::open(folder.path(), 2).unwrap();
+        let segment = Segment::open(folder.path(), 2, MessageId::NONE).unwrap();
         let open = Arc::new(OpenSegment { segment, index: OpenIndex::default() });
         let closed = BTreeMap::from([(1, Arc::new(closed))]);
         let catalog = Catalog::new(folder.path().to_owned(), open, closed, MessageId::NONE);

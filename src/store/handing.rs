@@ -5,7 +5,7 @@
 //! # Invariants
 //!
 //! * Commits are handed out one after the other, in log order.
-//! * The commit thread is never held up for more than [`HANDED_AT_ONCE_MAX`] recipients.
+//! * What the commit thread hands out itself is for at most [`HANDED_AT_ONCE_MAX`] recipients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,9 +81,11 @@ impl<T> Shared<T> {
     }
 }
 
-/// How many peers hear of an outcome.
+/// How many peers hear of an outcome, or what it costs as much as.
 fn recipients<T>(outcome: &Outcome<T>) -> usize {
     1 + match outcome {
+        // It may watch a thousand others.
+        Outcome::Opened { .. } => HANDED_AT_ONCE_MAX,
         Outcome::Stored { message, members, .. } => {
             members.as_ref().map_or(message.to.len(), |members| members.len())
         }
@@ -92,5 +94,42 @@ fn recipients<T>(outcome: &Outcome<T>) -> usize {
             told.as_ref().map_or(0, |told| told.to.len())
         }
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::reason::Reason;
+
+    fn commit(head: i64, outcomes: usize) -> Commit<()> {
+        let refused = || Outcome::Refused { caller: (), reason: Reason::Busy };
+        let outcomes = std::iter::repeat_with(refused).take(outcomes).collect();
+        Commit { outcomes, head: MessageId(head), permits: 0 }
+    }
+
+    #[test]
+    fn a_small_commit_is_handed_out_at_once_but_never_before_a_larger_one() {
+        let (queue, _taker) = crate::store::queue::queue::<()>();
+        let (heads_tx, heads) = mpsc::channel();
+        let (go_on, may_go_on) = mpsc::channel();
+        let (dispatch, dispatcher) = dispatch(Arc::new(queue), move |outcomes, head| {
+            if outcomes.len() > HANDED_AT_ONCE_MAX {
+                may_go_on.recv().unwrap();
+            }
+            heads_tx.send(head.0).unwrap();
+        });
+        dispatch.hand_out(commit(1, HANDED_AT_ONCE_MAX));
+        assert_eq!(heads.try_recv(), Ok(1), "on this thread");
+        dispatch.hand_out(commit(2, HANDED_AT_ONCE_MAX + 1));
+        dispatch.hand_out(commit(3, 1));
+        assert!(heads.try_recv().is_err(), "both wait for the thread");
+        let thread = std::thread::spawn(move || dispatcher.run());
+        go_on.send(()).unwrap();
+        assert_eq!((heads.recv(), heads.recv()), (Ok(2), Ok(3)));
+        drop(dispatch);
+        thread.join().unwrap();
     }
 }

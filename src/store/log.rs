@@ -1,11 +1,11 @@
 //! The log: records appended to the open segment, a new segment now and then, old ones removed.
 //!
-//! The open segment is a database. One that is full, a day old or of an earlier run closes: the
+//! Records are appended to the open segment. One that is full, a day old or of an earlier run closes: the
 //! segment thread writes it as one file, which takes its place.
 //!
 //! # Durability
 //!
-//! When [`Log::append`] returns, the record is on stable storage.
+//! When [`Log::sync`] returns, what was appended is on stable storage.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -165,7 +165,7 @@ impl Log {
     pub(super) fn roll(&mut self, now_ms: i64) -> Result<(u32, SegmentInfo), DatabaseError> {
         let next = self.worker.prepared.recv().unwrap_or_else(|_| {
             let number = self.catalog.open().segment.number + 1;
-            Segment::open(&self.catalog.folder, number)
+            Segment::open(&self.catalog.folder, number, self.last)
         })?;
         self.worker.prepare(next.number + 1);
         let next = Arc::new(OpenSegment { segment: next, index: OpenIndex::default() });

@@ -388,8 +388,13 @@ impl<T> Queue<T> {
 
     fn push(&self, item: Item<T>) -> Result<(), Closed> {
         self.items.try_send(item).map_err(|_| Closed)?;
-        if self.items.len() >= self.shared.enough.load(Ordering::SeqCst) {
-            self.shared.enough.store(usize::MAX, Ordering::Relaxed);
+        let enough = &self.shared.enough;
+        let wanted = enough.load(Ordering::SeqCst);
+        if self.items.len() >= wanted
+            && enough
+                .compare_exchange(wanted, usize::MAX, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+        {
             self.unparker.unpark();
         }
         Ok(())

@@ -198,7 +198,7 @@ impl Replay {
             self.look_for_gap(number, info.is_some() || known.contains_key(&(number - 1)));
             self.newest = number;
             if !self.find_closed(number)? && Segment::path(&self.log, number).exists() {
-                match Segment::open(&self.log, number) {
+                match Segment::open(&self.log, number, self.head) {
                     Ok(segment) => self.segment(segment)?,
                     Err(error) => {
                         self.set_aside(&Segment::path(&self.log, number), number, &error)?
@@ -309,13 +309,15 @@ impl Replay {
                 Ok((_, bytes)) => is_readable |= self.record(number, &bytes, &index)?,
                 Err(error) => {
                     self.damaged(format!("segment {number}: {}", Chain(&error)));
-                    break;
                 }
             }
         }
         self.empty = None;
         if !is_readable {
-            return Ok(set_aside(&segment.path)?);
+            // Its number goes on: a number that is missing is told as damage.
+            set_aside(&segment.path)?;
+            self.empty = Some(Segment::open(&self.log, number, self.head)?);
+            return Ok(());
         }
         let info = SegmentInfo {
             last: self.last.last(),
@@ -381,7 +383,7 @@ impl Replay {
     fn open_segment(&mut self) -> Result<(Arc<Catalog>, u64), OpenError> {
         let segment = match self.empty.take() {
             Some(segment) => segment,
-            None => Segment::open(&self.log, self.newest + 1)?,
+            None => Segment::open(&self.log, self.newest + 1, self.head)?,
         };
         for (header, bytes) in std::mem::take(&mut self.last_commit) {
             segment.append(header.first, &bytes)?;

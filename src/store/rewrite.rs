@@ -107,7 +107,7 @@ fn write_records(out: &mut Output, segment: &Segment) -> io::Result<Records> {
             Err(error) => {
                 tracing::error!(segment = segment.number, error = %Chain(&error), "damaged");
                 records.lost = true;
-                break;
+                continue;
             }
         };
         let header = match Record::parse(&bytes) {

@@ -7,19 +7,24 @@
 //! * Of a commit that was not synced, nothing behind the first of its records that is missing is
 //!   found: nobody has heard of it. Only the last commit can be one, for the next begins when the
 //!   sync of the one before has returned.
-//! * No bytes of a file make it panic, or hold more than a window of it in memory.
+//! * No bytes of a file make it panic. In memory there are a window of it and a few bytes a record.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::id::MessageId;
 use crate::limits::RECORD_BYTES_MAX;
 use crate::store::archive::Kind;
 use crate::store::record::{Header, Record, array};
 use crate::store::segment::Row;
 
-/// Bytes of the header of a file.
-pub(super) const HEADER_BYTES: u64 = 16;
+/// Bytes of one of the two headers of a file.
+const HEADER: usize = 16;
+/// Where the second one stands.
+pub(super) const SECOND_HEADER: u64 = 4096;
+/// Bytes before the first frame.
+pub(super) const HEADER_BYTES: u64 = SECOND_HEADER + HEADER as u64;
 /// Bytes of the header of a frame.
 pub(super) const FRAME_BYTES: usize = 16;
 /// Bytes of a file that are in memory at once.
@@ -44,8 +49,8 @@ pub(super) struct Scanned {
 }
 
 /// The beginning of a file.
-pub(super) fn file_header(mark: Mark) -> [u8; HEADER_BYTES as usize] {
-    let mut header = [0; HEADER_BYTES as usize];
+pub(super) fn file_header(mark: Mark) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
     header[..2].copy_from_slice(&[Kind::OpenSegment as u8, VERSION]);
     header[4..12].copy_from_slice(&mark);
     let crc = crc32fast::hash(&header[..12]);
@@ -71,8 +76,9 @@ struct Found {
     is_behind_gap: bool,
 }
 
-/// Looks for the records in a file of so many bytes; `None` if it is no file of a segment.
-pub(super) fn scan(file: &File, bytes: u64) -> io::Result<Option<Scanned>> {
+/// Looks for the records in a file of so many bytes, of which those up to `head` have been synced;
+/// `None` if it is no file of a segment.
+pub(super) fn scan(file: &File, bytes: u64, head: MessageId) -> io::Result<Option<Scanned>> {
     let mut window = Window { file, len: bytes, start: 0, bytes: Vec::new() };
     let Some((mark, is_header_whole)) = mark_of(&mut window)? else { return Ok(None) };
     let (mut found, mut at, mut is_behind_gap) = (Vec::new(), HEADER_BYTES, false);
@@ -101,7 +107,7 @@ pub(super) fn scan(file: &File, bytes: u64) -> io::Result<Option<Scanned>> {
         found.push(Found { header, row, is_behind_gap });
         is_behind_gap = false;
     }
-    let synced = synced(&found);
+    let synced = synced(&found, head);
     let is_torn = is_behind_gap || synced < found.len();
     found.truncate(synced);
     let is_damaged = !is_header_whole || found.iter().any(|found| found.is_behind_gap);
@@ -114,27 +120,27 @@ pub(super) fn scan(file: &File, bytes: u64) -> io::Result<Option<Scanned>> {
     Ok(Some(Scanned { mark, rows, end, is_damaged, is_torn }))
 }
 
-/// How many of the records may have been synced: all up to the first that is missing of the last
-/// commit.
-fn synced(found: &[Found]) -> usize {
+/// How many of the records may have been synced: those up to `head` have; and all up to the first
+/// that is missing of the last commit.
+fn synced(found: &[Found], head: MessageId) -> usize {
     let Some(commit) = found.last().map(|last| last.header.commit) else { return 0 };
     let is_of_last = |found: &&Found| found.header.commit == commit;
     let first = found.len() - found.iter().rev().take_while(is_of_last).count();
-    let misses = |found: &Found| found.is_behind_gap && found.header.first != commit;
+    let misses = |found: &Found| {
+        found.is_behind_gap && found.header.first != commit && found.header.first > head
+    };
     found[first..].iter().position(misses).map_or(found.len(), |at| first + at)
 }
 
-/// The mark of a file, by its header or else by its first frame, and whether the header is whole.
+/// The mark of a file, by one of its headers, and whether both are whole.
 fn mark_of(window: &mut Window<'_>) -> io::Result<Option<(Mark, bool)>> {
-    if let Some(header) = window.get(0, HEADER_BYTES as usize)? {
-        let mark = array(&header[4..12]);
-        if header == file_header(mark) {
-            return Ok(Some((mark, true)));
-        }
+    let mut marks = [None; 2];
+    for (at, mark) in [0, SECOND_HEADER].into_iter().zip(&mut marks) {
+        let header = window.get(at, HEADER)?.unwrap_or_default();
+        let found = header.get(4..12).map(array);
+        *mark = found.filter(|found| header == file_header(*found));
     }
-    let Some(header) = window.get(HEADER_BYTES, FRAME_BYTES)? else { return Ok(None) };
-    let (mark, bytes) = (array(&header[..8]), u32::from_le_bytes(array(&header[8..12])));
-    Ok((header == frame_header(mark, bytes)).then_some((mark, false)))
+    Ok(marks[0].or(marks[1]).map(|mark| (mark, marks[0] == marks[1])))
 }
 
 /// Bytes of the record of the frame that begins at `at`, if one does.

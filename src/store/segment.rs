@@ -4,6 +4,7 @@
 //! ```text
 //! NNNNNNNNNN.open
 //!   kind u8 | version u8 | zeroes 2 | mark 8 bytes | crc u32 of all before it
+//!   zeroes up to 4096 bytes | the same once more: no one sector has both
 //!   frames: mark 8 bytes | bytes of the record u32 | crc u32 of both | the record
 //!   zeroes, up to 1 MiB
 //! ```
@@ -77,7 +78,9 @@ impl Segment {
     }
 
     /// Opens a segment and looks for its records, or makes a new one that outlasts a power cut.
-    pub(super) fn open(log: &Path, number: u32) -> Result<Self, DatabaseError> {
+    ///
+    /// What is up to `head` is known to have been synced.
+    pub(super) fn open(log: &Path, number: u32, head: MessageId) -> Result<Self, DatabaseError> {
         let path = Self::path(log, number);
         let disk = DatabaseError::disk("open", &path);
         let mut options = OpenOptions::new();
@@ -85,7 +88,7 @@ impl Segment {
         let file = file.map_err(&disk)?;
         let bytes = file.metadata().map_err(&disk)?.len();
         let scanned = if bytes > HEADER_BYTES {
-            let scanned = scan::scan(&file, bytes).map_err(&disk)?;
+            let scanned = scan::scan(&file, bytes, head).map_err(&disk)?;
             scanned.ok_or_else(|| {
                 DatabaseError::value(&path)(ValueError::damaged("no segment of a log"))
             })?
@@ -98,6 +101,9 @@ impl Segment {
         if scanned.is_torn {
             let path = path.display();
             tracing::warn!(%path, "the last record is not whole: unfinished, or damaged");
+        }
+        if scanned.is_damaged {
+            tracing::warn!(path = %path.display(), "a part cannot be read; the file will be kept");
         }
         let Scanned { mark, rows, end, is_damaged, is_torn } = scanned;
         let is_blank = rows.is_empty() && !is_torn && !is_damaged;
@@ -112,10 +118,12 @@ impl Segment {
 
     /// Appends a record. It is durable after [`Self::sync`].
     pub(super) fn append(&self, first: MessageId, record: &[u8]) -> Result<(), DatabaseError> {
-        debug_assert!(record.len() <= RECORD_BYTES_MAX, "{} bytes", record.len());
         let write = || -> io::Result<()> {
             fail::fail_point!("store-write", |_| Err(io::ErrorKind::StorageFull.into()));
-            let bytes = u32::try_from(record.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+            if record.len() > RECORD_BYTES_MAX {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            let bytes = record.len() as u32;
             let frame = [&scan::frame_header(self.mark, bytes)[..], record].concat();
             let (start, behind) = (self.bytes(), frame.len() - record.len());
             self.make_room(start + frame.len() as u64);
@@ -193,6 +201,7 @@ fn create(file: &File) -> io::Result<Mark> {
     SystemRandom::new().fill(&mut mark).map_err(|_| io::Error::other("no random numbers"))?;
     file.set_len(0)?;
     file.write_all_at(&scan::file_header(mark), 0)?;
+    file.write_all_at(&scan::file_header(mark), scan::SECOND_HEADER)?;
     file.sync_all()?;
     Ok(mark)
 }

@@ -12,6 +12,9 @@ use crate::id::PeerId;
 use crate::store::entry::Entry;
 use crate::store::record::{Header, RecordWriter};
 
+/// Where the first frame begins.
+const START: usize = HEADER_BYTES as usize;
+
 /// A record of one entry with some bytes in it.
 fn record(first: i64, commit: i64, before: i64, content: &[u8]) -> Vec<u8> {
     let mut writer = RecordWriter::default();
@@ -22,13 +25,16 @@ fn record(first: i64, commit: i64, before: i64, content: &[u8]) -> Vec<u8> {
     writer.finish(Header { epoch: 7, first, before, commit, at_ms: 1_000, count: 1 })
 }
 
+fn content(first: i64) -> Vec<u8> {
+    format!("the content of {first:03}").into_bytes()
+}
+
 /// A file of records with the ids 1, 2, ..., each in the commit that `commits` says.
 fn file(commits: &[i64]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    let segment = Segment::open(folder.path(), 1).unwrap();
+    let segment = Segment::open(folder.path(), 1, MessageId::NONE).unwrap();
     for (first, commit) in (1..).zip(commits) {
-        let content = format!("the content of {first}");
-        let record = record(first, *commit, first - 1, content.as_bytes());
+        let record = record(first, *commit, first - 1, &content(first));
         segment.append(MessageId(first), &record).unwrap();
     }
     segment.sync().unwrap();
@@ -46,7 +52,7 @@ fn cut_room(segment: &Segment) {
 fn found(folder: &TempDir) -> (Vec<i64>, bool, bool) {
     let file = File::open(Segment::path(folder.path(), 1)).unwrap();
     let bytes = file.metadata().unwrap().len();
-    match scan::scan(&file, bytes).unwrap() {
+    match scan::scan(&file, bytes, MessageId::NONE).unwrap() {
         Some(Scanned { rows, is_damaged, is_torn, .. }) => {
             (rows.iter().map(|row| row.first.0).collect(), is_damaged, is_torn)
         }
@@ -57,7 +63,7 @@ fn found(folder: &TempDir) -> (Vec<i64>, bool, bool) {
 #[test]
 fn what_was_appended_is_read_again_and_found_by_any_of_its_ids() {
     let (folder, _) = file(&[1, 2, 3]);
-    let segment = Segment::open(folder.path(), 1).unwrap();
+    let segment = Segment::open(folder.path(), 1, MessageId::NONE).unwrap();
     assert!(!segment.is_damaged && !segment.is_blank);
     let record_2 = record(2, 2, 1, b"the content of 2");
     assert_eq!(segment.record(MessageId(2)).unwrap(), Some(record_2));
@@ -75,9 +81,9 @@ fn the_room_ahead_is_no_damage_and_a_segment_that_has_nothing_else_is_written_to
     let (folder, path) = file(&[1, 2]);
     let whole = fs::read(&path).unwrap();
     for records in [0, 1, 2] {
-        let end = 16 + (whole.len() - 16) / 2 * records;
+        let end = START + (whole.len() - START) / 2 * records;
         fs::write(&path, [&whole[..end], &[0; 3_000_000]].concat()).unwrap();
-        let segment = Segment::open(folder.path(), 1).unwrap();
+        let segment = Segment::open(folder.path(), 1, MessageId::NONE).unwrap();
         assert_eq!((segment.is_blank, segment.is_damaged), (records == 0, false));
         let first = records as i64 + 1;
         segment.append(MessageId(first), &record(first, first, first - 1, b"on")).unwrap();
@@ -89,14 +95,15 @@ fn the_room_ahead_is_no_damage_and_a_segment_that_has_nothing_else_is_written_to
 fn a_changed_byte_costs_the_record_it_is_in_and_no_other() {
     let (folder, path) = file(&[1, 2, 3, 4, 5]);
     let whole = fs::read(&path).unwrap();
-    let frame = (whole.len() - 16) / 5;
+    let frame = (whole.len() - START) / 5;
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
         fs::write(&path, bytes).unwrap();
-        let hit = at.checked_sub(16).map(|at| (at / frame) as i64 + 1);
+        let hit = at.checked_sub(START).map(|at| (at / frame) as i64 + 1);
         let others = (1..=5).filter(|id| Some(*id) != hit).collect();
-        let (is_damaged, is_torn) = (hit != Some(5), hit == Some(5));
+        let is_header = at < 16 || (4096..START).contains(&at);
+        let (is_damaged, is_torn) = (is_header || hit.is_some_and(|hit| hit < 5), hit == Some(5));
         assert_eq!(found(&folder), (others, is_damaged, is_torn), "byte {at}");
     }
 }
@@ -105,13 +112,13 @@ fn a_changed_byte_costs_the_record_it_is_in_and_no_other() {
 fn a_file_that_is_cut_off_gives_back_what_stands_before_the_cut() {
     let (folder, path) = file(&[1, 2, 3]);
     let whole = fs::read(&path).unwrap();
-    let frame = (whole.len() - 16) / 3;
-    for len in 16..=whole.len() {
+    let frame = (whole.len() - START) / 3;
+    for len in START..=whole.len() {
         fs::write(&path, &whole[..len]).unwrap();
-        let records = (len - 16) / frame;
+        let records = (len - START) / frame;
         let (ids, is_damaged, is_torn) = found(&folder);
         assert_eq!(ids, (1..=records as i64).collect::<Vec<_>>(), "{len} bytes");
-        assert!(!is_damaged && is_torn == ((len - 16) % frame > 0), "{len} bytes");
+        assert!(!is_damaged && is_torn == ((len - START) % frame > 0), "{len} bytes");
     }
 }
 
@@ -120,8 +127,8 @@ fn of_a_commit_that_was_not_synced_nothing_behind_a_hole_is_found() {
     for (hole, expected) in [(3, vec![1, 2]), (4, vec![1, 2, 3]), (5, vec![1, 2, 3, 4])] {
         let (folder, path) = file(&[1, 2, 3, 3, 3]);
         let mut bytes = fs::read(&path).unwrap();
-        let frame = (bytes.len() - 16) / 5;
-        bytes[16 + (hole - 1) * frame..][..frame].fill(0);
+        let frame = (bytes.len() - START) / 5;
+        bytes[START + (hole - 1) * frame..][..frame].fill(0);
         fs::write(&path, bytes).unwrap();
         // Zeroes at the end are room that nothing was written to.
         assert_eq!(found(&folder), (expected, false, hole < 5), "a hole at {hole}");
@@ -131,7 +138,7 @@ fn of_a_commit_that_was_not_synced_nothing_behind_a_hole_is_found() {
 #[test]
 fn a_message_that_looks_like_a_frame_is_no_record() {
     let folder = tempfile::tempdir().unwrap();
-    let segment = Segment::open(folder.path(), 1).unwrap();
+    let segment = Segment::open(folder.path(), 1, MessageId::NONE).unwrap();
     let forged = record(9, 9, 1, b"forged");
     let frame = [&scan::frame_header([7; 8], forged.len() as u32)[..], &forged].concat();
     for first in 1..=3 {
@@ -139,7 +146,7 @@ fn a_message_that_looks_like_a_frame_is_no_record() {
     }
     cut_room(&segment);
     let mut bytes = fs::read(&segment.path).unwrap();
-    let second = 16 + (bytes.len() - 16) / 3;
+    let second = START + (bytes.len() - START) / 3;
     bytes[second] ^= 1;
     fs::write(&segment.path, bytes).unwrap();
     assert_eq!(found(&folder), (vec![1, 3], true, false));
@@ -149,8 +156,8 @@ fn a_message_that_looks_like_a_frame_is_no_record() {
 fn frames_are_found_again_behind_more_garbage_than_a_window_holds() {
     let (folder, path) = file(&[1, 2, 3]);
     let whole = fs::read(&path).unwrap();
-    let frame = (whole.len() - 16) / 3;
-    let (head, tail) = whole.split_at(16 + frame);
+    let frame = (whole.len() - START) / 3;
+    let (head, tail) = whole.split_at(START + frame);
     for garbage in [0, 1, 1_048_560, 1_048_576, 3_000_001] {
         let bytes = [head, &vec![0xA5; garbage], tail].concat();
         fs::write(&path, bytes).unwrap();
@@ -159,10 +166,41 @@ fn frames_are_found_again_behind_more_garbage_than_a_window_holds() {
 }
 
 #[test]
+fn a_sector_that_is_lost_costs_what_is_in_it() {
+    let (folder, path) = file(&(1..=100).collect::<Vec<_>>());
+    let whole = fs::read(&path).unwrap();
+    let frame = (whole.len() - START) / 100;
+    for sector in 0..whole.len() / 4096 {
+        let mut bytes = whole.clone();
+        bytes[sector * 4096..][..4096].fill(0);
+        fs::write(&path, bytes).unwrap();
+        let is_hit = |record: usize| {
+            let (start, lost) = (START + (record - 1) * frame, sector * 4096);
+            start < lost + 4096 && start + frame > lost
+        };
+        let others = (1..=100).filter(|record| !is_hit(*record)).map(|record| record as i64);
+        assert_eq!(found(&folder).0, others.collect::<Vec<_>>(), "sector {sector}");
+    }
+}
+
+#[test]
+fn what_is_known_to_have_been_synced_is_found_behind_a_hole() {
+    let (folder, path) = file(&[1, 2, 2, 2]);
+    let mut bytes = fs::read(&path).unwrap();
+    let frame = (bytes.len() - START) / 4;
+    bytes[START + 2 * frame] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    for (head, expected) in [(1, 2), (4, 3)] {
+        let segment = Segment::open(folder.path(), 1, MessageId(head)).unwrap();
+        assert_eq!(segment.records(MessageId::NONE).count(), expected, "up to {head}");
+    }
+}
+
+#[test]
 fn a_file_of_something_else_is_no_segment() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(Segment::path(folder.path(), 1), [3; 500]).unwrap();
-    let error = Segment::open(folder.path(), 1).unwrap_err();
+    fs::write(Segment::path(folder.path(), 1), [3; 5_000]).unwrap();
+    let error = Segment::open(folder.path(), 1, MessageId::NONE).unwrap_err();
     assert!(matches!(error, DatabaseError::Value { .. }), "{error:?}");
 }
 
@@ -179,7 +217,11 @@ proptest! {
         }
         bytes.truncate(cut.index(bytes.len()) + 1);
         fs::write(&path, bytes).unwrap();
-        let (ids, ..) = found(&folder);
-        prop_assert!(ids.is_sorted() && ids.iter().all(|id| (1..=6).contains(id)));
+        let Ok(segment) = Segment::open(folder.path(), 1, MessageId::NONE) else { return Ok(()) };
+        for found in segment.records(MessageId::NONE) {
+            let (MessageId(first), bytes) = found.unwrap();
+            let (commit, content) = ([1, 2, 2, 4, 5, 5][first as usize - 1], content(first));
+            prop_assert_eq!(bytes, record(first, commit, first - 1, &content));
+        }
     }
 }

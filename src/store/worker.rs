@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::chain::Chain;
+use crate::id::MessageId;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::Closed;
 use crate::store::database::{DatabaseError, remove_file, set_aside};
@@ -92,7 +93,7 @@ fn run(
     for job in todo {
         match job {
             Job::Prepare(number) => {
-                if prepared.send(Segment::open(&catalog.folder, number)).is_err() {
+                if prepared.send(Segment::open(&catalog.folder, number, MessageId::NONE)).is_err() {
                     return;
                 }
             }

@@ -165,7 +165,7 @@ fn a_kill_while_the_state_opens_costs_nothing() {
 
 #[test]
 fn a_kill_while_a_segment_is_made_costs_nothing() {
-    for half in [0, 7, 16] {
+    for half in [0, 7, 4112] {
         let made = made();
         let next = segments_as(&made.options.dir, &["open"]).pop().unwrap();
         let number: u32 = next.file_stem().unwrap().to_str().unwrap().parse().unwrap();
@@ -175,6 +175,21 @@ fn a_kill_while_a_segment_is_made_costs_nothing() {
         assert_eq!(running.store.report().damage, [""; 0]);
         assert_eq!(running.store.epoch(), made.epoch);
         assert_eq!(running.send("alice", "bob", "on").sequence, made.last().sequence + 1);
+    }
+}
+
+#[test]
+fn a_first_record_that_was_never_finished_is_no_damage_to_any_start_behind_it() {
+    let made = made();
+    let next = segments_as(&made.options.dir, &["open"]).pop().unwrap();
+    let header = fs::read(&next).unwrap()[..4112].to_vec();
+    fs::write(&next, [&header[..], b"half a record"].concat()).unwrap();
+    for round in 1..=3 {
+        let mut running = Running::open_in(made.options.clone());
+        assert_eq!(running.store.report().damage, [""; 0], "start {round}");
+        assert_eq!(running.store.epoch(), made.epoch);
+        assert_eq!(running.send("alice", "bob", "on").sequence, made.last().sequence + round);
+        running.store.close();
     }
 }
 
