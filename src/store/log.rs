@@ -1,7 +1,7 @@
 //! The log: records appended to the open segment, a new segment now and then, old ones removed.
 //!
-//! Records are appended to the open segment. One that is full, a day old or of an earlier run closes: the
-//! segment thread writes it as one file, which takes its place.
+//! Records are appended to the open segment. One that is full, a day old or of an earlier run
+//! closes: the segment thread writes it as one file with its index, which takes its place.
 //!
 //! # Durability
 //!

@@ -65,7 +65,7 @@ fn what_was_appended_is_read_again_and_found_by_any_of_its_ids() {
     let (folder, _) = file(&[1, 2, 3]);
     let segment = Segment::open(folder.path(), 1, MessageId::NONE).unwrap();
     assert!(!segment.is_damaged && !segment.is_blank);
-    let record_2 = record(2, 2, 1, b"the content of 2");
+    let record_2 = record(2, 2, 1, &content(2));
     assert_eq!(segment.record(MessageId(2)).unwrap(), Some(record_2));
     assert_eq!(segment.record(MessageId(0)).unwrap(), None);
     assert_eq!(segment.begin_of(MessageId(9)), MessageId(3));
@@ -118,7 +118,8 @@ fn a_file_that_is_cut_off_gives_back_what_stands_before_the_cut() {
         let records = (len - START) / frame;
         let (ids, is_damaged, is_torn) = found(&folder);
         assert_eq!(ids, (1..=records as i64).collect::<Vec<_>>(), "{len} bytes");
-        assert!(!is_damaged && is_torn == ((len - START) % frame > 0), "{len} bytes");
+        let rest = &whole[START + records * frame..len];
+        assert!(!is_damaged && is_torn == rest.iter().any(|byte| *byte != 0), "{len} bytes");
     }
 }
 
@@ -172,7 +173,7 @@ fn a_sector_that_is_lost_costs_what_is_in_it() {
     let frame = (whole.len() - START) / 100;
     for sector in 0..whole.len() / 4096 {
         let mut bytes = whole.clone();
-        bytes[sector * 4096..][..4096].fill(0);
+        bytes[sector * 4096..][..4096].fill(0xA5);
         fs::write(&path, bytes).unwrap();
         let is_hit = |record: usize| {
             let (start, lost) = (START + (record - 1) * frame, sector * 4096);
