@@ -54,8 +54,9 @@ pub(super) fn dispatch<T>(
 impl<T> Dispatch<T> {
     /// Hands a commit out, or has it handed out.
     pub(super) fn hand_out(&self, commit: Commit<T>) {
-        let recipients = || commit.outcomes.iter().map(recipients).fold(0, usize::saturating_add);
-        if self.shared.waiting.load(Ordering::Acquire) == 0 && recipients() <= HANDED_AT_ONCE_MAX {
+        let is_little = commit.outcomes.len() <= HANDED_AT_ONCE_MAX
+            && commit.outcomes.iter().map(recipients).sum::<usize>() <= HANDED_AT_ONCE_MAX;
+        if is_little && self.shared.waiting.load(Ordering::Acquire) == 0 {
             return self.shared.hand_out(commit);
         }
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);

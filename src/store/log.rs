@@ -225,7 +225,7 @@ impl Log {
         bytes > self.options.log_bytes_max.saturating_sub(self.options.segment_bytes_max / 2)
     }
 
-    /// Bytes at which history gives way: the open segment and the one made ready must fit above it.
+    /// Bytes at which history gives way: above it there is room for the open segment and another.
     /// The room for the file of one that closes is counted from the time that it closes.
     fn bytes_allowed(&self) -> u64 {
         self.options.log_bytes_max.saturating_sub(2 * self.options.segment_bytes_max)

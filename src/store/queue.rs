@@ -418,7 +418,8 @@ impl<T> Taker<T> {
         self.shared.permits.is_closed()
     }
 
-    /// Waits until as many requests wait as the last commit took, but no longer than `until`.
+    /// Waits until as many requests wait as the last commit took, but no longer than `until`. A few
+    /// are not waited for: see [`COMMIT_FEW`].
     pub(super) fn pace(&self, taken: usize, until: Instant) {
         let enough = if taken < COMMIT_FEW { COMMIT_MANY } else { taken.min(COMMIT_MANY) };
         self.shared.enough.store(enough, Ordering::SeqCst);
@@ -457,5 +458,28 @@ impl Progress {
     pub(super) fn busy_ms(&self) -> i64 {
         let busy_ms = self.busy_ms.load(Ordering::Relaxed);
         if busy_ms < 0 { 0 } else { self.since.elapsed().as_millis() as i64 - busy_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_starts_as_soon_as_as_many_ask_as_the_last_one_took() {
+        let (queue, taker) = queue::<()>();
+        let until = Instant::now() + Duration::from_secs(60);
+        let pacing = std::thread::spawn(move || {
+            taker.pace(COMMIT_FEW, until);
+            (taker.items.len(), Instant::now() < until)
+        });
+        for number in 0..COMMIT_FEW {
+            let peer = PeerId::new(&number.to_string()).unwrap();
+            let request = Request::Block { peer, blocked: true };
+            queue.push(Item::Request { caller: None, request, permits: 1 }).unwrap();
+        }
+        assert_eq!(pacing.join().unwrap(), (COMMIT_FEW, true));
     }
 }

@@ -113,10 +113,7 @@ pub(super) fn scan(file: &File, bytes: u64, head: MessageId) -> io::Result<Optio
     let is_damaged = !is_header_whole || found.iter().any(|found| found.is_behind_gap);
     let end_of = |found: &Found| u64::from(found.row.offset) + u64::from(found.row.bytes);
     let end = found.last().map_or(HEADER_BYTES, end_of);
-    let mut rows: Vec<Row> = found.into_iter().map(|found| found.row).collect();
-    // The order is the writer's; a file that was tampered with must not mislead a search.
-    rows.sort_by_key(|row| row.first);
-    rows.dedup_by_key(|row| row.first);
+    let rows = found.into_iter().map(|found| found.row).collect();
     Ok(Some(Scanned { mark, rows, end, is_damaged, is_torn }))
 }
 

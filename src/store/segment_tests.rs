@@ -198,6 +198,16 @@ fn what_is_known_to_have_been_synced_is_found_behind_a_hole() {
 }
 
 #[test]
+fn a_record_of_one_byte_too_many_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let segment = Segment::open(folder.path(), 1, MessageId::NONE).unwrap();
+    let error = segment.append(MessageId(1), &vec![7; RECORD_BYTES_MAX + 1]).unwrap_err();
+    assert!(matches!(error, DatabaseError::Disk { action: "write", .. }), "{error:?}");
+    assert_eq!(segment.bytes(), HEADER_BYTES);
+    segment.append(MessageId(1), &vec![7; RECORD_BYTES_MAX]).unwrap();
+}
+
+#[test]
 fn a_file_of_something_else_is_no_segment() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(Segment::path(folder.path(), 1), [3; 5_000]).unwrap();

@@ -400,7 +400,7 @@ impl Running {
         });
     }
 
-    /// The log's segments, oldest first: the paths of their folders, even if they are files now.
+    /// The log's segments, oldest first: their paths without what tells an open one from a closed one.
     pub(crate) fn segments(&self) -> Vec<PathBuf> {
         segments(self.dir())
     }
