@@ -400,7 +400,7 @@ impl Running {
         });
     }
 
-    /// The log's segments, oldest first: their paths without what tells an open one from a closed one.
+    /// The log's segments, oldest first: their paths without an extension.
     pub(crate) fn segments(&self) -> Vec<PathBuf> {
         segments(self.dir())
     }
