@@ -25,6 +25,11 @@ pub const TICKETS_MAX: usize = 64 * 1024;
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time after which a client that was sent away comes back; each draws its own.
 pub const RECONNECT_JITTER: Duration = Duration::from_secs(3);
+/// Clients of a run that was killed that the next one tells at a time, and how often: 2,000 a
+/// second, twice each, which is about as many as can shake hands.
+pub const RESETS_AT_ONCE: usize = 100;
+/// See [`RESETS_AT_ONCE`].
+pub const RESET_INTERVAL: Duration = Duration::from_millis(50);
 
 // Sessions.
 

@@ -10,6 +10,7 @@
 //!   stops reading.
 
 mod connection;
+mod roll;
 mod segments;
 mod session;
 mod tickets;
@@ -22,11 +23,13 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use quinn::{Connection, Incoming, VarInt, ZeroRttAccepted};
+use quinn_proto::HashedConnectionIdGenerator;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use connection::Handshake;
+use roll::{Ids, Roll};
 pub use tls::{CERTIFICATE_FILE, CertificateFiles, TlsError};
 
 use crate::hub::Hub;
@@ -47,7 +50,7 @@ const STREAMS_MAX: u32 = SESSIONS_PER_CONNECTION_MAX + SESSIONS_PER_CONNECTION_M
 /// stream that there may be: a kilobyte less than for [`STREAMS_MAX`].
 const STREAMS_FIRST: u32 = 4;
 /// Bytes a client may have on the way on one stream.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
 /// Bytes a client may have on the way in all.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Bytes on the way to a client that it has not acknowledged.
@@ -59,6 +62,9 @@ const INCOMING_MAX: usize = 4096;
 /// How long the goodbyes of a session, a connection or the endpoint may take: a client that is gone
 /// does not acknowledge them.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The file of who is connected, beside the keys without which it is of no use.
+const ROLL_FILE: &str = "connections";
 
 /// What can be set about the endpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -111,6 +117,14 @@ pub enum BindError {
     /// There is no usable certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The file of who is connected cannot be had.
+    #[error("cannot use {path}")]
+    Roll {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
 }
 
 /// How a drain went.
@@ -140,6 +154,7 @@ struct Shared {
     handshakes: Semaphore,
     /// Connections of each address that has any.
     addresses: DashMap<IpAddr, usize>,
+    roll: Arc<Roll>,
     connections: TaskTracker,
     sessions: TaskTracker,
     /// Sessions stop reading, are told the rest, and end.
@@ -161,11 +176,12 @@ impl Endpoint {
         let address = options.listen;
         let socket = |source| BindError::Socket { address, source };
         let udp = bind(address).map_err(socket)?;
-        let mut config = quinn::EndpointConfig::new(Arc::new(identity.reset_key));
+        let beside = udp.try_clone().map_err(socket)?;
+        let (roll, left) = open_roll(options)?;
+        let reset_key = identity.reset_key;
+        let mut config = quinn::EndpointConfig::new(Arc::new(reset_key.clone()));
         let key = identity.connection_id_key;
-        config.cid_generator(move || {
-            Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(key))
-        });
+        config.cid_generator(move || Box::new(Ids(HashedConnectionIdGenerator::from_key(key))));
         // A restarted server has to tell thousands of clients at once that it has forgotten them.
         config.min_reset_interval(Duration::from_micros(100));
         let mut server = quinn::ServerConfig::new(identity.crypto, Arc::new(identity.token_key));
@@ -182,11 +198,17 @@ impl Endpoint {
             write_timeout: options.write_timeout,
             handshakes: Semaphore::new(options.handshakes_max),
             addresses: DashMap::new(),
+            roll: Arc::new(roll),
             connections: TaskTracker::new(),
             sessions: TaskTracker::new(),
             quiesce: CancellationToken::new(),
         });
-        shared.connections.spawn(accept(endpoint.clone(), shared.clone()));
+        let tell = roll::tell(left, beside, reset_key);
+        let (accepting, quiesce) =
+            (accept(endpoint.clone(), shared.clone()), shared.quiesce.clone());
+        shared.connections.spawn(async move {
+            tokio::join!(accepting, quiesce.run_until_cancelled_owned(tell));
+        });
         let fingerprint = identity.fingerprint;
         Ok(Self { endpoint, fingerprint, shared, drain_timeout: options.drain_timeout })
     }
@@ -228,6 +250,12 @@ impl Endpoint {
 
 fn code(reason: Reason) -> VarInt {
     VarInt::from_u32(reason as u16 as u32)
+}
+
+fn open_roll(options: &Options) -> Result<(Roll, Vec<roll::Client>), BindError> {
+    let path = options.keys_dir.join(ROLL_FILE);
+    let opened = Roll::open(&path, options.listen.is_ipv4(), options.connections_max);
+    opened.map_err(|source| BindError::Roll { path, source })
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
@@ -321,11 +349,13 @@ fn wait_for_handshake(incoming: Box<Incoming>, shared: &Arc<Shared>, address: Ip
 /// Serves a connection, whose permit for a handshake is held. What the client says early is served
 /// while the handshake is under way. The first packet is boxed: the task would keep its room.
 async fn connect(incoming: Box<Incoming>, shared: Arc<Shared>, address: IpAddr) {
-    let Some((connection, shaken)) = begin(incoming, address) else {
+    let (begun, id) = roll::accepted(|| begin(incoming, address));
+    let Some((connection, shaken)) = begun else {
         shared.handshakes.add_permits(1);
         return;
     };
     let handshake = Handshake::default();
+    let remote = connection.remote_address();
     let confirm = async {
         let is_confirmed = confirm(&connection, shaken, address).await;
         shared.handshakes.add_permits(1);
@@ -334,11 +364,11 @@ async fn connect(incoming: Box<Incoming>, shared: Arc<Shared>, address: IpAddr) 
             shared.metrics.connections.inc();
         }
         let _ = handshake.set(is_confirmed);
-        is_confirmed
+        id.filter(|_| is_confirmed).map(|id| shared.roll.add(remote, id))
     };
     let serve = connection::serve(connection.clone(), &shared, &handshake);
-    let (is_counted, ()) = tokio::join!(confirm, serve);
-    if is_counted {
+    let (place, ()) = tokio::join!(confirm, serve);
+    if place.is_some() {
         shared.metrics.connections.dec();
         shared.addresses.remove_if_mut(&address, |_, count| {
             *count -= 1;

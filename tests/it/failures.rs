@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::harness::{Raw, Session, library, open, send, soon};
 use tidings::client::{Client, Event, OpenOptions, Outgoing, Trust};
+use tidings::limits::KEEP_ALIVE;
 use tidings::wire::{Deliver, ServerFrame};
 
 /// A server in a process of its own.
@@ -190,4 +191,23 @@ async fn a_client_notices_a_crash_at_once_and_resends_by_itself() {
     }
     assert_eq!(heard, sent.iter().map(|sent| (sent.id, sent.sequence)).collect::<Vec<_>>());
     assert_eq!(heard.last().unwrap().1, 4, "each was stored once");
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_told_of_a_crash_as_soon_as_the_server_is_back() {
+    let folder = TempDir::new().unwrap();
+    let mut server = Process::start(&folder, "127.0.0.1:0", "").await;
+    let (bob, mut to_bob) = {
+        let client = server.client().await;
+        client.open(OpenOptions::new("bob".parse().unwrap())).await.unwrap()
+    };
+    soon("the session", async { while !matches!(to_bob.next().await, Some(Event::Opened(_))) {} })
+        .await;
+    server.kill();
+    let address = server.address.to_string();
+    let _server = Process::start(&folder, &address, "").await;
+    let back = async { while !matches!(to_bob.next().await, Some(Event::Resumed(_))) {} };
+    // By itself it would ask only after the time of a keep-alive.
+    tokio::time::timeout(KEEP_ALIVE / 2, back).await.expect("nobody told it");
+    drop(bob);
 }
