@@ -4,6 +4,10 @@
 //! A commit is measured from handing over the first message to having the last outcome, with the
 //! sync of a real folder below the build folder. The log that is read has ten messages of 256 bytes
 //! in a record, as 10,000 a second make it.
+//!
+//! Share of the whole, by `perf`: the store has 10 percent of the server's CPU at `chat --sessions
+//! 200 --window 16`, with sled, checksums and rkyv 14; 8 at `--sessions 1000 --window 1` and 4 at
+//! `rate` 1,000/s. What the kernel does for it, the writes and the syncs, comes on top.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};

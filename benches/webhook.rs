@@ -1,4 +1,7 @@
 //! How long does it take to tell of a message of 256 bytes, in each dialect, and to sign a request?
+//!
+//! Share of the whole, by `perf` at `webhook --rate 10000`: 3 percent of the server's CPU, base64
+//! with it; TLS and the sockets are not measured here.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! What does it cost to encode and to decode a Send and a Deliver of 256 bytes?
+//!
+//! Share of the whole, by `perf` of the server's own functions: 1.1 percent of its CPU at `chat
+//! --sessions 200 --window 16`, 0.4 at `--sessions 1000 --window 1`, 0.5 at `rate` 1,000/s.
 
 use std::hint::black_box;
 
