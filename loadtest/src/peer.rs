@@ -173,13 +173,14 @@ impl Peer {
         Ok(())
     }
 
-    /// Puts what there is to say into [`Self::out`].
-    pub(crate) fn speak(&mut self, due: &mut VecDeque<u64>, moment: &mut Moment<'_>) {
+    /// Puts what there is to say into [`Self::out`]; says whether there may be more, once that is
+    /// written.
+    pub(crate) fn speak(&mut self, due: &mut VecDeque<u64>, moment: &mut Moment<'_>) -> bool {
         let (now_ns, phase) = (moment.now_ns, moment.run.phase());
         self.put_pings();
         self.put_founding(moment.run);
         self.put_close(due, moment);
-        self.put_sends(due, moment);
+        let has_more = self.put_sends(due, moment);
         let drained = matches!(self.work, Work::Drain { .. })
             && self.waiting.ids.len() as u64 >= self.waiting.messages;
         if self.fence == Fence::Ahead && (phase >= Phase::Fence || drained) {
@@ -190,6 +191,7 @@ impl Peer {
         if self.acks.is_due(now_ns) || !self.out.is_empty() {
             self.acks.put(&mut self.out);
         }
+        has_more
     }
 }
 

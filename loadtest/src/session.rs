@@ -147,13 +147,16 @@ impl Session {
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
         self.read(cx)?;
         self.flush(cx)?;
-        if !self.writing.is_empty() {
-            return Ok(());
+        let mut has_more = true;
+        while has_more && self.writing.is_empty() {
+            let now_ns = self.run.now_ns();
+            let mut record = self.run.records.own();
+            has_more = self.peer.speak(&mut self.due, &mut self.run.moment(now_ns, &mut record));
+            drop(record);
+            self.writing = self.peer.out.split().freeze();
+            self.flush(cx)?;
         }
-        let now_ns = self.run.now_ns();
-        self.peer.speak(&mut self.due, &mut self.run.moment(now_ns, &mut self.run.records.own()));
-        self.writing = self.peer.out.split().freeze();
-        self.flush(cx)
+        Ok(())
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), String> {

@@ -18,6 +18,9 @@ use crate::frames::{self, To};
 use crate::run::{Moment, Run};
 use crate::stamp::Stamp;
 
+/// Sends written at a time where more may be due than the server admits.
+const FEW: usize = 8;
+
 impl Peer {
     /// Asks for an answer after each change of the socket.
     pub(super) fn put_pings(&mut self) {
@@ -76,12 +79,18 @@ impl Peer {
         }
     }
 
-    /// Sends what may be sent.
-    pub(super) fn put_sends(&mut self, due: &mut VecDeque<u64>, moment: &mut Moment<'_>) {
+    /// Sends what may be sent, a few at a time where too much is offered: what the server does not
+    /// admit yet is to wait unwritten. Says whether there may be more.
+    pub(super) fn put_sends(&mut self, due: &mut VecDeque<u64>, moment: &mut Moment<'_>) -> bool {
         let Moment { now_ns, run, record } = moment;
+        let mut few = if matches!(self.work, Work::Tide(_)) { FEW } else { usize::MAX };
         while self.talker.flight.len() < self.sends_max {
+            if few == 0 {
+                return true;
+            }
+            few -= 1;
             let Some(send) = self.talker.next_send(&mut self.work, *now_ns, due, run) else {
-                return;
+                return false;
             };
             let several: Vec<_>;
             let to = match (send.to, run.group.id()) {
@@ -92,7 +101,7 @@ impl Peer {
                 }
                 (Some(peer), _) => To::Peer(run.names.name(peer)),
                 (None, Some(group)) => To::Group(group.0),
-                (None, None) => return,
+                (None, None) => return false,
             };
             let Send { intended_ns, .. } = send;
             let number = self.talker.flight.begin(send);
@@ -100,5 +109,6 @@ impl Peer {
             frames::put_send(&mut self.out, &stamp, self.talker.flight.first(), &to, run.payload);
             record.asked(intended_ns, run);
         }
+        false
     }
 }

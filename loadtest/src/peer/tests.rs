@@ -17,6 +17,7 @@ use tidings::wire::{
 use super::*;
 use crate::group::GroupLedger;
 use crate::roster::Roster;
+use crate::tide::{Level, Mark};
 
 const PEERS: u32 = 4;
 
@@ -27,7 +28,7 @@ struct Play {
 }
 
 impl Play {
-    /// A peer with index 0 whose server allows 8 unanswered sends.
+    /// A peer with index 0 whose server allows 24 unanswered sends.
     fn new(work: Work, waiting: u64, dropped: u64) -> Self {
         let run = Run::new(PEERS, 64, true);
         run.measure(0, u64::MAX);
@@ -43,7 +44,7 @@ impl Play {
             frame_bytes_max: 1_000,
             body_bytes_max: 1_000,
             recipients_max: 1,
-            sends_max: 8,
+            sends_max: 24,
         };
         let peer = Peer::new(0, &run, work, &opened);
         Self { run, peer, now_ns: 1_000 }
@@ -113,6 +114,15 @@ fn numbers(said: &[ClientFrame]) -> Vec<(u64, u64)> {
 }
 
 #[test]
+fn a_peer_writes_what_is_due_a_few_at_a_time() {
+    let mut play = Play::new(Work::Tide(Mark::default()), 0, 0);
+    play.run.enter(Phase::Send);
+    play.run.tide.turn(Level::Closed { window: 20 });
+    let lengths: Vec<_> = (0..4).map(|_| numbers(&play.speak()).len()).collect();
+    assert_eq!(lengths, [8, 8, 4, 0], "the server may not admit all at once");
+}
+
+#[test]
 fn a_chat_keeps_its_window_in_flight_and_says_what_was_answered() {
     let mut play = Play::new(Work::Chat { window: 3 }, 0, 0);
     assert!(play.speak().is_empty(), "nothing is sent before the run sends");
@@ -133,11 +143,11 @@ fn a_chat_keeps_its_window_in_flight_and_says_what_was_answered() {
 #[test]
 fn no_more_sends_are_unanswered_than_the_server_allows() {
     let mut play = Play::new(Work::Rate, 0, 0);
-    let mut due: VecDeque<u64> = (1..=20).collect();
-    assert_eq!(numbers(&play.speak_of(&mut due)).len(), 8);
-    assert_eq!(due.len(), 12, "the rest stays due");
+    let mut due: VecDeque<u64> = (1..=40).collect();
+    assert_eq!(numbers(&play.speak_of(&mut due)).len(), 24);
+    assert_eq!(due.len(), 16, "the rest stays due");
     play.hear(sent(1)).unwrap();
-    assert_eq!(numbers(&play.speak_of(&mut due)), [(9, 2)]);
+    assert_eq!(numbers(&play.speak_of(&mut due)), [(25, 2)]);
 }
 
 #[test]
