@@ -55,7 +55,7 @@ pub const SIGNATURE_BYTES_MAX: usize = 128;
 /// Bytes of a message body: 5 KB, the limit of AVOS Cloud's realtime service.
 pub const BODY_BYTES_MAX: usize = 5 * 1024;
 /// Recipients of one send to peers; more people than this are a group.
-pub const RECIPIENTS_MAX: usize = 20;
+pub const RECIPIENTS_MAX: usize = 50;
 /// Peers one session may watch.
 pub const WATCHED_MAX: usize = 1_000;
 /// Bytes of a frame, length prefix not counted.
@@ -76,8 +76,8 @@ pub const INVITED_MAX: usize = 100;
 pub const GROUP_METADATA_BYTES_MAX: usize = 8 * 1024;
 /// Members on one page: 66 bytes each, beside 8 KiB of metadata.
 pub const MEMBERS_PAGE_MAX: usize = 500;
-/// Conversations on one page: 21 ids at the most each.
-pub const CONVERSATIONS_PAGE_MAX: usize = 40;
+/// Conversations on one page: 51 ids at the most each.
+pub const CONVERSATIONS_PAGE_MAX: usize = 19;
 /// Bytes of the messages on one page of history.
 pub const HISTORY_PAGE_BYTES_MAX: usize = 60 * 1024;
 

@@ -27,7 +27,7 @@
 //! by as many that may have a `:`. Message ids are positive numbers below 2^63 (0: none), and the
 //! sequence numbers of a conversation are below 2^32 and count from 1. An app, a client, a
 //! client_msg_no and a nonce have 64 bytes at the most, the text of an Error or a GoAway 200, a
-//! list of recipients 20 peers, one of peers to watch or to ask about 1,000, one of peers to
+//! list of recipients 50 peers, one of peers to watch or to ask about 1,000, one of peers to
 //! invite or kick 100. More is refused with a [`Reason`], which has all the numbers of reasons.
 //!
 //! A frame that asks for an answer begins with a **request number**, a varint that the client
@@ -188,7 +188,7 @@
 //! member of. `unread` is how many messages are newer than the one last read or sent, `read
 //! sequence` up to where it was read; `others` are the other participants, none for a group.
 //! Devices lists the peer's devices, 16 at the most, and for each when its last session ended
-//! (`seen`), or began if it is online. Pages have 1,000 messages, 40 conversations or 500 members
+//! (`seen`), or began if it is online. Pages have 1,000 messages, 19 conversations or 500 members
 //! at the most, whatever `max` says.
 //!
 //! # Groups
