@@ -375,6 +375,11 @@ impl Hub {
         self.store.submit(caller, request).map_err(|_| Reason::Restarting)
     }
 
+    /// Whether sessions should take turns: see [`Store::is_crowded`].
+    pub fn is_crowded(&self) -> bool {
+        self.store.is_crowded()
+    }
+
     /// Tells that a request is refused.
     pub fn refuse(&self, session: &Session, request: u64, reason: Reason) {
         self.metrics.refuse(reason);

@@ -14,12 +14,13 @@ pub const SENDS_REMEMBERED: usize = 256;
 pub const INSTANCES_REMEMBERED: usize = 4;
 /// Bytes of entries that wait for their commit or its hand-out, all sessions together.
 ///
-/// At 60,000 messages of 400 bytes a second this is 170 ms of work, so that what is accepted
-/// under overload is still answered within a quarter of a second.
-pub const COMMIT_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Some 1,900 messages of 256 bytes, 30 ms of work at 60,000 a second: enough to fill a commit while
+/// the one before is synced, and little enough that what is accepted under overload is answered
+/// within a quarter of a second.
+pub const COMMIT_QUEUE_BYTES_MAX: usize = 1024 * 1024;
 /// Entries that wait for their commit: the bytes above at 256 bytes an entry, and room for
 /// acknowledgements.
-pub const COMMIT_QUEUE_ENTRIES_MAX: usize = 64 * 1024;
+pub const COMMIT_QUEUE_ENTRIES_MAX: usize = 16 * 1024;
 /// Recipients of a commit up to whom it is handed out on the commit thread: some 20 us of work.
 pub const HANDED_AT_ONCE_MAX: usize = 32;
 /// Commits that wait for their hand-out.

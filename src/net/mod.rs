@@ -49,8 +49,11 @@ const STREAMS_MAX: u32 = SESSIONS_PER_CONNECTION_MAX + SESSIONS_PER_CONNECTION_M
 /// Streams of a connection that has one session, as nearly all have. quinn keeps a place for each
 /// stream that there may be: a kilobyte less than for [`STREAMS_MAX`].
 const STREAMS_FIRST: u32 = 4;
-/// Bytes a client may have on the way on one stream.
-const STREAM_WINDOW_BYTES: u32 = 16 * 1024;
+/// Bytes a client may have on the way on one stream: some 27 messages of 256 bytes. What is on its
+/// way and not read yet waits longest when too much is offered, so it is kept small: of 200
+/// sessions that offer all they can it is a tenth of a second of work, where 256 KiB were half a
+/// second. Over a round trip of 50 ms it lets 500 such messages a second through.
+const STREAM_WINDOW_BYTES: u32 = 8 * 1024;
 /// Bytes a client may have on the way in all.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Bytes on the way to a client that it has not acknowledged.

@@ -340,6 +340,9 @@ impl Input {
                 Ok(Flow::Close) => return Ended::Closed,
                 Err(reason) => return Ended::Refused(reason),
             }
+            if shared.hub.is_crowded() {
+                tokio::task::yield_now().await;
+            }
             let read = tokio::select! {
                 read = self.recv.read_chunk(READ_BYTES_MAX, true) => read,
                 () = &mut quiesced => return Ended::Quiesced,

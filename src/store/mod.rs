@@ -287,6 +287,12 @@ impl<T: Send + 'static> Store<T> {
         self.queue.submit(caller, request)
     }
 
+    /// Whether so much waits for its commit that those who submit should take turns: whoever has
+    /// the processor would take all the room there is, and others wait for several commits.
+    pub fn is_crowded(&self) -> bool {
+        self.queue.is_crowded()
+    }
+
     /// Returns when the store cannot go on, with the reason: a failed write or sync, a panic of
     /// one of its threads, or a commit that has made no progress for 10 seconds.
     pub async fn failed(&self) -> String {

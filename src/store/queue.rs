@@ -346,6 +346,11 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Whether so much waits that those who hand over should take turns.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.shared.permits.available_permits() < COMMIT_QUEUE_BYTES_MAX / 2
+    }
+
     /// Hands over what may wait for company.
     fn push_lazily(&self, item: Item<T>) -> Result<(), Closed> {
         match self.lazy.push(item) {
@@ -481,5 +486,19 @@ mod tests {
             queue.push(Item::Request { caller: None, request, permits: 1 }).unwrap();
         }
         assert_eq!(pacing.join().unwrap(), (COMMIT_FEW, true));
+    }
+
+    #[tokio::test]
+    async fn those_who_hand_over_take_turns_when_half_of_the_room_is_taken() {
+        let (queue, _taker) = queue::<()>();
+        let peer = PeerId::new("ann").unwrap();
+        let request = || Request::Block { peer: peer.clone(), blocked: true };
+        let half = COMMIT_QUEUE_BYTES_MAX / 2 / request().permits();
+        for _ in 0..half {
+            queue.submit(None, request()).await.unwrap();
+        }
+        assert!(!queue.is_crowded());
+        queue.submit(None, request()).await.unwrap();
+        assert!(queue.is_crowded());
     }
 }
