@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * A file is whole: as it was, or as it is to be. Its folder is synced with it.
+//! * A file is whole: as it was, or as it is to be. Its folder is synced with it, and what that is in:
+//!   a power cut takes neither.
 //! * No error repeats what is in a file.
 
 use std::fs;
@@ -55,7 +56,12 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
-    fs::File::open(folder)?.sync_all()
+    fs::File::open(folder)?.sync_all()?;
+    // The folder may be new, or made by a run that was killed before it came to this.
+    match folder.canonicalize()?.parent() {
+        Some(parent) => fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 /// A file of JSON.
