@@ -130,8 +130,8 @@ impl Clients {
 
     /// Waits until every resident has been handed all that is known to be for it.
     async fn wait_for_due(&self) {
+        let began = Instant::now();
         for resident in 0..self.sessions.len() {
-            let began = Instant::now();
             loop {
                 let due = self.ledger.lock().due(resident);
                 if due.is_empty() {
@@ -175,6 +175,16 @@ impl Clients {
             self.ledger.lock().breach(breach, what);
         }
         Ok(())
+    }
+
+    /// Everybody tells the server that they go.
+    pub(crate) async fn leave(self) {
+        for session in &self.sessions {
+            session.end().await;
+        }
+        for client in self.clients {
+            client.close().await;
+        }
     }
 
     /// Makes the group if there is none, and has everybody send until they are dropped: bodies of

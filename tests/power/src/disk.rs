@@ -219,6 +219,11 @@ impl Disk {
         }
     }
 
+    /// The server was killed, and the power stays: syncs that had not returned never will.
+    pub(crate) fn restart(&mut self) {
+        self.syncs.clear();
+    }
+
     /// What the server sees.
     pub(crate) fn whole(&self) -> Image {
         let names = |folder: Object| match &self.things[folder] {

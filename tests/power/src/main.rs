@@ -49,7 +49,10 @@ struct Options {
     /// Takes something out that the promise needs, to show that the rig sees that.
     #[arg(long = "break", value_name = "WHAT")]
     breaks: Option<Break>,
-    /// Where the folders are made that are worked in.
+    /// Keeps nothing to be looked at when something is lost.
+    #[arg(long)]
+    forget: bool,
+    /// Where the folder is made that is worked in.
     #[arg(long, value_name = "FOLDER", default_value_os_t = std::env::temp_dir())]
     folder: PathBuf,
 }
@@ -121,7 +124,7 @@ fn run(options: Options) -> Result<bool, String> {
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     let mut rig = Rig::new(place, seed, options.breaks.map(Break::ignored).unwrap_or_default())?;
     let is_well = rig.run(options.cuts)?;
-    if !is_well {
+    if !is_well && !options.forget {
         println!("the folder is kept: {}", work.keep().display());
     }
     Ok(is_well)

@@ -16,27 +16,29 @@ use serde_json::Value;
 ///
 /// What cargo says.
 pub(crate) fn preload() -> Result<PathBuf, String> {
-    build(&["-p", "power-preload"], "power_preload")
+    build(&["build", "-p", "power-preload"], "power_preload", "cdylib")
 }
 
-/// The server, with points of failure or without.
+/// The server, with points of failure or without. A rig that is being tested takes the one that
+/// `cargo test --workspace` has built already, which has them.
 ///
 /// # Errors
 ///
 /// What cargo says.
 pub(crate) fn tidings(with_failpoints: bool) -> Result<PathBuf, String> {
-    let mut wanted = vec!["-p", "tidings", "--bin", "tidings"];
-    if with_failpoints {
-        wanted.extend(["--features", "fail/failpoints"]);
-    }
-    build(&wanted, "tidings")
+    let wanted: &[&str] = match (cfg!(debug_assertions), with_failpoints) {
+        (true, _) => &["test", "--workspace", "--no-run", "--test", "crash"],
+        (false, false) => &["build", "-p", "tidings", "--bin", "tidings"],
+        (false, true) => &["build", "-p", "tidings", "--bin", "tidings", "-F", "fail/failpoints"],
+    };
+    build(wanted, "tidings", "bin")
 }
 
-/// Has cargo build something; gives the last file of the target of that name.
-fn build(wanted: &[&str], name: &str) -> Result<PathBuf, String> {
+/// Has cargo build something; gives the file of the target of that name and kind.
+fn build(wanted: &[&str], name: &str, kind: &str) -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--message-format", "json-render-diagnostics"]).args(wanted);
+    command.args(wanted).args(["--message-format", "json-render-diagnostics"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
@@ -56,9 +58,10 @@ fn build(wanted: &[&str], name: &str) -> Result<PathBuf, String> {
     let output = output.map_err(|error| format!("cannot run cargo: {error}"))?;
     let told = String::from_utf8_lossy(&output.stdout);
     let artifacts = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let files = artifacts.filter(|told| told["target"]["name"] == name);
-    let files = files.filter_map(|told| told["filenames"].as_array()?.last()?.as_str().map(PathBuf::from));
-    let file = files.last().filter(|_| output.status.success());
+    let is_it = |told: &Value| told["target"]["name"] == name && told["target"]["kind"][0] == kind;
+    let file = |told: Value| told["filenames"].as_array()?.last()?.as_str().map(PathBuf::from);
+    let file = artifacts.filter(is_it).filter_map(file).last();
+    let file = file.filter(|_| output.status.success());
     file.ok_or_else(|| format!("cargo did not build {name}"))
 }
 

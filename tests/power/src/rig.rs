@@ -2,6 +2,7 @@
 //!
 //! # Invariants
 //!
+//! * Now and then a run is killed and the power stays: what it did not sync may go with a later cut.
 //! * The last run of a folder has no cut: then the folder is what the journal says, byte for byte.
 //! * The first cut that breaks anything is the last one.
 
@@ -49,6 +50,8 @@ impl Moment {
 #[derive(Debug, Default)]
 struct Figures {
     cuts: usize,
+    /// Runs that were killed, and the power stayed.
+    kills: usize,
     while_starting: usize,
     first_starts: usize,
     folders: usize,
@@ -121,9 +124,9 @@ impl Rig {
         let before = self.figures.acknowledged;
         let mut random = self.random();
         let last = cuts.min(self.figures.cuts + random.usize(1..=FOLDER_CUTS_MAX));
-        let mut is_new = true;
+        let (mut is_new, mut disk) = (true, None);
         while self.figures.cuts < last && !self.is_broken() {
-            self.cut(is_new)?;
+            disk = self.cut(is_new, disk)?;
             is_new = false;
             self.figures.acknowledged = before + self.ledger.lock().acknowledged;
             bar.set_position(self.figures.cuts as u64);
@@ -135,17 +138,25 @@ impl Rig {
         Ok(())
     }
 
-    /// The random numbers of the next cut.
+    /// The random numbers of the next run.
     fn random(&self) -> Rng {
-        Rng::with_seed(self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(self.figures.cuts as u64))
+        Rng::with_seed(self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(self.runs() as u64))
     }
 
-    /// A run, and a cut at its end.
-    fn cut(&mut self, is_new: bool) -> Result<(), String> {
+    fn runs(&self) -> usize {
+        self.figures.cuts + self.figures.kills
+    }
+
+    /// A run that is killed at its end. With it the power goes, and the folder is what a disk may
+    /// hold; or it does not, and the folder stays, with the disk that knows what of it is synced.
+    fn cut(&mut self, is_new: bool, disk: Option<Disk>) -> Result<Option<Disk>, String> {
         let mut random = self.random();
-        let moment = Moment::draw(&mut random);
+        let (moment, stays) = (Moment::draw(&mut random), random.u8(..5) == 0);
         let mut disk_random = random.fork();
-        let mut disk = self.disk()?;
+        let mut disk = match disk {
+            Some(disk) => disk,
+            None => self.disk()?,
+        };
         let server = self.place.start()?;
         let ran = match moment {
             Moment::Starting(share) => {
@@ -156,24 +167,31 @@ impl Rig {
             }
             Moment::Busy(after) => self.busy(server, after, &mut random),
         };
+        if let Err(what) = ran.and_then(|()| self.note(&mut disk)) {
+            self.broken(what);
+        }
+        // What was under way at the kill may have happened, and nobody noted it.
+        if stays && disk.whole() == self.there()?.image {
+            self.figures.kills += 1;
+            disk.restart();
+            return Ok(Some(disk));
+        }
         self.figures.cuts += 1;
-        if let Err(what) = ran {
-            self.broken(what);
+        if !self.is_broken() {
+            let left = disk.cut(&mut disk_random);
+            left.write(&self.place.root()).map_err(|error| error.to_string())?;
         }
-        if let Err(what) = self.note(&mut disk) {
-            self.broken(what);
-        }
-        if self.is_broken() {
-            return Ok(());
-        }
-        let left = disk.cut(&mut disk_random);
-        left.write(&self.place.root()).map_err(|error| error.to_string())
+        Ok(None)
+    }
+
+    /// What the folder holds now.
+    fn there(&self) -> Result<Kept, String> {
+        Image::read(&self.place.root()).map_err(|error| format!("cannot read the folder: {error}"))
     }
 
     /// What the folder holds now, as a disk that surely holds it.
     fn disk(&self) -> Result<Disk, String> {
-        let there: Kept = Image::read(&self.place.root()).map_err(|error| error.to_string())?;
-        Ok(Disk::new(there, self.ignored))
+        Ok(Disk::new(self.there()?, self.ignored))
     }
 
     /// Tells the disk what the server did.
@@ -194,7 +212,7 @@ impl Rig {
             return Ok(());
         }
         let bytes = if random.u8(..8) == 0 { 5000 } else { [40, 300, 1600][random.usize(..3)] };
-        self.ledger.lock().expect(&format!("absent-{}", self.figures.cuts));
+        self.ledger.lock().expect(&format!("absent-{}", self.runs()));
         self.runtime.block_on(clients.speak(random, bytes))?;
         std::thread::sleep(after);
         server.kill()?;
@@ -230,13 +248,13 @@ impl Rig {
         let mut disk = self.disk()?;
         let mut server = self.place.start()?;
         let mut random = self.random();
-        let ended = self.come(&mut server, &mut random, true).map(drop);
+        let came = self.come(&mut server, &mut random, true);
+        let ended = came.map(|clients| self.runtime.block_on(clients.leave()));
         if let Err(what) = ended.and_then(|()| server.end()).and_then(|()| self.note(&mut disk)) {
             self.broken(what);
             return Ok(());
         }
-        let there = Image::read(&self.place.root()).map_err(|error| error.to_string())?;
-        let differences = disk.whole().differences(&there.image);
+        let differences = disk.whole().differences(&self.there()?.image);
         if !differences.is_empty() {
             self.broken(format!("the journal is not the folder: {}", differences.join("; ")));
         }
@@ -254,9 +272,10 @@ impl Rig {
             println!("the server's last words:\n  {}", self.place.last_words());
         }
         println!(
-            "cuts {} ({} while starting, {} of them for the first time), folders {} \
-             ({} compared with their journals), {:.0?}",
+            "cuts {}, kills without a cut {} ({} while starting, {} of them for the first time), \
+             folders {} ({} compared with their journals), {:.0?}",
             figures.cuts,
+            figures.kills,
             figures.while_starting,
             figures.first_starts,
             figures.folders,
