@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * A file is whole: as it was, or as it is to be. Its folder is synced with it.
+//! * A file is whole: as it was, or as it is to be. Its folder is synced with it, and what that is in:
+//!   a power cut takes neither.
 //! * No error repeats what is in a file.
 
 use std::fs;
@@ -44,9 +45,7 @@ pub enum FileError {
 /// What the system says; then the file is as it was.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
+    fs::create_dir_all(folder_of(path))?;
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
@@ -55,7 +54,29 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
-    fs::File::open(folder)?.sync_all()
+    sync_name(path)
+}
+
+/// Makes the name of a file durable, and the folder that it is in. Blocks on the disk.
+///
+/// A file that is there may be of a run that was killed before it did this; then a power cut may
+/// still take it.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn sync_name(path: &Path) -> io::Result<()> {
+    let folder = folder_of(path);
+    fs::File::open(folder)?.sync_all()?;
+    match folder.canonicalize()?.parent() {
+        Some(parent) => fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 /// A file of JSON.
@@ -76,7 +97,8 @@ impl JsonFile {
         &self.path
     }
 
-    /// What it holds; `None` if there is no such file. Blocks on the disk.
+    /// What it holds, which no power cut takes from then on; `None` if there is no such file.
+    /// Blocks on the disk.
     ///
     /// # Errors
     ///
@@ -87,6 +109,7 @@ impl JsonFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.disk("read", error)),
         };
+        sync_name(&self.path).map_err(|error| self.disk("sync", error))?;
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {
             self.wrong(format!("line {} is not the JSON that is written there", error.line()))
         })

@@ -147,6 +147,7 @@ fn development_certificate(keys_dir: &Path) -> Result<CertificateFiles, TlsError
         key: keys_dir.join("certificate-key.pem"),
     };
     if files.chain.exists() && files.key.exists() {
+        private_file::sync_name(&files.chain).map_err(file("sync", &files.chain))?;
         return Ok(files);
     }
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
@@ -159,7 +160,10 @@ fn development_certificate(keys_dir: &Path) -> Result<CertificateFiles, TlsError
 
 fn secret(path: &Path) -> Result<Vec<u8>, TlsError> {
     match fs::read(path) {
-        Ok(secret) if secret.len() == SECRET_BYTES => return Ok(secret),
+        Ok(secret) if secret.len() == SECRET_BYTES => {
+            private_file::sync_name(path).map_err(file("sync", path))?;
+            return Ok(secret);
+        }
         _ => {}
     }
     let mut secret = vec![0; SECRET_BYTES];

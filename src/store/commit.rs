@@ -164,13 +164,15 @@ impl<T: Send + 'static> Committer<T> {
             self.log.append(&mut self.writer, draft.first, at_ms)?;
         }
         let wrote = draft.next > draft.first;
+        // What the rig for power cuts must see.
+        fail::fail_point!("answer-before-commit", |_| {
+            self.hand_out(&mut draft);
+            self.log.sync(at_ms, std::mem::take(&mut draft.places))
+        });
         if wrote {
             self.log.sync(at_ms, std::mem::take(&mut draft.places))?;
         }
-        self.ledger.measure();
-        let Draft { outcomes, then, permits, .. } = draft;
-        then.into_iter().for_each(|tell| tell());
-        self.dispatch.hand_out(Commit { outcomes, head: self.log.last, permits });
+        self.hand_out(&mut draft);
         if wrote {
             self.metrics.commit_seconds.observe(start.elapsed().as_secs_f64());
         }
@@ -178,6 +180,15 @@ impl<T: Send + 'static> Committer<T> {
             self.roll(at_ms)?;
         }
         Ok(())
+    }
+
+    /// Tells what became of what was asked.
+    fn hand_out(&mut self, draft: &mut Draft<T>) {
+        self.ledger.measure();
+        draft.then.drain(..).for_each(|tell| tell());
+        let outcomes = std::mem::take(&mut draft.outcomes);
+        let permits = std::mem::take(&mut draft.permits);
+        self.dispatch.hand_out(Commit { outcomes, head: self.log.last, permits });
     }
 
     /// The first commit of a run: sessions of before are over.

@@ -4,8 +4,9 @@
 //! # Durability
 //!
 //! sled's flush hands its bytes to the kernel and no further, so [`Database::sync`] syncs the
-//! database's file through a handle of its own. sled never syncs its `conf` nor a folder, so a
-//! new database does that once. Values never leave the file for a blob (see
+//! database's file through a handle of its own. sled never syncs its `conf` nor a folder, so that
+//! is done whenever a database is opened: one that is there may be of a run that was killed before
+//! it did so. Values never leave the file for a blob (see
 //! [`RECORD_BYTES_TARGET`](crate::limits::RECORD_BYTES_TARGET)).
 
 use std::fs::{self, File};
@@ -98,13 +99,11 @@ impl Database {
         let disk = DatabaseError::disk("open", path);
         let file = File::open(path.join("db")).map_err(disk)?;
         let database = Self { path: path.to_path_buf(), sled, file };
-        if is_new {
-            database.sync()?;
-            let disk = DatabaseError::disk("sync", path);
-            File::open(path.join("conf")).and_then(|conf| conf.sync_all()).map_err(&disk)?;
-            sync_folder(path)?;
-            sync_folder(path.parent().unwrap_or(path))?;
-        }
+        database.sync()?;
+        let disk = DatabaseError::disk("sync", path);
+        File::open(path.join("conf")).and_then(|conf| conf.sync_all()).map_err(&disk)?;
+        sync_folder(path)?;
+        sync_folder(path.parent().unwrap_or(path))?;
         Ok(database)
     }
 

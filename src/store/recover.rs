@@ -19,7 +19,9 @@ use crate::store::Options;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::{Closed, SEGMENT};
 use crate::store::commit::Committer;
-use crate::store::database::{DatabaseError, create_folder, remove_file, set_aside};
+use crate::store::database::{
+    DatabaseError, create_folder, remove_file, set_aside, sync_folder,
+};
 use crate::store::handing::Dispatch;
 use crate::store::housekeeping::Housekeeping;
 use crate::store::image::SegmentInfo;
@@ -227,6 +229,8 @@ impl Replay {
         match Closed::read(&self.log, number) {
             Ok(closed) => {
                 if before.exists() {
+                    // The run that gave the file its name may have been killed before it did this.
+                    sync_folder(&self.log)?;
                     remove_file(&before)?;
                 }
                 self.closed(closed)?;
