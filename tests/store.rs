@@ -10,6 +10,8 @@
 
 #[path = "store/aliases.rs"]
 mod aliases;
+#[path = "store/backup.rs"]
+mod backup;
 #[path = "store/blocked.rs"]
 mod blocked;
 #[path = "store/damage.rs"]

@@ -8,6 +8,7 @@
 //!   its index in memory.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use parking_lot::RwLock;
 
 use crate::id::MessageId;
 use crate::store::archive::ValueError;
+use crate::store::backup::LogFile;
 use crate::store::closed::Closed;
 use crate::store::database::DatabaseError;
 use crate::store::entry::Placed;
@@ -167,6 +169,21 @@ impl Catalog {
             (Some((_, open)), None) => Some(Source::Memory(open.clone())),
             (None, None) => None,
         }
+    }
+
+    /// The files of all segments, with what they have up to `head`: they can be read whatever
+    /// becomes of their names.
+    ///
+    /// Blocks on the disk, for as long as it takes to open the closed ones.
+    pub(super) fn files(&self, head: MessageId) -> Result<Vec<LogFile>, DatabaseError> {
+        let segments = self.segments.read();
+        let closed = segments.closed.values().map(|closed| {
+            let path = closed.path.clone();
+            let file = File::open(&path).map_err(DatabaseError::disk("open", &path))?;
+            Ok(LogFile { path, file, bytes: closed.bytes() })
+        });
+        let open = segments.closing.values().chain([&segments.open]);
+        closed.chain(open.map(|open| open.segment.up_to(head))).collect()
     }
 
     /// The entry with this id, or `None` if the log does not hold it (any more).

@@ -276,6 +276,15 @@ impl ClosedReader<'_> {
         Ok(Some(header.last()))
     }
 
+    /// What is wrong with the tables of the index, in plain words. All of them are read.
+    pub(super) fn damaged_tables(&self) -> Result<Vec<String>, DatabaseError> {
+        let mut damaged = Vec::new();
+        let (subjects, places) = (self.footer.subject_table(), self.footer.place_table());
+        check(&subjects, &self.file, "of who takes part in what", &mut damaged)?;
+        check(&places, &self.file, "of where messages are", &mut damaged)?;
+        Ok(damaged)
+    }
+
     /// The bytes of all records, in order.
     pub(super) fn records(&self) -> impl Iterator<Item = Result<Vec<u8>, DatabaseError>> {
         (0..self.footer.records).map(|index| self.record_at(index))
@@ -371,6 +380,27 @@ impl ClosedReader<'_> {
         }
         Ok(Some(MessageId(i64_at(&table.entry(&self.file, index)?, 0))))
     }
+}
+
+/// Reads all blocks of a table; what is damaged is told.
+fn check<const WIDTH: usize>(
+    table: &Blocks<WIDTH>,
+    file: &DiskFile,
+    of: &str,
+    damaged: &mut Vec<String>,
+) -> Result<(), DatabaseError> {
+    let mut index = 0;
+    while index < table.len {
+        match table.rest_of_block(file, index) {
+            Ok(_) => {}
+            Err(DatabaseError::Value { source, .. }) => {
+                damaged.push(format!("the table {of}, from its row {index} on: {source}"));
+            }
+            Err(error) => return Err(error),
+        }
+        index = Blocks::<WIDTH>::next(index);
+    }
+    Ok(())
 }
 
 /// Where among `len` entries something is likely to be that lies between a first and a last.

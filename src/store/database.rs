@@ -13,8 +13,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use crate::limits::RECORD_BYTES_MAX;
 use crate::store::archive::ValueError;
+use crate::store::backup::Spool;
+use crate::store::scan::is_of_the_disk;
 
 /// How long a database that another handle still holds is waited for: sled lets go of its lock a
 /// little after it is dropped.
@@ -60,6 +64,24 @@ impl DatabaseError {
         move |error| disk(error.into())
     }
 
+    /// What the disk cannot read is as damaged as what reads wrong.
+    pub(super) fn reading(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |error| match is_of_the_disk(&error) {
+            true => Self::value(&path)(ValueError::damaged(error)),
+            false => Self::disk("read", &path)(error),
+        }
+    }
+
+    /// Whether it tells of the folder or the system, not of damage: what cannot be opened now may
+    /// be whole, so it must neither be given up nor be set aside.
+    pub(super) fn is_of_the_system(&self) -> bool {
+        let Self::Disk { source, .. } = self else { return false };
+        let errors = [nix::libc::EMFILE, nix::libc::ENFILE, nix::libc::ENOMEM];
+        source.kind() == io::ErrorKind::PermissionDenied
+            || source.raw_os_error().is_some_and(|error| errors.contains(&error))
+    }
+
     pub(super) fn value(path: &Path) -> impl Fn(ValueError) -> Self + use<> {
         let path = path.to_path_buf();
         move |source| Self::Value { path: path.clone(), source }
@@ -72,6 +94,8 @@ pub(super) struct Database {
     pub(super) path: PathBuf,
     sled: sled::Db,
     file: File,
+    /// What changes while a backup is read.
+    spool: Mutex<Option<Spool>>,
 }
 
 impl Database {
@@ -97,7 +121,7 @@ impl Database {
         let sled = sled.map_err(DatabaseError::sled("open", path))?;
         let disk = DatabaseError::disk("open", path);
         let file = File::open(path.join("db")).map_err(disk)?;
-        let database = Self { path: path.to_path_buf(), sled, file };
+        let database = Self { path: path.to_path_buf(), sled, file, spool: Mutex::new(None) };
         if is_new {
             database.sync()?;
             let disk = DatabaseError::disk("sync", path);
@@ -128,7 +152,28 @@ impl Database {
 
     /// Writes and removes several values, all or none.
     pub(super) fn write_batch(&self, batch: Batch) -> Result<(), DatabaseError> {
-        self.sled.apply_batch(batch.0).map_err(DatabaseError::sled("write", &self.path))
+        let mut spool = self.spool.lock();
+        if let Some(spool) = &mut *spool {
+            spool.take(&batch.0);
+        }
+        let mut together = sled::Batch::default();
+        for (key, value) in batch.0 {
+            match value {
+                Some(value) => together.insert(key, value),
+                None => together.remove(key),
+            }
+        }
+        self.sled.apply_batch(together).map_err(DatabaseError::sled("write", &self.path))
+    }
+
+    /// Keeps what changes from now on.
+    pub(super) fn begin_spool(&self, spool: Spool) {
+        *self.spool.lock() = Some(spool);
+    }
+
+    /// Gives what has changed, and keeps nothing any more.
+    pub(super) fn end_spool(&self) -> Option<Spool> {
+        self.spool.lock().take()
     }
 
     /// Returns when all that was written is on stable storage.
@@ -147,18 +192,21 @@ impl Database {
     }
 }
 
+/// A key, and its value from now on, if it is to have one.
+pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
+
 /// Changes to a database that happen together.
 #[derive(Debug, Default)]
-pub(super) struct Batch(sled::Batch);
+pub(super) struct Batch(Vec<Change>);
 
 impl Batch {
     pub(super) fn write(&mut self, key: &[u8], value: Vec<u8>) {
         debug_assert!(value.len() <= RECORD_BYTES_MAX, "{} bytes", value.len());
-        self.0.insert(key, value);
+        self.0.push((key.to_vec(), Some(value)));
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) {
-        self.0.remove(key);
+        self.0.push((key.to_vec(), None));
     }
 }
 

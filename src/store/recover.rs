@@ -3,6 +3,9 @@
 //! # Invariants
 //!
 //! * The server always starts: damage costs what is damaged, is named, and begins a new epoch.
+//!   What cannot be opened for another reason, such as who may read it, stops the start.
+//! * A loss is forgotten only with the new epoch on stable storage: a start that is cut before that
+//!   finds it again.
 //! * The records of the last commit are written again into the new segment and synced before
 //!   anything is served: they are the only ones whose sync nobody saw.
 
@@ -16,6 +19,7 @@ use crate::id::MessageId;
 use crate::limits::{INBOX_MESSAGES_MAX, TAIL_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::store::Options;
+use crate::store::backup::Stage;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::{Closed, SEGMENT};
 use crate::store::commit::Committer;
@@ -43,6 +47,9 @@ pub enum OpenError {
     /// Another server has the folder.
     #[error("another server is using the data folder {0}")]
     InUse(PathBuf),
+    /// It is a copy of a data folder that was never finished.
+    #[error("{0} is a backup that was cut: it is not complete, and no server can start on it")]
+    Incomplete(PathBuf),
     /// The folder cannot be used.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -78,6 +85,10 @@ pub(super) fn recover<T>(
     let folder = options.dir.clone();
     create_folder(&folder)?;
     let lock = lock(&folder)?;
+    let stage = Stage::of(&folder);
+    if stage == Some(Stage::Incomplete) {
+        return Err(OpenError::Incomplete(folder));
+    }
     let opened = State::open(&folder)?;
     let state = opened.state.renew(&folder)?;
     let checkpoint = state.checkpoint()?;
@@ -99,7 +110,12 @@ pub(super) fn recover<T>(
         replay.report.damage.push("the newest state could not be opened".to_owned());
     }
     replay.run()?;
+    replay.is_restored = stage == Some(Stage::Complete);
     let (catalog, epoch) = replay.open_segment()?;
+    if replay.is_restored {
+        tracing::warn!(epoch, "the first start on a backup: it begins a new epoch");
+        Stage::remove(&folder)?;
+    }
     let Replay { mut ledger, last, head, mut report, closing, leaped, .. } = replay;
     metrics.damaged_records.inc_by(uncounted.damaged_records.get());
     ledger.metrics = metrics.clone();
@@ -164,6 +180,11 @@ struct Replay {
     settling: Settling,
     /// Two records behind one another are more than a day apart.
     leaped: bool,
+    /// It is the first start on a backup.
+    is_restored: bool,
+    /// What the state is to forget, and files that are to get another name, with the new epoch.
+    changes: Changes,
+    aside: Vec<PathBuf>,
     report: Report,
 }
 
@@ -186,6 +207,9 @@ impl Replay {
             newest: 0,
             settling: Settling::default(),
             leaped: false,
+            is_restored: false,
+            changes: Changes::default(),
+            aside: Vec::new(),
             report: Report::default(),
         }
     }
@@ -201,12 +225,12 @@ impl Replay {
                 match Segment::open(&self.log, number, self.head) {
                     Ok(segment) => self.segment(segment)?,
                     Err(error) => {
-                        self.set_aside(&Segment::path(&self.log, number), number, &error)?
+                        self.set_aside(Segment::path(&self.log, number), number, error)?;
                     }
                 }
             }
         }
-        self.missing(known.into_keys())?;
+        self.missing(known.into_keys());
         if self.last.last() < self.head {
             let (last, head) = (self.last.last(), self.head);
             self.damaged(format!("the log ends at {last}; it was on the disk up to {head}"));
@@ -214,6 +238,9 @@ impl Replay {
             // are not used again, for last sequences name them.
             self.newest = self.newest.max(newest_known + 2);
             self.empty.take_if(|empty| empty.number < self.newest);
+        }
+        if !self.report.damage.is_empty() {
+            self.keep_torn();
         }
         Ok(())
     }
@@ -233,7 +260,7 @@ impl Replay {
                 Ok(true)
             }
             Err(error) => {
-                self.set_aside(&path, number, &error)?;
+                self.set_aside(path, number, error)?;
                 Ok(false)
             }
         }
@@ -268,31 +295,42 @@ impl Replay {
     }
 
     /// Segments that were closed, and were not removed by this server.
-    fn missing(&mut self, numbers: impl Iterator<Item = u32>) -> Result<(), OpenError> {
-        let mut changes = Changes::default();
+    fn missing(&mut self, numbers: impl Iterator<Item = u32>) {
         for number in numbers {
             self.damaged(format!("segment {number} is missing"));
-            changes.remove_segment(number);
+            self.changes.remove_segment(number);
         }
-        Ok(changes.apply(&self.ledger.state)?)
     }
 
     fn damaged(&mut self, what: String) {
         self.report.damage.push(what);
     }
 
-    /// A segment that cannot be opened is kept under another name for who wants to look at it.
+    /// A segment that cannot be opened will be kept under another name for who wants to look at
+    /// it.
     fn set_aside(
         &mut self,
-        path: &Path,
+        path: PathBuf,
         number: u32,
-        error: &DatabaseError,
+        error: DatabaseError,
     ) -> Result<(), OpenError> {
-        self.damaged(format!("segment {number} cannot be opened: {}", Chain(error)));
-        set_aside(path)?;
-        let mut changes = Changes::default();
-        changes.remove_segment(number);
-        Ok(changes.apply(&self.ledger.state)?)
+        if error.is_of_the_system() {
+            return Err(error.into());
+        }
+        self.damaged(format!("segment {number} cannot be opened: {}", Chain(&error)));
+        self.changes.remove_segment(number);
+        self.aside.push(path);
+        Ok(())
+    }
+
+    /// What was not finished at the end of a segment is kept with it if something is lost: it may
+    /// be that.
+    fn keep_torn(&mut self) {
+        for (open, _) in &mut self.closing {
+            if let Some(open) = Arc::get_mut(open) {
+                open.segment.is_damaged |= open.segment.is_torn;
+            }
+        }
     }
 
     fn segment(&mut self, segment: Segment) -> Result<(), OpenError> {
@@ -406,21 +444,23 @@ impl Replay {
         Ok((Arc::new(catalog), epoch))
     }
 
-    /// The log's number: a new one for a new log, or one that has lost something.
+    /// The log's number: a new one for a new log, one that has lost something, or one behind
+    /// which there is another that has gone on.
     fn epoch(&mut self, segment: u32) -> Result<u64, DatabaseError> {
         let checkpoint = &mut self.ledger.checkpoint;
         let known = if self.last.epoch != 0 { self.last.epoch } else { checkpoint.epoch };
-        if known != 0 && self.report.damage.is_empty() {
+        if known != 0 && self.report.damage.is_empty() && !self.is_restored {
             checkpoint.epoch = known;
             return Ok(known);
         }
         checkpoint.epoch = fastrand::u64(1..);
         checkpoint.epoch_segment = segment;
         checkpoint.sequence_jump = if known == 0 { 0 } else { SEQUENCE_JUMP };
-        let mut changes = Changes::default();
+        let mut changes = std::mem::take(&mut self.changes);
         changes.checkpoint(checkpoint);
         changes.apply(&self.ledger.state)?;
         self.ledger.state.database.sync()?;
+        self.aside.drain(..).try_for_each(|path| set_aside(&path))?;
         Ok(self.ledger.checkpoint.epoch)
     }
 }

@@ -91,6 +91,7 @@ impl State {
                     write_current(folder, *generation)?;
                     return Ok(OpenedState { state, fell_back });
                 }
+                Err(error) if error.is_of_the_system() => return Err(error),
                 Err(error) => {
                     let error = Chain(&error);
                     tracing::error!(generation, %error, "a generation of the state is damaged");
@@ -462,11 +463,13 @@ fn generations(folder: &Path) -> Result<Vec<u32>, DatabaseError> {
     Ok(generations)
 }
 
-fn read_current(folder: &Path) -> Option<u32> {
+/// The generation that `CURRENT` names, if it names one.
+pub(super) fn read_current(folder: &Path) -> Option<u32> {
     fs::read_to_string(folder.join("CURRENT")).ok()?.trim().parse().ok()
 }
 
-fn write_current(folder: &Path, generation: u32) -> Result<(), DatabaseError> {
+/// Names the generation in force; durably.
+pub(super) fn write_current(folder: &Path, generation: u32) -> Result<(), DatabaseError> {
     let fresh = folder.join("CURRENT.new");
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&fresh)?;

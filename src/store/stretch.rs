@@ -126,7 +126,13 @@ fn last_before(
 ) -> Result<Option<MessageId>, DatabaseError> {
     let mut last = None;
     for record in open.segment.records(MessageId::NONE) {
-        let (_, bytes) = record?;
+        let (_, bytes) = match record {
+            Err(DatabaseError::Value { source: error, .. }) => {
+                tell(open.segment.number, last.unwrap_or_default(), &error);
+                continue;
+            }
+            record => record?,
+        };
         let header = match Record::parse(&bytes) {
             Ok(record) => record.header,
             Err(error) => {
@@ -167,7 +173,13 @@ impl Draft {
     fn add_open(&mut self, open: &OpenSegment) -> Result<(), DatabaseError> {
         let from = open.segment.begin_of(MessageId(self.through.0.saturating_add(1)));
         for record in open.segment.records(from) {
-            let (first, bytes) = record?;
+            let (first, bytes) = match record {
+                Err(DatabaseError::Value { source: error, .. }) => {
+                    self.damaged(open.segment.number, &error);
+                    continue;
+                }
+                record => record?,
+            };
             if first > self.head {
                 break;
             }
