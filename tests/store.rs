@@ -16,6 +16,8 @@ mod backup;
 mod blocked;
 #[path = "store/damage.rs"]
 mod damage;
+#[path = "store/every_damage.rs"]
+mod every_damage;
 #[path = "store/figures.rs"]
 mod figures;
 #[path = "store/folders.rs"]

@@ -7,9 +7,15 @@
 //! database's file through a handle of its own. sled never syncs its `conf` nor a folder, so a
 //! new database does that once. Values never leave the file for a blob (see
 //! [`RECORD_BYTES_TARGET`](crate::limits::RECORD_BYTES_TARGET)).
+//!
+//! # Damage
+//!
+//! sled finds out that something is damaged when it comes upon it, and may panic. Either way the
+//! database is marked, and whatever was asked fails: the next start takes another one.
 
 use std::fs::{self, File};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -27,6 +33,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const SLED_SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of pages that sled keeps in memory.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// The file that marks a database as damaged.
+const DAMAGED: &str = "DAMAGED";
 /// How often sled cleans up behind itself; its garbage collection hangs on this.
 const SLED_HOUSEKEEPING_MS: u64 = 1_000;
 
@@ -111,14 +119,19 @@ impl Database {
             .segment_size(SLED_SEGMENT_BYTES)
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(Some(SLED_HOUSEKEEPING_MS));
-        let sled = match patiently(|| config.open()) {
+        if is_distrusted(path) {
+            return Err(Self::value_damaged(path, "the run before came upon something damaged"));
+        }
+        let open = || guarded(path, "open", || patiently(|| config.open()));
+        let opened = match open() {
             // A kill while it opened left half a snapshot, which only saves time.
-            Err(sled::Error::Corruption { .. }) if remove_snapshots(path) => {
-                patiently(|| config.open())
+            Err(_) if is_distrusted(path) && remove_snapshots(path) => {
+                trust(path)?;
+                open()
             }
             opened => opened,
         };
-        let sled = sled.map_err(DatabaseError::sled("open", path))?;
+        let sled = opened?;
         let disk = DatabaseError::disk("open", path);
         let file = File::open(path.join("db")).map_err(disk)?;
         let database = Self { path: path.to_path_buf(), sled, file, spool: Mutex::new(None) };
@@ -133,7 +146,23 @@ impl Database {
     }
 
     pub(super) fn read(&self, key: &[u8]) -> Result<Option<sled::IVec>, DatabaseError> {
-        self.sled.get(key).map_err(DatabaseError::sled("read", &self.path))
+        self.guarded("read", || self.sled.get(key))
+    }
+
+    fn guarded<R>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce() -> sled::Result<R>,
+    ) -> Result<R, DatabaseError> {
+        let result = guarded(&self.path, action, work);
+        if result.is_err() && is_distrusted(&self.path) {
+            leave_open(&self.sled);
+        }
+        result
+    }
+
+    fn value_damaged(path: &Path, what: &str) -> DatabaseError {
+        DatabaseError::value(path)(ValueError::damaged(what))
     }
 
     /// All keys that begin with `prefix`, from `from` on, with their values.
@@ -142,11 +171,19 @@ impl Database {
         prefix: &[u8],
         from: &[u8],
     ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), DatabaseError>> + use<> {
-        let failed = DatabaseError::sled("read", &self.path);
-        let prefix = prefix.to_vec();
-        self.sled
-            .range(from.to_vec()..)
-            .map(move |pair| pair.map_err(&failed))
+        let (prefix, path, sled) = (prefix.to_vec(), self.path.clone(), self.sled.clone());
+        let mut rows = Some(self.sled.range(from.to_vec()..));
+        let next = move || {
+            let row = || rows.as_mut().and_then(Iterator::next).transpose();
+            let row = guarded(&path, "read", row);
+            if row.is_err() && is_distrusted(&path) {
+                // It would come upon the same again and again.
+                std::mem::forget(rows.take());
+                leave_open(&sled);
+            }
+            row.transpose()
+        };
+        std::iter::from_fn(next)
             .take_while(move |pair| pair.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
     }
 
@@ -163,7 +200,7 @@ impl Database {
                 None => together.remove(key),
             }
         }
-        self.sled.apply_batch(together).map_err(DatabaseError::sled("write", &self.path))
+        self.guarded("write", || self.sled.apply_batch(together))
     }
 
     /// Keeps what changes from now on.
@@ -180,9 +217,9 @@ impl Database {
     pub(super) fn sync(&self) -> Result<(), DatabaseError> {
         let sync = || -> io::Result<()> {
             fail::fail_point!("store-sync", |_| Err(io::Error::other("injected failure")));
-            self.sled.flush()?;
             self.file.sync_data()
         };
+        self.guarded("sync", || self.sled.flush())?;
         sync().map_err(DatabaseError::disk("sync", &self.path))
     }
 
@@ -208,6 +245,46 @@ impl Batch {
     pub(super) fn remove(&mut self, key: &[u8]) {
         self.0.push((key.to_vec(), None));
     }
+}
+
+/// Does something of sled's. When it comes upon damage, or panics, the database is marked.
+fn guarded<R>(
+    path: &Path,
+    action: &'static str,
+    work: impl FnOnce() -> sled::Result<R>,
+) -> Result<R, DatabaseError> {
+    let error = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(error @ (sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)))) => {
+            error.into()
+        }
+        Ok(Err(error)) => return Err(DatabaseError::sled(action, path)(error)),
+        Err(_) => io::Error::other("the database is so damaged that it cannot be used"),
+    };
+    distrust(path);
+    Err(DatabaseError::disk(action, path)(error))
+}
+
+/// Marks a database as damaged, for the next start.
+fn distrust(path: &Path) {
+    let mark = path.join(DAMAGED);
+    if let Err(error) = File::create(&mark).and_then(|file| file.sync_all()) {
+        tracing::warn!(path = %mark.display(), %error, "cannot mark a damaged database");
+    }
+}
+
+/// Whether a database was found damaged.
+pub(super) fn is_distrusted(path: &Path) -> bool {
+    path.join(DAMAGED).exists()
+}
+
+fn trust(path: &Path) -> Result<(), DatabaseError> {
+    fs::remove_file(path.join(DAMAGED)).map_err(DatabaseError::disk("remove", path))
+}
+
+/// Closing what is damaged might panic, or wait for ever.
+fn leave_open(sled: &sled::Db) {
+    std::mem::forget(sled.clone());
 }
 
 fn patiently(open: impl Fn() -> sled::Result<sled::Db>) -> sled::Result<sled::Db> {

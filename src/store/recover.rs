@@ -89,27 +89,17 @@ pub(super) fn recover<T>(
     if stage == Some(Stage::Incomplete) {
         return Err(OpenError::Incomplete(folder));
     }
-    let opened = State::open(&folder)?;
-    let state = opened.state.renew(&folder)?;
-    let checkpoint = state.checkpoint()?;
-    let rules = Rules {
-        window_messages: options.window_messages,
-        window_age_ms: options.window_age.as_millis() as i64,
-        away_after_ms: options.away_after.as_millis() as i64,
-        inbox_max: INBOX_MESSAGES_MAX,
-        devices_max: options.devices_max,
-    };
     // What a replay gives up was counted by the run that gave it up.
     let uncounted = Arc::new(Metrics::new());
-    let checkpoint = checkpoint.unwrap_or_default();
-    let ledger = Ledger::new(Arc::new(state), rules, checkpoint, uncounted.clone())?;
-    let log_folder = folder.join("log");
-    create_folder(&log_folder)?;
-    let mut replay = Replay::new(ledger, log_folder);
-    if opened.fell_back {
-        replay.report.damage.push("the newest state could not be opened".to_owned());
-    }
-    replay.run()?;
+    let mut replay = loop {
+        match replay(&options, &uncounted) {
+            // Each time another generation of the state is found damaged, and none of them again.
+            Err(OpenError::Database(error)) if State::is_distrusted(&folder) => {
+                tracing::error!(error = %Chain(&error), "the state is damaged: another is taken");
+            }
+            replayed => break replayed?,
+        }
+    };
     replay.is_restored = stage == Some(Stage::Complete);
     let (catalog, epoch) = replay.open_segment()?;
     if replay.is_restored {
@@ -148,6 +138,31 @@ pub(super) fn recover<T>(
         last_requests: 0,
     };
     Ok(Recovered { committer, report, lock })
+}
+
+/// Opens the state and brings it to the head of the log.
+fn replay(options: &Options, uncounted: &Arc<Metrics>) -> Result<Replay, OpenError> {
+    let folder = &options.dir;
+    let opened = State::open(folder)?;
+    let state = opened.state.renew(folder)?;
+    let checkpoint = state.checkpoint()?;
+    let rules = Rules {
+        window_messages: options.window_messages,
+        window_age_ms: options.window_age.as_millis() as i64,
+        away_after_ms: options.away_after.as_millis() as i64,
+        inbox_max: INBOX_MESSAGES_MAX,
+        devices_max: options.devices_max,
+    };
+    let checkpoint = checkpoint.unwrap_or_default();
+    let ledger = Ledger::new(Arc::new(state), rules, checkpoint, uncounted.clone())?;
+    let log_folder = folder.join("log");
+    create_folder(&log_folder)?;
+    let mut replay = Replay::new(ledger, log_folder);
+    if opened.fell_back {
+        replay.report.damage.push("the newest state could not be opened".to_owned());
+    }
+    replay.run()?;
+    Ok(replay)
 }
 
 /// Keeps a second server out of the folder, for as long as the file is held.

@@ -25,7 +25,9 @@ use std::path::{Path, PathBuf};
 use crate::chain::Chain;
 use crate::id::{ConversationId, GroupId, MessageId, PeerId};
 use crate::limits::RECORD_BYTES_MAX;
-use crate::store::database::{Batch, Database, DatabaseError, remove_database, sync_folder};
+use crate::store::database::{
+    Batch, Database, DatabaseError, is_distrusted, remove_database, sync_folder,
+};
 use crate::store::entry::Item;
 use crate::store::group::Group;
 use crate::store::group_image::{
@@ -103,6 +105,12 @@ impl State {
         let state = Self::open_generation(folder, generation)?;
         write_current(folder, generation)?;
         Ok(OpenedState { state, fell_back })
+    }
+
+    /// Whether the generation in force was found damaged.
+    pub(super) fn is_distrusted(folder: &Path) -> bool {
+        let current = read_current(folder);
+        current.is_some_and(|current| is_distrusted(&path(folder, current)))
     }
 
     fn open_generation(folder: &Path, generation: u32) -> Result<Self, DatabaseError> {

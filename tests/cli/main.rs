@@ -9,6 +9,7 @@
 
 mod admin;
 mod chat;
+mod folder;
 mod harness;
 mod webhook;
 
