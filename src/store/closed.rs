@@ -27,6 +27,7 @@
 //! * In memory there is only what the footer says; a file is open only while it is read.
 //! * A part that is damaged is found out when it is read, and costs that part.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -274,6 +275,30 @@ impl ClosedReader<'_> {
         let record = self.record_at(index)?;
         let header = Record::parse(&record).map_err(DatabaseError::value(self.path))?.header;
         Ok(Some(header.last()))
+    }
+
+    /// Where each record begins, and its first id, as far as the table of records can be read;
+    /// what of it cannot is told.
+    pub(super) fn known_records(
+        &self,
+        damaged: &mut Vec<String>,
+    ) -> Result<BTreeMap<u64, MessageId>, DatabaseError> {
+        let (table, mut known) = (self.footer.record_table(), BTreeMap::new());
+        let mut index = 0;
+        while index < table.len {
+            match table.rest_of_block(&self.file, index) {
+                Ok(rows) => known.extend(
+                    rows.iter().map(|row| (u32_at(row, 24).into(), MessageId(i64_at(row, 0)))),
+                ),
+                Err(DatabaseError::Value { source, .. }) => {
+                    damaged
+                        .push(format!("the table of records, from its row {index} on: {source}"));
+                }
+                Err(error) => return Err(error),
+            }
+            index = Blocks::<RECORD_ROW>::next(index);
+        }
+        Ok(known)
     }
 
     /// What is wrong with the tables of the index, in plain words. All of them are read.

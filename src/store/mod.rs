@@ -63,6 +63,7 @@ mod journal;
 mod ledger;
 mod letters;
 mod log;
+mod mend;
 mod message;
 mod missing;
 mod nonces;

@@ -30,6 +30,7 @@ use crate::store::image::SegmentInfo;
 use crate::store::index::OpenIndex;
 use crate::store::ledger::Ledger;
 use crate::store::log::{DAY_MS, Log, place};
+use crate::store::mend::save;
 use crate::store::peer::Rules;
 use crate::store::queue::Taker;
 use crate::store::record::{Header, Record, RecordWriter};
@@ -236,7 +237,7 @@ impl Replay {
             let info = known.remove(&number);
             self.look_for_gap(number, info.is_some() || known.contains_key(&(number - 1)));
             self.newest = number;
-            if !self.find_closed(number)? && Segment::path(&self.log, number).exists() {
+            if !self.find_closed(number, info)? && Segment::path(&self.log, number).exists() {
                 match Segment::open(&self.log, number, self.head) {
                     Ok(segment) => self.segment(segment)?,
                     Err(error) => {
@@ -261,7 +262,7 @@ impl Replay {
     }
 
     /// Takes a segment's file, if it has one that can be used; the one that it was goes.
-    fn find_closed(&mut self, number: u32) -> Result<bool, OpenError> {
+    fn find_closed(&mut self, number: u32, info: Option<SegmentInfo>) -> Result<bool, OpenError> {
         let (path, before) = (Closed::path(&self.log, number), Segment::path(&self.log, number));
         if !path.exists() {
             return Ok(false);
@@ -275,10 +276,27 @@ impl Replay {
                 Ok(true)
             }
             Err(error) => {
-                self.set_aside(path, number, error)?;
+                let is_value = matches!(error, DatabaseError::Value { .. });
+                if !(is_value && !before.exists() && self.save(number, info)?) {
+                    self.set_aside(path, number, error)?;
+                }
                 Ok(false)
             }
         }
+    }
+
+    /// Saves what is whole of a closed segment whose file cannot be used; says whether anything
+    /// is.
+    fn save(&mut self, number: u32, info: Option<SegmentInfo>) -> Result<bool, OpenError> {
+        let Some(saved) = save(&self.log, number)? else { return Ok(false) };
+        let damage = saved.damage.join("; ");
+        self.damaged(format!("segment {number} is damaged, and written anew: {damage}"));
+        if let Some(info) = info.filter(|info| info.last > saved.last) {
+            let (after, last) = (saved.last, info.last);
+            self.damaged(format!("segment {number}: what stood behind {after}, up to {last}"));
+        }
+        self.aside.push(Closed::path(&self.log, number));
+        Ok(true)
     }
 
     fn closed(&mut self, closed: Closed) -> Result<(), OpenError> {

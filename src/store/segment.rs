@@ -84,7 +84,17 @@ impl Segment {
     ///
     /// What is up to `head` is known to have been synced.
     pub(super) fn open(log: &Path, number: u32, head: MessageId) -> Result<Self, DatabaseError> {
-        let path = Self::path(log, number);
+        Self::open_file(&Self::path(log, number), log, number, head)
+    }
+
+    /// The same, under another name.
+    pub(super) fn open_file(
+        path: &Path,
+        log: &Path,
+        number: u32,
+        head: MessageId,
+    ) -> Result<Self, DatabaseError> {
+        let path = path.to_path_buf();
         let disk = DatabaseError::disk("open", &path);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path);

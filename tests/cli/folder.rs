@@ -17,7 +17,7 @@ use tidings::client::{Client, ConnectOptions, OpenOptions, Outgoing, Trust};
 use crate::harness::{Running, run, serve, text};
 
 /// A server with its API; its address, its certificate's fingerprint and its URL.
-fn serve_with_api(home: &TempDir, more: &[&str]) -> (Running, String, String, String) {
+pub(crate) fn serve_with_api(home: &TempDir, more: &[&str]) -> (Running, String, String, String) {
     let args = [&["--http-listen", "127.0.0.1:0"], more].concat();
     let (mut server, address, fingerprint) = serve(home, &args);
     let line = server.hears("http: listening on ");
@@ -38,14 +38,15 @@ fn fsck(home: &TempDir, data: &str) -> (Option<i32>, Value) {
 
 /// Peers that send, each one message after the other, until they are told to stop; what was
 /// acknowledged.
-struct Load {
+pub(crate) struct Load {
     acknowledged: Arc<Mutex<BTreeMap<String, u32>>>,
     is_over: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<()>,
 }
 
 impl Load {
-    fn start(address: &str, fingerprint: &str) -> Self {
+    /// Peers whose messages are so many bytes long at the least.
+    pub(crate) fn start(address: &str, fingerprint: &str, bytes: usize) -> Self {
         let acknowledged = Arc::new(Mutex::new(BTreeMap::new()));
         let is_over = Arc::new(AtomicBool::new(false));
         let trust = Trust::Fingerprint(fingerprint.parse().unwrap());
@@ -55,8 +56,10 @@ impl Load {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
                 let client = Client::connect(options).await.unwrap();
-                let talk = |number| talk(client.clone(), number, kept.clone(), over.clone());
+                let talk =
+                    |number| talk(client.clone(), (number, bytes), kept.clone(), over.clone());
                 tokio::join!(talk(0), talk(1), talk(2), talk(3));
+                client.close().await;
             });
         });
         Self { acknowledged, is_over, thread }
@@ -74,7 +77,7 @@ impl Load {
         }
     }
 
-    fn stop(self) -> BTreeMap<String, u32> {
+    pub(crate) fn stop(self) -> BTreeMap<String, u32> {
         self.is_over.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
         Arc::into_inner(self.acknowledged).unwrap().into_inner().unwrap()
@@ -83,7 +86,7 @@ impl Load {
 
 async fn talk(
     client: Client,
-    number: usize,
+    (number, bytes): (usize, usize),
     acknowledged: Arc<Mutex<BTreeMap<String, u32>>>,
     is_over: Arc<AtomicBool>,
 ) {
@@ -91,9 +94,20 @@ async fn talk(
     let (session, _incoming) = client.open(OpenOptions::new(own)).await.unwrap();
     let to = format!("reader-{number}").parse().unwrap();
     for count in 0.. {
-        let body = format!("{number}-{count}");
-        let sent = session.send(Outgoing::to(&to, body.clone())).await.unwrap();
-        acknowledged.lock().unwrap().insert(body, sent.sequence);
+        let body = format!("{number}-{count}-{}", "x".repeat(bytes));
+        let sending = session.send(Outgoing::to(&to, body.clone()));
+        tokio::pin!(sending);
+        loop {
+            // A server that has failed answers no more.
+            match tokio::time::timeout(Duration::from_millis(50), &mut sending).await {
+                Ok(sent) => {
+                    acknowledged.lock().unwrap().insert(body, sent.unwrap().sequence);
+                    break;
+                }
+                Err(_) if is_over.load(Ordering::Relaxed) => return,
+                Err(_) => {}
+            }
+        }
         if is_over.load(Ordering::Relaxed) {
             return;
         }
@@ -101,7 +115,7 @@ async fn talk(
 }
 
 /// The bodies of all messages that a server has, and their numbers.
-fn history(home: &TempDir, url: &str, data: &str) -> BTreeMap<String, u32> {
+pub(crate) fn history(home: &TempDir, url: &str, data: &str) -> BTreeMap<String, u32> {
     let args = ["admin", "--url", url, "--data", data, "history", "--export"];
     let (code, said, errors) = says(home, &args);
     assert_eq!(code, Some(0), "{errors}");
@@ -121,7 +135,7 @@ fn a_backup_under_load_has_all_that_was_acknowledged_before_it_began() {
     let (server, ..) = serve_with_api(&home, &[]);
     assert_eq!(server.stop("TERM").0.code(), Some(0));
     let (server, address, fingerprint, url) = serve_with_api(&home, &[]);
-    let load = Load::start(&address, &fingerprint);
+    let load = Load::start(&address, &fingerprint, 0);
     load.until(200);
     for round in 0..3 {
         let (before, copy) = (load.so_far(), format!("copy-{round}"));
