@@ -10,10 +10,14 @@
 
 #[path = "store/aliases.rs"]
 mod aliases;
+#[path = "store/backup.rs"]
+mod backup;
 #[path = "store/blocked.rs"]
 mod blocked;
 #[path = "store/damage.rs"]
 mod damage;
+#[path = "store/every_damage.rs"]
+mod every_damage;
 #[path = "store/figures.rs"]
 mod figures;
 #[path = "store/folders.rs"]

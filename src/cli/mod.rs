@@ -5,13 +5,16 @@
 //! * What a command is for goes to the standard output, everything else to the standard error.
 
 mod admin;
+mod backup;
 mod chat;
 mod configured;
 mod connected;
 mod demo;
+mod fsck;
 mod listen;
 mod logs;
 mod places;
+mod progress;
 mod send;
 mod serve;
 mod signals;
@@ -25,8 +28,10 @@ use clap::{Parser, Subcommand};
 use tidings::chain::Chain;
 
 use admin::AdminArgs;
+use backup::BackupArgs;
 use chat::ChatArgs;
 use configured::ConfigArgs;
+use fsck::FsckArgs;
 use listen::ListenArgs;
 use send::SendArgs;
 use serve::ServeArgs;
@@ -55,6 +60,12 @@ enum Command {
     Admin(AdminArgs),
     /// Hear what a server tells back ends, while one is being written.
     Webhook(WebhookArgs),
+    /// Copy a data folder, while its server runs or not.
+    #[command(after_help = EXIT_CODES)]
+    Backup(BackupArgs),
+    /// Look at the data folder of a server that does not run: what is in it, what is damaged.
+    #[command(after_help = EXIT_CODES)]
+    Fsck(FsckArgs),
     /// Show two peers talking over a server of their own, step by step.
     Demo,
     /// Report all mistakes of a configuration without starting anything.
@@ -65,9 +76,9 @@ enum Command {
 const EXIT_CODES: &str = "\
 Exit codes:
    0  done; a server: stopped on request, all sessions ended in order
-   1  a client command failed
+   1  a client command failed; a data folder is not sound
   64  the command line or the configuration has mistakes; nothing was started
-  70  the server could not start, or could not go on
+  70  the server could not start, or could not go on; a data folder cannot be looked at or copied
   75  the server stopped on request, and sessions had to be cut";
 
 /// How the process ends. The numbers are those of sysexits.h where it has one.
@@ -133,6 +144,14 @@ impl Cli {
             }
             Command::Webhook(args) => {
                 logs::start("warn");
+                args.run()
+            }
+            Command::Backup(args) => {
+                logs::start("warn,rustls_platform_verifier=off");
+                args.run()
+            }
+            Command::Fsck(args) => {
+                logs::start("error");
                 args.run()
             }
             Command::Demo => {

@@ -10,6 +10,7 @@
 
 mod aliases;
 mod api;
+mod backup;
 mod blocked;
 mod document;
 mod endpoint_log;
@@ -73,6 +74,7 @@ use routes::Routes;
 /// The parts of the API, each of which adds its routes.
 const PARTS: &[fn(Routes) -> Routes] = &[
     aliases::add,
+    backup::add,
     blocked::add,
     document::add,
     endpoint_log::add,

@@ -70,6 +70,14 @@ pub const PEERS_CACHED_MAX: usize = 100_000;
 /// A commit thread that makes no progress for this long ends the process.
 pub const STALL_MAX: Duration = Duration::from_secs(10);
 
+// Backups.
+
+/// Bytes of a part of a backup's stream: what a backup has in memory at once.
+pub const BACKUP_PART_BYTES: usize = 256 * 1024;
+/// Bytes of what changes in the state while a backup reads it: a state of 1 GiB that changes from
+/// end to end. Who reads so slowly that there is more has to begin again.
+pub const BACKUP_SPOOL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
 // The away window.
 
 /// Messages kept for a peer from the time that it is away, whichever of its devices they are for.

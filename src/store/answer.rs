@@ -7,6 +7,7 @@
 
 use crate::id::{Alias, DeviceId, MessageId, PeerId};
 use crate::store::KnownDevice;
+use crate::store::backup::Moment;
 use crate::store::commit::{Committer, Draft};
 use crate::store::database::DatabaseError;
 use crate::store::device::Device;
@@ -82,6 +83,12 @@ impl<T: Send + 'static> Committer<T> {
             Question::Letters { endpoint, after, max, answer } => {
                 let page = self.ledger.letters.page(&endpoint, after, max);
                 draft.then.push(Box::new(move || drop(answer.send(page))));
+            }
+            Question::Backup { answer } => {
+                // The state changes between commits only, and shows nothing behind the head.
+                let spool = self.ledger.state.database.end_spool();
+                let (files, epoch) = (self.log.catalog.files(self.log.last), self.log.epoch);
+                let _ = answer.send(Moment { spool, files, epoch, head: self.log.last });
             }
         }
         Ok(())

@@ -67,12 +67,15 @@ impl<T: Send + 'static> Store<T> {
         blocking(&self.history_reads, move || reader.history(&look)).await
     }
 
-    /// A message, with its body even if it was recalled.
+    /// A message, with its body even if it was recalled; none whose commit goes on.
     ///
     /// # Errors
     ///
     /// [`ReadError`] when the disk cannot be read.
     pub async fn message(&self, id: MessageId) -> Result<Option<Arc<Message>>, ReadError> {
+        if id > *self.head.borrow() {
+            return Ok(None);
+        }
         let reader = self.reader.clone();
         blocking(&self.history_reads, move || reader.message(id)).await
     }

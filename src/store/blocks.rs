@@ -48,7 +48,7 @@ impl DiskFile {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(self.damaged("cut off"))
             }
-            Err(error) => Err(DatabaseError::disk("read", &self.path)(error)),
+            Err(error) => Err(DatabaseError::reading(&self.path)(error)),
         }
     }
 

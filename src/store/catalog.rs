@@ -8,13 +8,15 @@
 //!   its index in memory.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::id::MessageId;
 use crate::store::archive::ValueError;
+use crate::store::backup::LogFile;
 use crate::store::closed::Closed;
 use crate::store::database::DatabaseError;
 use crate::store::entry::Placed;
@@ -45,6 +47,9 @@ struct Segments {
 pub(super) struct Catalog {
     pub(super) folder: PathBuf,
     segments: RwLock<Segments>,
+    /// Closed segments that somebody has found damaged, each once in a run, and whether the
+    /// segment thread knows.
+    hurt: Mutex<BTreeMap<u32, bool>>,
 }
 
 impl Catalog {
@@ -55,7 +60,7 @@ impl Catalog {
         gone: MessageId,
     ) -> Self {
         let segments = Segments { open, closing: BTreeMap::new(), closed, gone };
-        Self { folder, segments: RwLock::new(segments) }
+        Self { folder, segments: RwLock::new(segments), hurt: Mutex::default() }
     }
 
     pub(super) fn open(&self) -> Arc<OpenSegment> {
@@ -80,6 +85,33 @@ impl Catalog {
         let mut segments = self.segments.write();
         segments.closing.remove(&closed.number);
         segments.closed.insert(closed.number, Arc::new(closed));
+    }
+
+    /// Puts another file in the place of a closed segment's, if that is still there.
+    pub(super) fn replace_closed(&self, closed: Closed) -> bool {
+        let mut segments = self.segments.write();
+        let is_there = segments.closed.contains_key(&closed.number);
+        if is_there {
+            segments.closed.insert(closed.number, Arc::new(closed));
+        }
+        is_there
+    }
+
+    /// A part of a closed segment is damaged.
+    pub(super) fn hurt(&self, number: u32) {
+        self.hurt.lock().entry(number).or_default();
+    }
+
+    /// Those that have been found damaged since the last call.
+    pub(super) fn take_hurt(&self) -> Vec<Arc<Closed>> {
+        let mut hurt = self.hurt.lock();
+        let segments = self.segments.read();
+        let mut fresh = Vec::new();
+        for (number, known) in hurt.iter_mut().filter(|(_, known)| !**known) {
+            *known = true;
+            fresh.extend(segments.closed.get(number).cloned());
+        }
+        fresh
     }
 
     /// The oldest segment, if it is closed.
@@ -169,6 +201,21 @@ impl Catalog {
         }
     }
 
+    /// The files of all segments, with what they have up to `head`: they can be read whatever
+    /// becomes of their names.
+    ///
+    /// Blocks on the disk, for as long as it takes to open the closed ones.
+    pub(super) fn files(&self, head: MessageId) -> Result<Vec<LogFile>, DatabaseError> {
+        let segments = self.segments.read();
+        let closed = segments.closed.values().map(|closed| {
+            let path = closed.path.clone();
+            let file = File::open(&path).map_err(DatabaseError::disk("open", &path))?;
+            Ok(LogFile { path, file, bytes: closed.bytes() })
+        });
+        let open = segments.closing.values().chain([&segments.open]);
+        closed.chain(open.map(|open| open.segment.up_to(head))).collect()
+    }
+
     /// The entry with this id, or `None` if the log does not hold it (any more).
     ///
     /// Blocks on the disk.
@@ -201,10 +248,17 @@ impl Catalog {
         let bytes = match closed.open().and_then(|reader| reader.record(id)) {
             // It expired while it was looked for.
             Err(_) if !self.holds(closed.number) => return Ok(Vec::new()),
+            Err(error @ DatabaseError::Value { .. }) => {
+                self.hurt(closed.number);
+                return Err(error);
+            }
             read => read?,
         };
         let Some(bytes) = bytes else { return Ok(Vec::new()) };
-        read_entries(&bytes, ids).map_err(DatabaseError::value(&closed.path))
+        read_entries(&bytes, ids).map_err(|error| {
+            self.hurt(closed.number);
+            DatabaseError::value(&closed.path)(error)
+        })
     }
 }
 

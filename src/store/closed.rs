@@ -27,6 +27,7 @@
 //! * In memory there is only what the footer says; a file is open only while it is read.
 //! * A part that is damaged is found out when it is read, and costs that part.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -276,6 +277,39 @@ impl ClosedReader<'_> {
         Ok(Some(header.last()))
     }
 
+    /// Where each record begins, and its first id, as far as the table of records can be read;
+    /// what of it cannot is told.
+    pub(super) fn known_records(
+        &self,
+        damaged: &mut Vec<String>,
+    ) -> Result<BTreeMap<u64, MessageId>, DatabaseError> {
+        let (table, mut known) = (self.footer.record_table(), BTreeMap::new());
+        let mut index = 0;
+        while index < table.len {
+            match table.rest_of_block(&self.file, index) {
+                Ok(rows) => known.extend(
+                    rows.iter().map(|row| (u32_at(row, 24).into(), MessageId(i64_at(row, 0)))),
+                ),
+                Err(DatabaseError::Value { source, .. }) => {
+                    damaged
+                        .push(format!("the table of records, from its row {index} on: {source}"));
+                }
+                Err(error) => return Err(error),
+            }
+            index = Blocks::<RECORD_ROW>::next(index);
+        }
+        Ok(known)
+    }
+
+    /// What is wrong with the tables of the index, in plain words. All of them are read.
+    pub(super) fn damaged_tables(&self) -> Result<Vec<String>, DatabaseError> {
+        let mut damaged = Vec::new();
+        let (subjects, places) = (self.footer.subject_table(), self.footer.place_table());
+        check(&subjects, &self.file, "of who takes part in what", &mut damaged)?;
+        check(&places, &self.file, "of where messages are", &mut damaged)?;
+        Ok(damaged)
+    }
+
     /// The bytes of all records, in order.
     pub(super) fn records(&self) -> impl Iterator<Item = Result<Vec<u8>, DatabaseError>> {
         (0..self.footer.records).map(|index| self.record_at(index))
@@ -371,6 +405,27 @@ impl ClosedReader<'_> {
         }
         Ok(Some(MessageId(i64_at(&table.entry(&self.file, index)?, 0))))
     }
+}
+
+/// Reads all blocks of a table; what is damaged is told.
+fn check<const WIDTH: usize>(
+    table: &Blocks<WIDTH>,
+    file: &DiskFile,
+    of: &str,
+    damaged: &mut Vec<String>,
+) -> Result<(), DatabaseError> {
+    let mut index = 0;
+    while index < table.len {
+        match table.rest_of_block(file, index) {
+            Ok(_) => {}
+            Err(DatabaseError::Value { source, .. }) => {
+                damaged.push(format!("the table {of}, from its row {index} on: {source}"));
+            }
+            Err(error) => return Err(error),
+        }
+        index = Blocks::<WIDTH>::next(index);
+    }
+    Ok(())
 }
 
 /// Where among `len` entries something is likely to be that lies between a first and a last.

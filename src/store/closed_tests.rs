@@ -304,9 +304,13 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn a_closed_segment_has_the_bytes_it_has_always_had() {
-    let written = hex(&golden());
-    let golden =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join("closed-segment.hex");
+    is_golden("closed-segment.hex", &golden());
+}
+
+/// Holds bytes to those of a file of `tests/golden`.
+pub(in crate::store) fn is_golden(name: &str, bytes: &[u8]) {
+    let written = hex(bytes);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let golden = std::fs::read_to_string(golden).unwrap_or_default();
     assert!(golden == written, "a format on disk has changed:\n{written}");
 }

@@ -8,14 +8,24 @@
 //! is done whenever a database is opened: one that is there may be of a run that was killed before
 //! it did so. Values never leave the file for a blob (see
 //! [`RECORD_BYTES_TARGET`](crate::limits::RECORD_BYTES_TARGET)).
+//!
+//! # Damage
+//!
+//! sled finds out that something is damaged when it comes upon it, and may panic. Either way the
+//! database is marked, and whatever was asked fails: the next start takes another one.
 
 use std::fs::{self, File};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use crate::limits::RECORD_BYTES_MAX;
 use crate::store::archive::ValueError;
+use crate::store::backup::Spool;
+use crate::store::scan::is_of_the_disk;
 
 /// How long a database that another handle still holds is waited for: sled lets go of its lock a
 /// little after it is dropped.
@@ -24,6 +34,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const SLED_SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of pages that sled keeps in memory.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// The file that marks a database as damaged.
+const DAMAGED: &str = "DAMAGED";
 /// How often sled cleans up behind itself; its garbage collection hangs on this.
 const SLED_HOUSEKEEPING_MS: u64 = 1_000;
 
@@ -61,6 +73,24 @@ impl DatabaseError {
         move |error| disk(error.into())
     }
 
+    /// What the disk cannot read is as damaged as what reads wrong.
+    pub(super) fn reading(path: &Path) -> impl Fn(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |error| match is_of_the_disk(&error) {
+            true => Self::value(&path)(ValueError::damaged(error)),
+            false => Self::disk("read", &path)(error),
+        }
+    }
+
+    /// Whether it tells of the folder or the system, not of damage: what cannot be opened now may
+    /// be whole, so it must neither be given up nor be set aside.
+    pub(super) fn is_of_the_system(&self) -> bool {
+        let Self::Disk { source, .. } = self else { return false };
+        let errors = [nix::libc::EMFILE, nix::libc::ENFILE, nix::libc::ENOMEM];
+        source.kind() == io::ErrorKind::PermissionDenied
+            || source.raw_os_error().is_some_and(|error| errors.contains(&error))
+    }
+
     pub(super) fn value(path: &Path) -> impl Fn(ValueError) -> Self + use<> {
         let path = path.to_path_buf();
         move |source| Self::Value { path: path.clone(), source }
@@ -73,6 +103,8 @@ pub(super) struct Database {
     pub(super) path: PathBuf,
     sled: sled::Db,
     file: File,
+    /// What changes while a backup is read.
+    spool: Mutex<Option<Spool>>,
 }
 
 impl Database {
@@ -88,17 +120,22 @@ impl Database {
             .segment_size(SLED_SEGMENT_BYTES)
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(Some(SLED_HOUSEKEEPING_MS));
-        let sled = match patiently(|| config.open()) {
+        if is_distrusted(path) {
+            return Err(Self::value_damaged(path, "the run before came upon something damaged"));
+        }
+        let open = || guarded(path, "open", || patiently(|| config.open()));
+        let opened = match open() {
             // A kill while it opened left half a snapshot, which only saves time.
-            Err(sled::Error::Corruption { .. }) if remove_snapshots(path) => {
-                patiently(|| config.open())
+            Err(_) if is_distrusted(path) && remove_snapshots(path) => {
+                trust(path)?;
+                open()
             }
             opened => opened,
         };
-        let sled = sled.map_err(DatabaseError::sled("open", path))?;
+        let sled = opened?;
         let disk = DatabaseError::disk("open", path);
         let file = File::open(path.join("db")).map_err(disk)?;
-        let database = Self { path: path.to_path_buf(), sled, file };
+        let database = Self { path: path.to_path_buf(), sled, file, spool: Mutex::new(None) };
         database.sync()?;
         let disk = DatabaseError::disk("sync", path);
         File::open(path.join("conf")).and_then(|conf| conf.sync_all()).map_err(&disk)?;
@@ -108,7 +145,23 @@ impl Database {
     }
 
     pub(super) fn read(&self, key: &[u8]) -> Result<Option<sled::IVec>, DatabaseError> {
-        self.sled.get(key).map_err(DatabaseError::sled("read", &self.path))
+        self.guarded("read", || self.sled.get(key))
+    }
+
+    fn guarded<R>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce() -> sled::Result<R>,
+    ) -> Result<R, DatabaseError> {
+        let result = guarded(&self.path, action, work);
+        if result.is_err() && is_distrusted(&self.path) {
+            leave_open(&self.sled);
+        }
+        result
+    }
+
+    fn value_damaged(path: &Path, what: &str) -> DatabaseError {
+        DatabaseError::value(path)(ValueError::damaged(what))
     }
 
     /// All keys that begin with `prefix`, from `from` on, with their values.
@@ -117,26 +170,55 @@ impl Database {
         prefix: &[u8],
         from: &[u8],
     ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), DatabaseError>> + use<> {
-        let failed = DatabaseError::sled("read", &self.path);
-        let prefix = prefix.to_vec();
-        self.sled
-            .range(from.to_vec()..)
-            .map(move |pair| pair.map_err(&failed))
+        let (prefix, path, sled) = (prefix.to_vec(), self.path.clone(), self.sled.clone());
+        let mut rows = Some(self.sled.range(from.to_vec()..));
+        let next = move || {
+            let row = || rows.as_mut().and_then(Iterator::next).transpose();
+            let row = guarded(&path, "read", row);
+            if row.is_err() && is_distrusted(&path) {
+                // It would come upon the same again and again.
+                std::mem::forget(rows.take());
+                leave_open(&sled);
+            }
+            row.transpose()
+        };
+        std::iter::from_fn(next)
             .take_while(move |pair| pair.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
     }
 
     /// Writes and removes several values, all or none.
     pub(super) fn write_batch(&self, batch: Batch) -> Result<(), DatabaseError> {
-        self.sled.apply_batch(batch.0).map_err(DatabaseError::sled("write", &self.path))
+        let mut spool = self.spool.lock();
+        if let Some(spool) = &mut *spool {
+            spool.take(&batch.0);
+        }
+        let mut together = sled::Batch::default();
+        for (key, value) in batch.0 {
+            match value {
+                Some(value) => together.insert(key, value),
+                None => together.remove(key),
+            }
+        }
+        self.guarded("write", || self.sled.apply_batch(together))
+    }
+
+    /// Keeps what changes from now on.
+    pub(super) fn begin_spool(&self, spool: Spool) {
+        *self.spool.lock() = Some(spool);
+    }
+
+    /// Gives what has changed, and keeps nothing any more.
+    pub(super) fn end_spool(&self) -> Option<Spool> {
+        self.spool.lock().take()
     }
 
     /// Returns when all that was written is on stable storage.
     pub(super) fn sync(&self) -> Result<(), DatabaseError> {
         let sync = || -> io::Result<()> {
             fail::fail_point!("store-sync", |_| Err(io::Error::other("injected failure")));
-            self.sled.flush()?;
             self.file.sync_data()
         };
+        self.guarded("sync", || self.sled.flush())?;
         sync().map_err(DatabaseError::disk("sync", &self.path))
     }
 
@@ -146,19 +228,62 @@ impl Database {
     }
 }
 
+/// A key, and its value from now on, if it is to have one.
+pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
+
 /// Changes to a database that happen together.
 #[derive(Debug, Default)]
-pub(super) struct Batch(sled::Batch);
+pub(super) struct Batch(Vec<Change>);
 
 impl Batch {
     pub(super) fn write(&mut self, key: &[u8], value: Vec<u8>) {
         debug_assert!(value.len() <= RECORD_BYTES_MAX, "{} bytes", value.len());
-        self.0.insert(key, value);
+        self.0.push((key.to_vec(), Some(value)));
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) {
-        self.0.remove(key);
+        self.0.push((key.to_vec(), None));
     }
+}
+
+/// Does something of sled's. When it comes upon damage, or panics, the database is marked.
+fn guarded<R>(
+    path: &Path,
+    action: &'static str,
+    work: impl FnOnce() -> sled::Result<R>,
+) -> Result<R, DatabaseError> {
+    let error = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(error @ (sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)))) => {
+            error.into()
+        }
+        Ok(Err(error)) => return Err(DatabaseError::sled(action, path)(error)),
+        Err(_) => io::Error::other("the database is so damaged that it cannot be used"),
+    };
+    distrust(path);
+    Err(DatabaseError::disk(action, path)(error))
+}
+
+/// Marks a database as damaged, for the next start.
+fn distrust(path: &Path) {
+    let mark = path.join(DAMAGED);
+    if let Err(error) = File::create(&mark).and_then(|file| file.sync_all()) {
+        tracing::warn!(path = %mark.display(), %error, "cannot mark a damaged database");
+    }
+}
+
+/// Whether a database was found damaged.
+pub(super) fn is_distrusted(path: &Path) -> bool {
+    path.join(DAMAGED).exists()
+}
+
+fn trust(path: &Path) -> Result<(), DatabaseError> {
+    fs::remove_file(path.join(DAMAGED)).map_err(DatabaseError::disk("remove", path))
+}
+
+/// Closing what is damaged might panic, or wait for ever.
+fn leave_open(sled: &sled::Db) {
+    std::mem::forget(sled.clone());
 }
 
 fn patiently(open: impl Fn() -> sled::Result<sled::Db>) -> sled::Result<sled::Db> {

@@ -114,7 +114,12 @@ impl Catalog {
                 }
                 segments += 1;
             }
-            match page.read(&source) {
+            let read = page.read(&source);
+            if std::mem::take(&mut page.is_hurt) || matches!(read, Err(DatabaseError::Value { .. }))
+            {
+                self.hurt(source.number());
+            }
+            match read {
                 Ok(Some(before)) => previous = previous.min(before),
                 Ok(None) => {}
                 // It expired while it was looked for.
@@ -145,6 +150,8 @@ struct Draft<'a> {
     /// Bytes of the records that were read.
     read_bytes: usize,
     is_full: bool,
+    /// Something of the segment is damaged.
+    is_hurt: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -154,7 +161,8 @@ impl<'a> Draft<'a> {
             since_ms: look.since_ms.unwrap_or(i64::MIN),
             until_ms: look.until_ms.unwrap_or(i64::MAX),
         };
-        Self { look, span, messages: Vec::new(), bytes: 0, read_bytes: 0, is_full: false }
+        let (messages, is_full, is_hurt) = (Vec::new(), false, false);
+        Self { look, span, messages, bytes: 0, read_bytes: 0, is_full, is_hurt }
     }
 
     fn go_on_below(&mut self, id: MessageId) {
@@ -213,6 +221,7 @@ impl<'a> Draft<'a> {
 
     fn leave_out(&mut self, id: MessageId, error: &ValueError) {
         tracing::error!(%id, %error, "a message of history is damaged");
+        self.is_hurt = true;
         self.go_on_below(id);
     }
 

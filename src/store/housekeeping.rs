@@ -70,6 +70,7 @@ impl Housekeeping {
         }
         self.looked = Some(Instant::now());
         let mut changes = Changes::default();
+        log.mend();
         for (number, info) in log.closed() {
             changes.segment(number, &info);
         }

@@ -76,7 +76,7 @@ impl Log {
         options: Options,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
-        let worker = Worker::start(catalog.clone())?;
+        let worker = Worker::start(catalog.clone(), metrics.clone())?;
         worker.prepare(catalog.open().segment.number + 1);
         let now_ms = options.clock.now_ms();
         Ok(Self {
@@ -176,6 +176,11 @@ impl Log {
         self.worker.close(closing);
         self.opened_at_ms = now_ms;
         Ok((number, info))
+    }
+
+    /// Has those closed segments written anew that somebody has found damaged.
+    pub(super) fn mend(&self) {
+        self.catalog.take_hurt().into_iter().for_each(|closed| self.worker.mend(closed));
     }
 
     /// Closes a segment of an earlier run.

@@ -27,6 +27,7 @@ mod asking;
 mod backend;
 mod backend_image;
 mod backend_rows;
+mod backup;
 mod blocked;
 mod blocks;
 mod catalog;
@@ -43,6 +44,7 @@ mod endpoint_notes;
 mod endpoint_rows;
 mod endpoints;
 mod entry;
+mod fsck;
 #[cfg(test)]
 mod golden_tests;
 mod group;
@@ -61,6 +63,7 @@ mod journal;
 mod ledger;
 mod letters;
 mod log;
+mod mend;
 mod message;
 mod missing;
 mod nonces;
@@ -99,11 +102,16 @@ use tokio::sync::{Semaphore, watch};
 
 pub use archive::ValueError;
 pub use asking::ReadError;
+pub use backup::{Backup, BackupError, Copied, Receiving, Stage, copy_stopped, is_in_use};
 pub use database::DatabaseError;
 pub use device::Loss;
 pub use entry::{
     Absent, AliasChange, Counts, Ending, Entry, GroupAction, IdempotencyKey, Item, Mark, Message,
     NewUpstream, News, Notice, Opening, Origin, Past, Placed, Recall, Repeat, SendNumber, Upstream,
+};
+pub use fsck::{
+    Damage, EndpointFound, Findings, FsckError, Leftover, LogFound, Lost, SegmentFound, StateFound,
+    fsck,
 };
 pub use group::{Change, Group};
 pub use history::{Look, Page};
@@ -186,6 +194,8 @@ pub struct Store<T> {
     history_reads: Arc<Semaphore>,
     inbox_reads: Arc<Semaphore>,
     journal_reads: Arc<Semaphore>,
+    /// One backup is made at a time.
+    backups: Arc<Semaphore>,
     /// The last entry on stable storage.
     head: watch::Receiver<MessageId>,
     progress: Arc<Progress>,
@@ -244,6 +254,7 @@ impl<T: Send + 'static> Store<T> {
             history_reads: Arc::new(Semaphore::new(HISTORY_READS_MAX)),
             inbox_reads: Arc::new(Semaphore::new(INBOX_READS_MAX)),
             journal_reads: Arc::new(Semaphore::new(JOURNAL_READS_MAX)),
+            backups: Arc::new(Semaphore::new(1)),
             head,
             progress,
             failure,

@@ -22,6 +22,7 @@ use crate::id::{
 };
 use crate::limits::{COMMIT_FEW, COMMIT_MANY, COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_ENTRIES_MAX};
 use crate::reason::Reason;
+use crate::store::backup::Moment;
 use crate::store::entry::{
     AliasChange, GroupAction, Message, NewUpstream, Opening, Origin, Upstream, content_hash,
 };
@@ -250,6 +251,10 @@ pub(super) enum Question {
         after: Option<Position>,
         max: usize,
         answer: oneshot::Sender<LetterPage>,
+    },
+    /// The moment that a backup is of.
+    Backup {
+        answer: oneshot::Sender<Moment>,
     },
 }
 

@@ -20,7 +20,8 @@ use crate::store::entry::{Entry, Placed};
 use crate::store::inscription::{ArchivedEntryV1, EntryV1};
 
 const VERSION: u8 = 1;
-const HEADER: usize = 2 + 4 + 8 * 5 + 4;
+/// Bytes before the table of ends; the number of entries is the last of it.
+pub(super) const HEADER: usize = 2 + 4 + 8 * 5 + 4;
 
 /// What a record says of itself and its neighbour.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -3,6 +3,9 @@
 //! # Invariants
 //!
 //! * The server always starts: damage costs what is damaged, is named, and begins a new epoch.
+//!   What cannot be opened for another reason, such as who may read it, stops the start.
+//! * A loss is forgotten only with the new epoch on stable storage: a start that is cut before that
+//!   finds it again.
 //! * The records of the last commit are written again into the new segment and synced before
 //!   anything is served: they are the only ones whose sync nobody saw.
 
@@ -16,6 +19,7 @@ use crate::id::MessageId;
 use crate::limits::{INBOX_MESSAGES_MAX, TAIL_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::store::Options;
+use crate::store::backup::Stage;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::{Closed, SEGMENT};
 use crate::store::commit::Committer;
@@ -28,6 +32,7 @@ use crate::store::image::SegmentInfo;
 use crate::store::index::OpenIndex;
 use crate::store::ledger::Ledger;
 use crate::store::log::{DAY_MS, Log, place};
+use crate::store::mend::save;
 use crate::store::peer::Rules;
 use crate::store::queue::Taker;
 use crate::store::record::{Header, Record, RecordWriter};
@@ -45,6 +50,9 @@ pub enum OpenError {
     /// Another server has the folder.
     #[error("another server is using the data folder {0}")]
     InUse(PathBuf),
+    /// It is a copy of a data folder that was never finished.
+    #[error("{0} is a backup that was cut: it is not complete, and no server can start on it")]
+    Incomplete(PathBuf),
     /// The folder cannot be used.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -80,28 +88,27 @@ pub(super) fn recover<T>(
     let folder = options.dir.clone();
     create_folder(&folder)?;
     let lock = lock(&folder)?;
-    let opened = State::open(&folder)?;
-    let state = opened.state.renew(&folder)?;
-    let checkpoint = state.checkpoint()?;
-    let rules = Rules {
-        window_messages: options.window_messages,
-        window_age_ms: options.window_age.as_millis() as i64,
-        away_after_ms: options.away_after.as_millis() as i64,
-        inbox_max: INBOX_MESSAGES_MAX,
-        devices_max: options.devices_max,
-    };
+    let stage = Stage::of(&folder);
+    if stage == Some(Stage::Incomplete) {
+        return Err(OpenError::Incomplete(folder));
+    }
     // What a replay gives up was counted by the run that gave it up.
     let uncounted = Arc::new(Metrics::new());
-    let checkpoint = checkpoint.unwrap_or_default();
-    let ledger = Ledger::new(Arc::new(state), rules, checkpoint, uncounted.clone())?;
-    let log_folder = folder.join("log");
-    create_folder(&log_folder)?;
-    let mut replay = Replay::new(ledger, log_folder);
-    if opened.fell_back {
-        replay.report.damage.push("the newest state could not be opened".to_owned());
-    }
-    replay.run()?;
+    let mut replay = loop {
+        match replay(&options, &uncounted) {
+            // Each time another generation of the state is found damaged, and none of them again.
+            Err(OpenError::Database(error)) if State::is_distrusted(&folder) => {
+                tracing::error!(error = %Chain(&error), "the state is damaged: another is taken");
+            }
+            replayed => break replayed?,
+        }
+    };
+    replay.is_restored = stage == Some(Stage::Complete);
     let (catalog, epoch) = replay.open_segment()?;
+    if replay.is_restored {
+        tracing::warn!(epoch, "the first start on a backup: it begins a new epoch");
+        Stage::remove(&folder)?;
+    }
     let Replay { mut ledger, last, head, mut report, closing, leaped, .. } = replay;
     metrics.damaged_records.inc_by(uncounted.damaged_records.get());
     ledger.metrics = metrics.clone();
@@ -136,6 +143,31 @@ pub(super) fn recover<T>(
     Ok(Recovered { committer, report, lock })
 }
 
+/// Opens the state and brings it to the head of the log.
+fn replay(options: &Options, uncounted: &Arc<Metrics>) -> Result<Replay, OpenError> {
+    let folder = &options.dir;
+    let opened = State::open(folder)?;
+    let state = opened.state.renew(folder)?;
+    let checkpoint = state.checkpoint()?;
+    let rules = Rules {
+        window_messages: options.window_messages,
+        window_age_ms: options.window_age.as_millis() as i64,
+        away_after_ms: options.away_after.as_millis() as i64,
+        inbox_max: INBOX_MESSAGES_MAX,
+        devices_max: options.devices_max,
+    };
+    let checkpoint = checkpoint.unwrap_or_default();
+    let ledger = Ledger::new(Arc::new(state), rules, checkpoint, uncounted.clone())?;
+    let log_folder = folder.join("log");
+    create_folder(&log_folder)?;
+    let mut replay = Replay::new(ledger, log_folder);
+    if opened.fell_back {
+        replay.report.damage.push("the newest state could not be opened".to_owned());
+    }
+    replay.run()?;
+    Ok(replay)
+}
+
 /// Keeps a second server out of the folder, for as long as the file is held.
 fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join("LOCK");
@@ -166,6 +198,11 @@ struct Replay {
     settling: Settling,
     /// Two records behind one another are more than a day apart.
     leaped: bool,
+    /// It is the first start on a backup.
+    is_restored: bool,
+    /// What the state is to forget, and files that are to get another name, with the new epoch.
+    changes: Changes,
+    aside: Vec<PathBuf>,
     report: Report,
 }
 
@@ -188,6 +225,9 @@ impl Replay {
             newest: 0,
             settling: Settling::default(),
             leaped: false,
+            is_restored: false,
+            changes: Changes::default(),
+            aside: Vec::new(),
             report: Report::default(),
         }
     }
@@ -199,16 +239,16 @@ impl Replay {
             let info = known.remove(&number);
             self.look_for_gap(number, info.is_some() || known.contains_key(&(number - 1)));
             self.newest = number;
-            if !self.find_closed(number)? && Segment::path(&self.log, number).exists() {
+            if !self.find_closed(number, info)? && Segment::path(&self.log, number).exists() {
                 match Segment::open(&self.log, number, self.head) {
                     Ok(segment) => self.segment(segment)?,
                     Err(error) => {
-                        self.set_aside(&Segment::path(&self.log, number), number, &error)?
+                        self.set_aside(Segment::path(&self.log, number), number, error)?;
                     }
                 }
             }
         }
-        self.missing(known.into_keys())?;
+        self.missing(known.into_keys());
         if self.last.last() < self.head {
             let (last, head) = (self.last.last(), self.head);
             self.damaged(format!("the log ends at {last}; it was on the disk up to {head}"));
@@ -217,11 +257,14 @@ impl Replay {
             self.newest = self.newest.max(newest_known + 2);
             self.empty.take_if(|empty| empty.number < self.newest);
         }
+        if !self.report.damage.is_empty() {
+            self.keep_torn();
+        }
         Ok(())
     }
 
     /// Takes a segment's file, if it has one that can be used; the one that it was goes.
-    fn find_closed(&mut self, number: u32) -> Result<bool, OpenError> {
+    fn find_closed(&mut self, number: u32, info: Option<SegmentInfo>) -> Result<bool, OpenError> {
         let (path, before) = (Closed::path(&self.log, number), Segment::path(&self.log, number));
         if !path.exists() {
             return Ok(false);
@@ -237,10 +280,27 @@ impl Replay {
                 Ok(true)
             }
             Err(error) => {
-                self.set_aside(&path, number, &error)?;
+                let is_value = matches!(error, DatabaseError::Value { .. });
+                if !(is_value && !before.exists() && self.save(number, info)?) {
+                    self.set_aside(path, number, error)?;
+                }
                 Ok(false)
             }
         }
+    }
+
+    /// Saves what is whole of a closed segment whose file cannot be used; says whether anything
+    /// is.
+    fn save(&mut self, number: u32, info: Option<SegmentInfo>) -> Result<bool, OpenError> {
+        let Some(saved) = save(&self.log, number)? else { return Ok(false) };
+        let damage = saved.damage.join("; ");
+        self.damaged(format!("segment {number} is damaged, and written anew: {damage}"));
+        if let Some(info) = info.filter(|info| info.last > saved.last) {
+            let (after, last) = (saved.last, info.last);
+            self.damaged(format!("segment {number}: what stood behind {after}, up to {last}"));
+        }
+        self.aside.push(Closed::path(&self.log, number));
+        Ok(true)
     }
 
     fn closed(&mut self, closed: Closed) -> Result<(), OpenError> {
@@ -272,31 +332,42 @@ impl Replay {
     }
 
     /// Segments that were closed, and were not removed by this server.
-    fn missing(&mut self, numbers: impl Iterator<Item = u32>) -> Result<(), OpenError> {
-        let mut changes = Changes::default();
+    fn missing(&mut self, numbers: impl Iterator<Item = u32>) {
         for number in numbers {
             self.damaged(format!("segment {number} is missing"));
-            changes.remove_segment(number);
+            self.changes.remove_segment(number);
         }
-        Ok(changes.apply(&self.ledger.state)?)
     }
 
     fn damaged(&mut self, what: String) {
         self.report.damage.push(what);
     }
 
-    /// A segment that cannot be opened is kept under another name for who wants to look at it.
+    /// A segment that cannot be opened will be kept under another name for who wants to look at
+    /// it.
     fn set_aside(
         &mut self,
-        path: &Path,
+        path: PathBuf,
         number: u32,
-        error: &DatabaseError,
+        error: DatabaseError,
     ) -> Result<(), OpenError> {
-        self.damaged(format!("segment {number} cannot be opened: {}", Chain(error)));
-        set_aside(path)?;
-        let mut changes = Changes::default();
-        changes.remove_segment(number);
-        Ok(changes.apply(&self.ledger.state)?)
+        if error.is_of_the_system() {
+            return Err(error.into());
+        }
+        self.damaged(format!("segment {number} cannot be opened: {}", Chain(&error)));
+        self.changes.remove_segment(number);
+        self.aside.push(path);
+        Ok(())
+    }
+
+    /// What was not finished at the end of a segment is kept with it if something is lost: it may
+    /// be that.
+    fn keep_torn(&mut self) {
+        for (open, _) in &mut self.closing {
+            if let Some(open) = Arc::get_mut(open) {
+                open.segment.is_damaged |= open.segment.is_torn;
+            }
+        }
     }
 
     fn segment(&mut self, segment: Segment) -> Result<(), OpenError> {
@@ -410,21 +481,23 @@ impl Replay {
         Ok((Arc::new(catalog), epoch))
     }
 
-    /// The log's number: a new one for a new log, or one that has lost something.
+    /// The log's number: a new one for a new log, one that has lost something, or one behind
+    /// which there is another that has gone on.
     fn epoch(&mut self, segment: u32) -> Result<u64, DatabaseError> {
         let checkpoint = &mut self.ledger.checkpoint;
         let known = if self.last.epoch != 0 { self.last.epoch } else { checkpoint.epoch };
-        if known != 0 && self.report.damage.is_empty() {
+        if known != 0 && self.report.damage.is_empty() && !self.is_restored {
             checkpoint.epoch = known;
             return Ok(known);
         }
         checkpoint.epoch = fastrand::u64(1..);
         checkpoint.epoch_segment = segment;
         checkpoint.sequence_jump = if known == 0 { 0 } else { SEQUENCE_JUMP };
-        let mut changes = Changes::default();
+        let mut changes = std::mem::take(&mut self.changes);
         changes.checkpoint(checkpoint);
         changes.apply(&self.ledger.state)?;
         self.ledger.state.database.sync()?;
+        self.aside.drain(..).try_for_each(|path| set_aside(&path))?;
         Ok(self.ledger.checkpoint.epoch)
     }
 }

@@ -7,6 +7,7 @@
 //! * Of a commit that was not synced, nothing behind the first of its records that is missing is
 //!   found: nobody has heard of it. Only the last commit can be one, for the next begins when the
 //!   sync of the one before has returned.
+//! * A page that the disk cannot read costs what is in it.
 //! * No bytes of a file make it panic. In memory there are a window of it and a few bytes a record.
 
 use std::fs::File;
@@ -29,6 +30,12 @@ pub(super) const HEADER_BYTES: u64 = SECOND_HEADER + HEADER as u64;
 pub(super) const FRAME_BYTES: usize = 16;
 /// Bytes of a file that are in memory at once.
 const WINDOW_BYTES: usize = 1024 * 1024;
+/// Bytes that the disk reads together.
+const PAGE_BYTES: u64 = 4096;
+/// What stands in memory for a byte that the disk cannot read.
+const UNREADABLE: u8 = 0xFF;
+/// Pages that the disk cannot read, of which it is said where they are.
+const UNREADABLE_MAX: usize = 64;
 const VERSION: u8 = 1;
 
 /// What every frame of a file begins with.
@@ -44,8 +51,27 @@ pub(super) struct Scanned {
     pub(super) end: u64,
     /// Something before the last record cannot be read.
     pub(super) is_damaged: bool,
-    /// Something behind it cannot.
+    /// One of the two headers of the file cannot.
+    pub(super) is_header_damaged: bool,
+    /// Something behind the last record cannot.
     pub(super) is_torn: bool,
+    /// Where what the disk cannot read begins, page by page; not more than a few.
+    pub(super) unreadable: Vec<u64>,
+}
+
+impl Scanned {
+    /// Of a file that has nothing but its headers.
+    pub(super) fn blank(mark: Mark) -> Self {
+        Self {
+            mark,
+            rows: Vec::new(),
+            end: HEADER_BYTES,
+            is_damaged: false,
+            is_header_damaged: false,
+            is_torn: false,
+            unreadable: Vec::new(),
+        }
+    }
 }
 
 /// The beginning of a file.
@@ -68,6 +94,18 @@ pub(super) fn frame_header(mark: Mark, bytes: u32) -> [u8; FRAME_BYTES] {
     header
 }
 
+/// What is read at positions.
+pub(super) trait ReadAt {
+    /// Fills `bytes` with what stands at `at`.
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()>;
+}
+
+impl ReadAt for File {
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        self.read_exact_at(bytes, at)
+    }
+}
+
 /// A record that is whole.
 struct Found {
     header: Header,
@@ -78,8 +116,9 @@ struct Found {
 
 /// Looks for the records in a file of so many bytes, of which those up to `head` have been synced;
 /// `None` if it is no file of a segment.
-pub(super) fn scan(file: &File, bytes: u64, head: MessageId) -> io::Result<Option<Scanned>> {
-    let mut window = Window { file, len: bytes, start: 0, bytes: Vec::new() };
+pub(super) fn scan(file: &impl ReadAt, bytes: u64, head: MessageId) -> io::Result<Option<Scanned>> {
+    let (window_bytes, unreadable) = (Vec::new(), Vec::new());
+    let mut window = Window { file, len: bytes, start: 0, bytes: window_bytes, unreadable };
     let Some((mark, is_header_whole)) = mark_of(&mut window)? else { return Ok(None) };
     let (mut found, mut at, mut is_behind_gap) = (Vec::new(), HEADER_BYTES, false);
     while at < bytes {
@@ -114,7 +153,8 @@ pub(super) fn scan(file: &File, bytes: u64, head: MessageId) -> io::Result<Optio
     let end_of = |found: &Found| u64::from(found.row.offset) + u64::from(found.row.bytes);
     let end = found.last().map_or(HEADER_BYTES, end_of);
     let rows = found.into_iter().map(|found| found.row).collect();
-    Ok(Some(Scanned { mark, rows, end, is_damaged, is_torn }))
+    let (is_header_damaged, unreadable) = (!is_header_whole, window.unreadable);
+    Ok(Some(Scanned { mark, rows, end, is_damaged, is_header_damaged, is_torn, unreadable }))
 }
 
 /// How many of the records may have been synced: those up to `head` have; and all up to the first
@@ -130,7 +170,7 @@ fn synced(found: &[Found], head: MessageId) -> usize {
 }
 
 /// The mark of a file, by one of its headers, and whether both are whole.
-fn mark_of(window: &mut Window<'_>) -> io::Result<Option<(Mark, bool)>> {
+fn mark_of(window: &mut Window<'_, impl ReadAt>) -> io::Result<Option<(Mark, bool)>> {
     let mut marks = [None; 2];
     for (at, mark) in [0, SECOND_HEADER].into_iter().zip(&mut marks) {
         let header = window.get(at, HEADER)?.unwrap_or_default();
@@ -141,7 +181,7 @@ fn mark_of(window: &mut Window<'_>) -> io::Result<Option<(Mark, bool)>> {
 }
 
 /// Bytes of the record of the frame that begins at `at`, if one does.
-fn frame_at(window: &mut Window<'_>, mark: Mark, at: u64) -> io::Result<Option<u32>> {
+fn frame_at(window: &mut Window<'_, impl ReadAt>, mark: Mark, at: u64) -> io::Result<Option<u32>> {
     let Some(header) = window.get(at, FRAME_BYTES)? else { return Ok(None) };
     let bytes = u32::from_le_bytes(array(&header[8..12]));
     let is_frame = header == frame_header(mark, bytes) && bytes as usize <= RECORD_BYTES_MAX;
@@ -149,7 +189,7 @@ fn frame_at(window: &mut Window<'_>, mark: Mark, at: u64) -> io::Result<Option<u
 }
 
 /// Whether there is nothing but zeroes from `at` on.
-fn is_blank_from(window: &mut Window<'_>, mut at: u64) -> io::Result<bool> {
+fn is_blank_from(window: &mut Window<'_, impl ReadAt>, mut at: u64) -> io::Result<bool> {
     while at < window.len {
         let len = (window.len - at).min(WINDOW_BYTES as u64) as usize;
         match window.get(at, len)? {
@@ -161,7 +201,11 @@ fn is_blank_from(window: &mut Window<'_>, mut at: u64) -> io::Result<bool> {
 }
 
 /// Where the mark stands next, from `at` on.
-fn next_mark(window: &mut Window<'_>, mark: Mark, mut at: u64) -> io::Result<Option<u64>> {
+fn next_mark(
+    window: &mut Window<'_, impl ReadAt>,
+    mark: Mark,
+    mut at: u64,
+) -> io::Result<Option<u64>> {
     while at + FRAME_BYTES as u64 <= window.len {
         let len = window.len.saturating_sub(at).min(WINDOW_BYTES as u64) as usize;
         let Some(bytes) = window.get(at, len)? else { return Ok(None) };
@@ -174,14 +218,15 @@ fn next_mark(window: &mut Window<'_>, mark: Mark, mut at: u64) -> io::Result<Opt
 }
 
 /// A file that is read from its beginning to its end.
-struct Window<'a> {
-    file: &'a File,
+struct Window<'a, F> {
+    file: &'a F,
     len: u64,
     start: u64,
     bytes: Vec<u8>,
+    unreadable: Vec<u64>,
 }
 
-impl Window<'_> {
+impl<F: ReadAt> Window<'_, F> {
     /// Some bytes, if the file has as many.
     fn get(&mut self, at: u64, len: usize) -> io::Result<Option<&[u8]>> {
         if at + len as u64 > self.len {
@@ -192,9 +237,41 @@ impl Window<'_> {
             let left = self.len - at;
             self.bytes.resize(left.min(len.max(WINDOW_BYTES) as u64) as usize, 0);
             self.start = at;
-            self.file.read_exact_at(&mut self.bytes, at)?;
+            if let Err(error) = self.file.read_at(&mut self.bytes, at) {
+                self.read_around(&error)?;
+            }
         }
         let from = (at - self.start) as usize;
         Ok(self.bytes.get(from..from + len))
     }
+
+    /// Reads page by page; what the disk cannot read becomes what no record and no room has.
+    fn read_around(&mut self, error: &io::Error) -> io::Result<()> {
+        if !is_of_the_disk(error) {
+            return Err(io::Error::new(error.kind(), error.to_string()));
+        }
+        let mut at = self.start;
+        let end = self.start + self.bytes.len() as u64;
+        while at < end {
+            let next = ((at / PAGE_BYTES + 1) * PAGE_BYTES).min(end);
+            let page = &mut self.bytes[(at - self.start) as usize..(next - self.start) as usize];
+            match self.file.read_at(page, at) {
+                Ok(()) => {}
+                Err(error) if is_of_the_disk(&error) => {
+                    page.fill(UNREADABLE);
+                    if !self.unreadable.contains(&at) && self.unreadable.len() < UNREADABLE_MAX {
+                        self.unreadable.push(at);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            at = next;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the disk has lost what was to be read.
+pub(super) fn is_of_the_disk(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::libc::EIO)
 }

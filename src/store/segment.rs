@@ -35,6 +35,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::id::MessageId;
 use crate::limits::RECORD_BYTES_MAX;
 use crate::store::archive::ValueError;
+use crate::store::backup::LogFile;
 use crate::store::database::{DatabaseError, sync_folder};
 use crate::store::scan::{self, HEADER_BYTES, Mark, Scanned};
 
@@ -59,6 +60,8 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
     /// Some of it cannot be read.
     pub(super) is_damaged: bool,
+    /// Something behind its last record cannot be read.
+    pub(super) is_torn: bool,
     /// Nothing had been written to it when it was opened.
     pub(super) is_blank: bool,
     file: File,
@@ -81,7 +84,17 @@ impl Segment {
     ///
     /// What is up to `head` is known to have been synced.
     pub(super) fn open(log: &Path, number: u32, head: MessageId) -> Result<Self, DatabaseError> {
-        let path = Self::path(log, number);
+        Self::open_file(&Self::path(log, number), log, number, head)
+    }
+
+    /// The same, under another name.
+    pub(super) fn open_file(
+        path: &Path,
+        log: &Path,
+        number: u32,
+        head: MessageId,
+    ) -> Result<Self, DatabaseError> {
+        let path = path.to_path_buf();
         let disk = DatabaseError::disk("open", &path);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path);
@@ -95,8 +108,7 @@ impl Segment {
         } else {
             let mark = create(&file).map_err(&disk)?;
             sync_folder(log)?;
-            let (rows, end) = (Vec::new(), HEADER_BYTES);
-            Scanned { mark, rows, end, is_damaged: false, is_torn: false }
+            Scanned::blank(mark)
         };
         if scanned.is_torn {
             let path = path.display();
@@ -105,10 +117,10 @@ impl Segment {
         if scanned.is_damaged {
             tracing::warn!(path = %path.display(), "a part cannot be read; the file will be kept");
         }
-        let Scanned { mark, rows, end, is_damaged, is_torn } = scanned;
+        let Scanned { mark, rows, end, is_damaged, is_torn, .. } = scanned;
         let is_blank = rows.is_empty() && !is_torn && !is_damaged;
         let (rows, end, room_end) = (RwLock::new(rows), AtomicU64::new(end), AtomicU64::new(0));
-        Ok(Self { number, path, is_damaged, is_blank, file, mark, rows, end, room_end })
+        Ok(Self { number, path, is_damaged, is_torn, is_blank, file, mark, rows, end, room_end })
     }
 
     /// Bytes of its records, and what frames them.
@@ -156,6 +168,14 @@ impl Segment {
         sync().map_err(DatabaseError::disk("sync", &self.path))
     }
 
+    /// Its file, with what it has up to an entry.
+    pub(super) fn up_to(&self, id: MessageId) -> Result<LogFile, DatabaseError> {
+        let file = self.file.try_clone().map_err(DatabaseError::disk("open", &self.path))?;
+        let end = |row: Row| u64::from(row.offset) + u64::from(row.bytes);
+        let bytes = self.row_up_to(id).map_or(HEADER_BYTES, end);
+        Ok(LogFile { path: self.path.clone(), file, bytes })
+    }
+
     /// The bytes of the record that holds the entry `id`, if it is in this segment.
     pub(super) fn record(&self, id: MessageId) -> Result<Option<Vec<u8>>, DatabaseError> {
         let row = self.row_up_to(id);
@@ -188,11 +208,15 @@ impl Segment {
     }
 
     fn read(&self, row: &Row) -> Result<Vec<u8>, DatabaseError> {
-        let mut bytes = vec![0; row.bytes as usize];
-        let read = self.file.read_exact_at(&mut bytes, u64::from(row.offset));
-        read.map_err(DatabaseError::disk("read", &self.path))?;
-        Ok(bytes)
+        read_row(&self.file, row).map_err(DatabaseError::reading(&self.path))
     }
+}
+
+/// The bytes of a record.
+pub(super) fn read_row(file: &File, row: &Row) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; row.bytes as usize];
+    file.read_exact_at(&mut bytes, u64::from(row.offset))?;
+    Ok(bytes)
 }
 
 /// Begins a file that has nothing yet.

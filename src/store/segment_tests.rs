@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::id::PeerId;
+use crate::store::closed_tests::is_golden;
 use crate::store::entry::Entry;
 use crate::store::record::{Header, RecordWriter};
 
@@ -213,6 +214,92 @@ fn a_file_of_something_else_is_no_segment() {
     fs::write(Segment::path(folder.path(), 1), [3; 5_000]).unwrap();
     let error = Segment::open(folder.path(), 1, MessageId::NONE).unwrap_err();
     assert!(matches!(error, DatabaseError::Value { .. }), "{error:?}");
+}
+
+#[test]
+fn a_frame_that_was_half_written_is_torn_and_costs_what_was_not_finished() {
+    let (folder, path) = file(&[1, 2, 3]);
+    let whole = fs::read(&path).unwrap();
+    let frame = (whole.len() - START) / 3;
+    let last = START + 2 * frame;
+    // A bit of it that is written is enough to be no room.
+    for written in 1..frame {
+        fs::write(&path, [&whole[..last + written], &[0; 100_000]].concat()).unwrap();
+        let is_whole = whole[last + written..].iter().all(|byte| *byte == 0);
+        let expected = if is_whole { vec![1, 2, 3] } else { vec![1, 2] };
+        assert_eq!(found(&folder), (expected, false, !is_whole), "{written} bytes of it");
+    }
+    // What is appended next takes its place.
+    fs::write(&path, [&whole[..last + frame / 2], &[0; 100_000]].concat()).unwrap();
+    let segment = Segment::open(folder.path(), 1, MessageId::NONE).unwrap();
+    assert!(segment.is_torn && !segment.is_damaged && !segment.is_blank);
+    segment.append(MessageId(3), &record(3, 3, 2, &content(3))).unwrap();
+    assert_eq!(found(&folder), (vec![1, 2, 3], false, false));
+}
+
+/// A file of which the disk cannot read some pages.
+struct Broken {
+    file: File,
+    pages: Vec<u64>,
+}
+
+impl scan::ReadAt for Broken {
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        let range = at / 4096..(at + bytes.len() as u64).div_ceil(4096);
+        match self.pages.iter().any(|page| range.contains(page)) {
+            true => Err(io::Error::from_raw_os_error(nix::libc::EIO)),
+            false => self.file.read_exact_at(bytes, at),
+        }
+    }
+}
+
+#[test]
+fn a_page_that_the_disk_cannot_read_costs_what_is_in_it() {
+    let (_folder, path) = file(&(1..=100).collect::<Vec<_>>());
+    let bytes = fs::metadata(&path).unwrap().len();
+    let frame = (bytes as usize - START) / 100;
+    for page in 0..bytes.div_ceil(4096) {
+        let broken = Broken { file: File::open(&path).unwrap(), pages: vec![page] };
+        let scanned = scan::scan(&broken, bytes, MessageId(100)).unwrap().unwrap();
+        let is_hit = |record: usize| {
+            let (start, lost) = (START + (record - 1) * frame, page as usize * 4096);
+            start < lost + 4096 && start + frame > lost
+        };
+        let others = (1..=100).filter(|record| !is_hit(*record)).map(|record| record as i64);
+        let found: Vec<i64> = scanned.rows.iter().map(|row| row.first.0).collect();
+        assert_eq!(found, others.collect::<Vec<_>>(), "page {page}");
+        assert_eq!(scanned.unreadable, [page * 4096]);
+        assert!(scanned.is_damaged || scanned.is_torn);
+    }
+    let broken = Broken { file: File::open(&path).unwrap(), pages: vec![0, 1] };
+    assert!(scan::scan(&broken, bytes, MessageId::NONE).unwrap().is_none(), "both headers");
+}
+
+#[test]
+fn a_page_behind_the_last_record_that_the_disk_cannot_read_is_not_taken_for_room() {
+    let (_folder, path) = file(&[1, 2, 3]);
+    let bytes = 64 * 1024;
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes).unwrap();
+    let broken = Broken { file: File::open(&path).unwrap(), pages: vec![9] };
+    let scanned = scan::scan(&broken, bytes, MessageId::NONE).unwrap().unwrap();
+    assert_eq!((scanned.rows.len(), scanned.is_torn, scanned.is_damaged), (3, true, false));
+}
+
+#[test]
+fn an_open_segment_has_the_bytes_it_has_always_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = scan::file_header([0xA0, 0xA1, 0xA2, 0xA3, 0xA4, 0xA5, 0xA6, 0xA7]);
+    let mut bytes = vec![0; START + 4096];
+    bytes[..16].copy_from_slice(&header);
+    bytes[4096..START].copy_from_slice(&header);
+    fs::write(Segment::path(folder.path(), 1), bytes).unwrap();
+    let segment = Segment::open(folder.path(), 1, MessageId::NONE).unwrap();
+    for first in 1..=3 {
+        let record = record(first, first, first - 1, &content(first));
+        segment.append(MessageId(first), &record).unwrap();
+    }
+    cut_room(&segment);
+    is_golden("open-segment.hex", &fs::read(&segment.path).unwrap());
 }
 
 proptest! {

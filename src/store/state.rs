@@ -25,7 +25,9 @@ use std::path::{Path, PathBuf};
 use crate::chain::Chain;
 use crate::id::{ConversationId, GroupId, MessageId, PeerId};
 use crate::limits::RECORD_BYTES_MAX;
-use crate::store::database::{Batch, Database, DatabaseError, remove_database, sync_folder};
+use crate::store::database::{
+    Batch, Database, DatabaseError, is_distrusted, remove_database, sync_folder,
+};
 use crate::store::entry::Item;
 use crate::store::group::Group;
 use crate::store::group_image::{
@@ -91,6 +93,7 @@ impl State {
                     write_current(folder, *generation)?;
                     return Ok(OpenedState { state, fell_back });
                 }
+                Err(error) if error.is_of_the_system() => return Err(error),
                 Err(error) => {
                     let error = Chain(&error);
                     tracing::error!(generation, %error, "a generation of the state is damaged");
@@ -102,6 +105,12 @@ impl State {
         let state = Self::open_generation(folder, generation)?;
         write_current(folder, generation)?;
         Ok(OpenedState { state, fell_back })
+    }
+
+    /// Whether the generation in force was found damaged.
+    pub(super) fn is_distrusted(folder: &Path) -> bool {
+        let current = read_current(folder);
+        current.is_some_and(|current| is_distrusted(&path(folder, current)))
     }
 
     fn open_generation(folder: &Path, generation: u32) -> Result<Self, DatabaseError> {
@@ -462,11 +471,13 @@ fn generations(folder: &Path) -> Result<Vec<u32>, DatabaseError> {
     Ok(generations)
 }
 
-fn read_current(folder: &Path) -> Option<u32> {
+/// The generation that `CURRENT` names, if it names one.
+pub(super) fn read_current(folder: &Path) -> Option<u32> {
     fs::read_to_string(folder.join("CURRENT")).ok()?.trim().parse().ok()
 }
 
-fn write_current(folder: &Path, generation: u32) -> Result<(), DatabaseError> {
+/// Names the generation in force; durably.
+pub(super) fn write_current(folder: &Path, generation: u32) -> Result<(), DatabaseError> {
     let fresh = folder.join("CURRENT.new");
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&fresh)?;

@@ -31,6 +31,8 @@ struct Draft {
     bytes: usize,
     bytes_max: usize,
     is_full: bool,
+    /// Something of the segment is damaged.
+    is_hurt: bool,
 }
 
 impl Reader {
@@ -46,8 +48,9 @@ impl Reader {
         let gone = self.catalog.gone();
         let lost = (after < gone).then_some(gone);
         let (through, holes, hole) = (after.max(gone), Vec::new(), None);
-        let (entries, bytes, is_full) = Default::default();
-        let mut draft = Draft { entries, through, head, holes, hole, bytes, bytes_max, is_full };
+        let (entries, bytes, is_full, is_hurt) = Default::default();
+        let mut draft =
+            Draft { entries, through, head, holes, hole, bytes, bytes_max, is_full, is_hurt };
         let mut number = 0;
         while let (gone, Some(source)) = self.catalog.at_least(number, draft.through) {
             number = source.number() + 1;
@@ -68,6 +71,9 @@ impl Reader {
                     draft.damaged(source.number(), &error);
                 }
                 Err(error) => return Err(error),
+            }
+            if std::mem::take(&mut draft.is_hurt) {
+                self.catalog.hurt(source.number());
             }
             if draft.is_full {
                 return Ok(draft.finish(lost));
@@ -126,7 +132,13 @@ fn last_before(
 ) -> Result<Option<MessageId>, DatabaseError> {
     let mut last = None;
     for record in open.segment.records(MessageId::NONE) {
-        let (_, bytes) = record?;
+        let (_, bytes) = match record {
+            Err(DatabaseError::Value { source: error, .. }) => {
+                tell(open.segment.number, last.unwrap_or_default(), &error);
+                continue;
+            }
+            record => record?,
+        };
         let header = match Record::parse(&bytes) {
             Ok(record) => record.header,
             Err(error) => {
@@ -153,6 +165,7 @@ impl Draft {
     /// Something behind what has been read is damaged.
     fn damaged(&mut self, segment: u32, error: &ValueError) {
         tell(segment, self.through, error);
+        self.is_hurt = true;
         self.hole.get_or_insert(self.through);
     }
 
@@ -167,7 +180,13 @@ impl Draft {
     fn add_open(&mut self, open: &OpenSegment) -> Result<(), DatabaseError> {
         let from = open.segment.begin_of(MessageId(self.through.0.saturating_add(1)));
         for record in open.segment.records(from) {
-            let (first, bytes) = record?;
+            let (first, bytes) = match record {
+                Err(DatabaseError::Value { source: error, .. }) => {
+                    self.damaged(open.segment.number, &error);
+                    continue;
+                }
+                record => record?,
+            };
             if first > self.head {
                 break;
             }

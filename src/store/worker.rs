@@ -1,5 +1,5 @@
-//! The segment thread: makes the next segment ready, writes closed ones as files, removes expired
-//! ones.
+//! The segment thread: makes the next segment ready, writes closed ones as files, mends damaged
+//! ones, removes expired ones.
 //!
 //! # Invariants
 //!
@@ -16,10 +16,12 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 
 use crate::chain::Chain;
 use crate::id::MessageId;
+use crate::metrics::Metrics;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::Closed;
 use crate::store::database::{DatabaseError, remove_file, set_aside};
 use crate::store::image::SegmentInfo;
+use crate::store::mend::mend;
 use crate::store::rewrite::{Rewritten, rewrite};
 use crate::store::segment::Segment;
 
@@ -30,6 +32,7 @@ enum Job {
     Prepare(u32),
     Close(Arc<OpenSegment>),
     Remove(Arc<Closed>),
+    Mend(Arc<Closed>),
 }
 
 /// A handle on the segment thread. Dropping it lets the thread finish its jobs.
@@ -43,13 +46,16 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn start(catalog: Arc<Catalog>) -> Result<Self, std::io::Error> {
+    pub(super) fn start(
+        catalog: Arc<Catalog>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, std::io::Error> {
         let (jobs, todo) = bounded(JOBS_MAX);
         let (prepared_tx, prepared) = bounded(1);
         let (closed_tx, closed) = bounded(JOBS_MAX);
         let thread = std::thread::Builder::new()
             .name("tidings-segment".into())
-            .spawn(move || run(&catalog, &todo, &prepared_tx, &closed_tx))?;
+            .spawn(move || run(&catalog, &metrics, &todo, &prepared_tx, &closed_tx))?;
         Ok(Self { jobs: Some(jobs), prepared, closed, thread: Some(thread) })
     }
 
@@ -63,6 +69,10 @@ impl Worker {
 
     pub(super) fn remove(&self, closed: Arc<Closed>) {
         self.give(Job::Remove(closed));
+    }
+
+    pub(super) fn mend(&self, closed: Arc<Closed>) {
+        self.give(Job::Mend(closed));
     }
 
     fn give(&self, job: Job) {
@@ -84,6 +94,7 @@ impl Drop for Worker {
 
 fn run(
     catalog: &Catalog,
+    metrics: &Metrics,
     todo: &Receiver<Job>,
     prepared: &Sender<Result<Segment, DatabaseError>>,
     closed: &Sender<(u32, SegmentInfo)>,
@@ -98,6 +109,12 @@ fn run(
                 }
             }
             Job::Close(segment) => closing.push(segment),
+            Job::Mend(closed) => {
+                if let Err(error) = mend(catalog, &closed, metrics) {
+                    let number = closed.number;
+                    tracing::warn!(number, error = %Chain(&error), "cannot mend a segment");
+                }
+            }
             Job::Remove(closed) => {
                 if let Err(error) = closed.remove() {
                     let number = closed.number;

@@ -9,6 +9,9 @@
 
 mod admin;
 mod chat;
+mod damage;
+mod disk;
+mod folder;
 mod harness;
 mod webhook;
 

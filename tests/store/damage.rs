@@ -361,26 +361,37 @@ fn newest_first(sent: &[Sent]) -> Vec<MessageId> {
 }
 
 #[test]
-fn a_file_whose_end_is_damaged_is_set_aside_and_costs_that_segment() {
+fn a_file_whose_end_is_damaged_is_written_anew_and_costs_nothing() {
     for back in [1, 50, 106] {
         let made = made();
         let file = first_file(&made.options.dir);
         flip(&file, fs::metadata(&file).unwrap().len() - back);
-        let running = made.opens_damaged("segment 1 cannot be opened");
+        let mut running = made.opens_damaged("segment 1 is damaged, and written anew");
         let name = file.file_name().unwrap().to_str().unwrap();
         assert!(file.with_file_name(format!("damaged-{name}")).exists());
-        assert_eq!(history_len(&running), 1 + 21 + 1);
+        assert_eq!(history_len(&running), 41 + 1);
+        running.until_closed();
+        assert_eq!(history_len(&running), 41 + 1);
+        assert!(file.exists());
         is_told_once(running);
     }
 }
 
 #[test]
-fn a_file_that_was_cut_off_is_set_aside_and_costs_that_segment() {
+fn a_file_that_was_cut_off_costs_what_stood_behind_the_cut() {
     let made = made();
     let file = first_file(&made.options.dir);
-    let bytes = fs::metadata(&file).unwrap().len();
-    OpenOptions::new().write(true).open(&file).unwrap().set_len(bytes / 2).unwrap();
-    let running = made.opens_damaged("segment 1 cannot be opened");
+    let at = last_place_of(&file, b"the last commit of the first run");
+    OpenOptions::new().write(true).open(&file).unwrap().set_len(at).unwrap();
+    let running = made.opens_damaged("segment 1: what stood behind");
+    // The second segment begins with the last commit of the first.
+    assert_eq!(history_len(&running), 41 + 1);
+    is_told_once(running);
+
+    let other = self::made();
+    let file = first_file(&other.options.dir);
+    OpenOptions::new().write(true).open(&file).unwrap().set_len(100).unwrap();
+    let running = other.opens_damaged("segment 1 cannot be opened");
     assert_eq!(history_len(&running), 1 + 21 + 1);
     is_told_once(running);
 }
@@ -397,20 +408,40 @@ fn a_damaged_record_of_a_file_costs_that_record() {
     let mut expected = newest_first(&made.sent);
     expected.remove(21);
     assert_eq!(history_ids(&running), expected);
-    let message = running.block_on(running.store.message(made.sent[19].id));
-    assert!(message.is_err(), "it is told that it cannot be read");
+    until_mended(&mut running, &file);
+    assert_eq!(running.metrics.damaged_records.get(), 1);
+    assert_eq!(history_ids(&running), expected);
+    let lost = running.block_on(running.store.message(made.sent[19].id));
+    assert_eq!(lost.unwrap(), None);
     assert!(running.block_on(running.store.message(made.sent[0].id)).unwrap().is_some());
+    is_told_once(running);
+}
+
+/// Waits until what is whole of a closed segment has been written anew.
+fn until_mended(running: &mut Running, file: &Path) {
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let aside = file.with_file_name(format!("damaged-{name}"));
+    running.until("a damaged segment is written anew", |_| {
+        aside.exists() && file.exists() && !file.with_extension("open").exists()
+    });
 }
 
 #[test]
-fn a_damaged_table_of_a_file_costs_what_is_found_by_it() {
-    let made = made();
-    let file = first_file(&made.options.dir);
-    // Behind the footer come, from the end, the tables of places and of subjects: a block each.
-    flip(&file, fs::metadata(&file).unwrap().len() - 106 - 4096 - 4096);
-    let running = Running::open_in(made.options.clone());
-    assert_eq!(history_ids(&running), newest_first(&made.sent[20..]));
-    assert!(running.block_on(running.store.message(made.sent[0].id)).unwrap().is_some());
+fn a_damaged_table_of_a_file_is_made_anew_when_somebody_comes_upon_it() {
+    // Behind the footer come, from the end, the tables of places, subjects and records: a block
+    // each.
+    for blocks in 1..=3 {
+        let made = made();
+        let file = first_file(&made.options.dir);
+        flip(&file, fs::metadata(&file).unwrap().len() - 106 - 4096 * blocks);
+        let mut running = Running::open_in(made.options.clone());
+        assert_eq!(running.store.report().damage, [""; 0]);
+        running.history(&HistoryOf::App, 7);
+        until_mended(&mut running, &file);
+        assert_eq!(history_ids(&running), newest_first(&made.sent));
+        assert_eq!(running.metrics.damaged_records.get(), 1);
+        is_told_once(running);
+    }
 }
 
 #[test]

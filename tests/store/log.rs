@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use tidings::id::MessageId;
 use tidings::reason::Reason;
-use tidings::store::{OpenError, Options, Outcome, Request, Store};
+use tidings::store::{HistoryOf, OpenError, Options, Outcome, Request, Store};
 
 use super::harness::{Running, Sent, child, ids, new_message, peer, refusal, segments_as, sent};
 
@@ -125,6 +125,36 @@ fn no_value_left_its_file(running: &Running) {
             assert_eq!(count, 0, "{}", blobs.display());
         }
     }
+}
+
+#[test]
+fn steps_of_an_hour_both_ways_lose_nothing_and_reuse_nothing() {
+    const HOUR_MS: i64 = 3600 * 1000;
+    let mut running = Running::new();
+    running.open("bob", "phone");
+    let (epoch, mut all) = (running.store.epoch(), Vec::new());
+    for (round, step_ms) in [HOUR_MS, -HOUR_MS, -HOUR_MS, HOUR_MS].into_iter().enumerate() {
+        all.extend(running.send_many("alice", "bob", 5));
+        // While it runs, while it is stopped, and while a crash is behind it.
+        match round % 3 {
+            0 => running.step(step_ms),
+            1 => {
+                running.clock().step_ms(step_ms);
+                running = running.restart();
+            }
+            _ => {
+                running.clock().step_ms(step_ms);
+                running = running.crash();
+            }
+        }
+        all.extend(running.send_many("alice", "bob", 5));
+        running.settle();
+        assert_eq!(running.waiting_ids("bob"), ids(&all), "behind step {round}");
+    }
+    assert!(all.is_sorted_by(|a, b| a.id < b.id && a.sequence + 1 == b.sequence), "{all:?}");
+    assert_eq!(running.store.epoch(), epoch);
+    assert_eq!(running.history(&HistoryOf::Sender(peer("alice")), 50).len(), all.len());
+    assert_eq!(running.metrics.dropped(), 0);
 }
 
 #[test]

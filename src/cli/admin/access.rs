@@ -22,7 +22,7 @@ use crate::cli::connected::is_this_machine;
 
 /// Which server, and with which key.
 #[derive(Args, Debug)]
-pub(super) struct AccessArgs {
+pub(in crate::cli) struct AccessArgs {
     /// The HTTP API of the server.
     #[arg(
         long,
@@ -91,6 +91,11 @@ impl AccessArgs {
     fn is_local(&self) -> bool {
         let host = self.url.host_str().unwrap_or_default();
         is_this_machine(&format!("{host}:{}", self.url.port_or_known_default().unwrap_or(0)))
+    }
+
+    /// The data folder, if the server is one of this machine.
+    pub(in crate::cli) fn local_data(&self) -> Option<PathBuf> {
+        self.is_local().then(|| self.data.clone())
     }
 
     /// The key, and where it comes from.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 /// A request to the API.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(in crate::cli) struct Call {
     pub(super) method: Method,
     /// Behind the server's address, percent-encoded.
     pub(super) path: String,
@@ -29,7 +29,7 @@ impl Call {
         Self { method, path: path.into(), query: Vec::new(), headers: Vec::new(), body: None }
     }
 
-    pub(super) fn get(path: impl Into<String>) -> Self {
+    pub(in crate::cli) fn get(path: impl Into<String>) -> Self {
         Self::new(Method::GET, path)
     }
 

@@ -5,8 +5,8 @@
 //! * A thin client: what is right and what is wrong, the server says.
 //! * With `--json` the answer is printed as it came.
 
-mod access;
-mod call;
+pub(super) mod access;
+pub(super) mod call;
 mod command;
 mod endpoints;
 mod figures;
@@ -15,7 +15,7 @@ mod history;
 mod live;
 mod message;
 mod plan;
-mod remote;
+pub(super) mod remote;
 mod show;
 mod table;
 mod top;

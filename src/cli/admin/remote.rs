@@ -21,7 +21,7 @@ use crate::cli::words::printable;
 const REQUEST_ID: &str = "x-request-id";
 
 /// The server.
-pub(super) struct Remote {
+pub(in crate::cli) struct Remote {
     client: Client,
     /// Its address, without a slash at the end.
     pub(super) url: String,
@@ -31,7 +31,7 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    pub(super) fn new(args: &AccessArgs) -> Result<Self, Failure> {
+    pub(in crate::cli) fn new(args: &AccessArgs) -> Result<Self, Failure> {
         let url = args.url()?;
         let (key, key_from) = args.key()?;
         let mut header = HeaderValue::from_str(&format!("Bearer {key}"))
@@ -57,7 +57,7 @@ impl Remote {
     /// # Errors
     ///
     /// As of [`Self::ask`].
-    pub(super) async fn begin(&self, call: &Call) -> Result<Response, Failure> {
+    pub(in crate::cli) async fn begin(&self, call: &Call) -> Result<Response, Failure> {
         let url = format!("{}{}", self.url, call.path);
         let mut request = self.client.request(call.method.clone(), url).query(&call.query);
         request = request.header(AUTHORIZATION, &self.key);
@@ -86,7 +86,7 @@ impl Remote {
     }
 
     /// Why there is no answer.
-    pub(super) fn failed(&self, error: reqwest::Error) -> Failure {
+    pub(in crate::cli) fn failed(&self, error: reqwest::Error) -> Failure {
         let error = error.without_url();
         let url = &self.url;
         if error.is_timeout() {

@@ -1,0 +1,162 @@
+//! The folder that a copy is written to.
+//!
+//! # Invariants
+//!
+//! * Nobody but its owner can read it.
+//! * What is in it is synced, files and folders, before it is marked as complete.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::Stage;
+use crate::id::MessageId;
+use crate::store::archive::ValueError;
+use crate::store::database::{DatabaseError, sync_folder};
+
+/// Bytes that are copied at once.
+const COPY_BYTES: usize = 1024 * 1024;
+/// Folders of the data folder that other parts of the server keep.
+const OTHERS: [&str; 2] = ["keys", "webhooks"];
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The target has something in it.
+    #[error("{0} is not empty: a backup goes into a folder of its own")]
+    NotEmpty(PathBuf),
+    /// A server uses the data folder, so it cannot be copied from outside.
+    #[error("a server is using the data folder {0}")]
+    InUse(PathBuf),
+    /// There is no data.
+    #[error("{0} is not a data folder: it holds no log and no state")]
+    NoData(PathBuf),
+    /// What is to be copied is itself a copy that was cut.
+    #[error("{0} is a backup that was cut: it is not complete")]
+    Cut(PathBuf),
+    /// The stream ended early.
+    #[error("the backup was cut: begin again")]
+    Ended,
+    /// The stream is not what a server sends.
+    #[error("what came is no backup")]
+    Stream(#[from] ValueError),
+    /// A disk fails.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+/// What a complete backup holds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Copied {
+    /// Bytes that were written.
+    pub bytes: u64,
+    /// Segments of the log.
+    pub segments: u64,
+    /// Its last entry, if it is the copy of a server that ran.
+    pub head: Option<MessageId>,
+    /// Keys, certificates and endpoints are in it.
+    pub has_keys: bool,
+}
+
+/// A target that is being written.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) folder: PathBuf,
+    pub(super) copied: Copied,
+}
+
+impl Target {
+    /// Makes the folder, or takes one that is empty.
+    pub(super) fn begin(folder: &Path) -> Result<Self, BackupError> {
+        let disk = DatabaseError::disk("create", folder);
+        match fs::read_dir(folder) {
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    return Err(BackupError::NotEmpty(folder.to_path_buf()));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut builder = fs::DirBuilder::new();
+                builder.recursive(true).mode(0o700).create(folder).map_err(&disk)?;
+                sync_folder(folder.parent().unwrap_or(folder))?;
+            }
+            Err(error) => return Err(disk(error).into()),
+        }
+        Stage::begin(folder)?;
+        Ok(Self { folder: folder.to_path_buf(), copied: Copied::default() })
+    }
+
+    /// A folder in it.
+    pub(super) fn create_folder(&self, name: &Path) -> Result<PathBuf, BackupError> {
+        let path = self.folder.join(name);
+        let disk = DatabaseError::disk("create", &path);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(disk)?;
+        Ok(path)
+    }
+
+    /// A new file in it.
+    pub(super) fn create(&self, name: &Path) -> Result<(File, PathBuf), BackupError> {
+        let path = self.folder.join(name);
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(&path);
+        Ok((file.map_err(DatabaseError::disk("create", &path))?, path))
+    }
+
+    /// Copies a file, or a folder with all that is in it. `progress` hears of bytes.
+    pub(super) fn copy(
+        &mut self,
+        from: &Path,
+        name: &Path,
+        is_wanted: &impl Fn(&Path) -> bool,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), BackupError> {
+        if from.is_dir() {
+            let folder = self.create_folder(name)?;
+            let reading = DatabaseError::disk("read", from);
+            for entry in fs::read_dir(from).map_err(&reading)? {
+                let path = entry.map_err(&reading)?.path();
+                if is_wanted(&path) {
+                    let name = name.join(path.file_name().unwrap_or_default());
+                    self.copy(&path, &name, is_wanted, progress)?;
+                }
+            }
+            return Ok(sync_folder(&folder)?);
+        }
+        let reading = DatabaseError::disk("read", from);
+        let mut source = File::open(from).map_err(&reading)?;
+        let (mut file, path) = self.create(name)?;
+        let writing = DatabaseError::disk("write", &path);
+        let mut bytes = vec![0; COPY_BYTES];
+        loop {
+            let read = source.read(&mut bytes).map_err(&reading)?;
+            if read == 0 {
+                break;
+            }
+            file.write_all(&bytes[..read]).map_err(&writing)?;
+            self.copied.bytes += read as u64;
+            progress(read as u64);
+        }
+        Ok(file.sync_all().map_err(writing)?)
+    }
+
+    /// Copies what other parts of the server keep in a data folder, if it is there.
+    pub(super) fn copy_others(&mut self, data: &Path) -> Result<(), BackupError> {
+        for name in OTHERS {
+            let from = data.join(name);
+            if from.is_dir() {
+                // One that is being replaced.
+                let is_whole = |path: &Path| path.extension().is_none_or(|kind| kind != "new");
+                self.copy(&from, Path::new(name), &is_whole, &mut |_| {})?;
+                self.copied.has_keys = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks it as complete.
+    pub(super) fn complete(self) -> Result<Copied, BackupError> {
+        Stage::complete(&self.folder)?;
+        Ok(self.copied)
+    }
+}
