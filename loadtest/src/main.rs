@@ -3,8 +3,9 @@
 //! ```text
 //! options > { compare, growth } > scenario
 //!           > { chat, rate, offline, idle, fanout, presence, roam, push, webhook, history,
-//!               overload, restart }
+//!               overload, restart, badnet }
 //!                    > fill > fleet > carrier > { session > peer > frames, mqtt }
+//!           badnet > library, proxy
 //!           compare, growth > drawing, html
 //!                    > history, push, webhook > http
 //!                    > server (broker), measure (process, metrics) > report
@@ -18,6 +19,7 @@
 //!   measured, 2 that the command line is wrong.
 
 mod acks;
+mod badnet;
 mod broker;
 mod carrier;
 mod chat;
@@ -35,6 +37,7 @@ mod history;
 mod html;
 mod http;
 mod idle;
+mod library;
 mod link;
 mod measure;
 mod metrics;
@@ -48,6 +51,7 @@ mod presence;
 mod process;
 mod progress;
 mod proof;
+mod proxy;
 mod push;
 mod rate;
 mod record;

@@ -10,6 +10,7 @@ mod growth;
 mod loads;
 mod scenario;
 mod trials;
+mod trust;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -20,6 +21,7 @@ pub(crate) use self::loads::{
     Chat, Fanout, History, Idle, Offline, Presence, Push, Rate, Roam, Webhook,
 };
 pub(crate) use self::trials::{Overload, Restart};
+pub(crate) use self::trust::BadNet;
 
 /// The load generator of Tidings: an honest client over real QUIC.
 ///
@@ -184,6 +186,21 @@ pub(crate) enum Scenario {
     ///
     /// Example: loadtest restart --sessions 5000 --log-gib 1
     Restart(With<Restart>),
+    /// The load of `rate` over a bad network, by clients of the client library
+    ///
+    /// All datagrams pass a proxy, which loses, holds back, doubles and delays as it is told, lets
+    /// only so much or so long ones through, changes the addresses of clients as a NAT does that
+    /// forgets them, and cuts single directions for a while. What happens to each datagram is drawn
+    /// from a seed. The sessions open before any of it begins.
+    ///
+    /// The proof is that of `rate`, and nothing may be dropped: every acknowledged message reaches
+    /// its app once and in order. `gap_ms` has one time for each change of an address: from the
+    /// change to the answer of a Ping that the client is asked for at that moment. `reopened`
+    /// counts sessions that came back over a new connection.
+    ///
+    /// Example: loadtest badnet --loss 10 --reorder 20 --rebind 30 --rate 1000 --seconds 600
+    #[command(name = "badnet")]
+    BadNet(With<BadNet>),
 }
 
 /// A load on the relay.

@@ -13,6 +13,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 pub(crate) use self::rounds::{Rounds, median};
+use crate::badnet::BadNetwork;
 use crate::counters::{self, Compared};
 use crate::history::Found;
 use crate::overload::Overloaded;
@@ -203,6 +204,9 @@ pub(crate) struct Report {
     /// How everybody came back after the server was killed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) restarted: Option<Restarted>,
+    /// What the network was like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) network: Option<BadNetwork>,
     /// What webhooks prove.
     #[serde(flatten)]
     pub(crate) webhooks: Option<Webhooks>,
@@ -240,6 +244,7 @@ impl Report {
             + self.beside.as_ref().map_or(0, Beside::wrong)
             + self.blob_files.unwrap_or(0)
             + self.webhooks.as_ref().map_or(0, Webhooks::wrong)
+            + self.network.as_ref().map_or(0, BadNetwork::wrong)
             + self.history.as_ref().map_or(0, |found| found.wrong_pages);
         let counted = self.counters.iter().flatten().all(Compared::is_equal);
         wrong == 0 && counted
@@ -304,6 +309,9 @@ impl Report {
             rows.add(&name, value);
         }
         for (name, value) in self.restarted.iter().flat_map(Restarted::rows) {
+            rows.add(name, value);
+        }
+        for (name, value) in self.network.iter().flat_map(BadNetwork::rows) {
             rows.add(name, value);
         }
         for (name, value) in self.webhooks.iter().flat_map(Webhooks::rows) {

@@ -24,8 +24,8 @@ use crate::roster::Roster;
 use crate::run::Run;
 use crate::server::Server;
 use crate::{
-    chat, fanout, fill, history, idle, offline, overload, presence, push, rate, restart, roam,
-    webhook,
+    badnet, chat, fanout, fill, history, idle, offline, overload, presence, push, rate, restart,
+    roam, webhook,
 };
 
 /// What a scenario plays on.
@@ -149,6 +149,7 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
         Scenario::Push(options) => push::run(&stage, options).await,
         Scenario::Webhook(options) => webhook::run(&stage, options).await,
         Scenario::Overload(options) => overload::run(&stage, options).await,
+        Scenario::BadNet(options) => badnet::run(&stage, options).await,
         Scenario::History(_) | Scenario::Restart(_) => {
             Err(format!("`{}` starts its server again", scenario.name()))
         }

@@ -23,6 +23,7 @@ impl Scenario {
             Self::Webhook(webhook) => &webhook.common,
             Self::Overload(overload) => &overload.common,
             Self::Restart(restart) => &restart.common,
+            Self::BadNet(badnet) => &badnet.common,
         }
     }
 
@@ -42,6 +43,7 @@ impl Scenario {
             Self::Webhook(webhook) => webhook.sessions,
             Self::Overload(overload) => overload.sessions,
             Self::Restart(restart) => restart.sessions + restart.absent,
+            Self::BadNet(badnet) => badnet.sessions,
         }
     }
 
@@ -138,6 +140,7 @@ impl Scenario {
             Self::Webhook(webhook) => webhook.talk.body.payload,
             Self::Overload(overload) => overload.body.payload,
             Self::Restart(restart) => restart.body.payload,
+            Self::BadNet(badnet) => badnet.talk.body.payload,
             Self::History(_) => crate::history::BODY_BYTES,
             Self::Idle(_) | Self::Presence(_) => 0,
         }
@@ -177,6 +180,7 @@ impl Scenario {
             Self::Webhook(_) => "webhook",
             Self::Overload(_) => "overload",
             Self::Restart(_) => "restart",
+            Self::BadNet(_) => "badnet",
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::badnet::BadNetwork;
 use crate::counters::Compared;
 use crate::measure::Spent;
 use crate::options::Scenario;
@@ -38,6 +39,8 @@ pub(crate) struct Outcome {
     pub(crate) webhooks: Option<Webhooks>,
     /// What became of more than the server carries.
     pub(crate) overload: Option<Overloaded>,
+    /// What the network was like.
+    pub(crate) network: Option<BadNetwork>,
 }
 
 /// What a run has proven, and what it cost.
@@ -84,6 +87,7 @@ pub(crate) fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report
     report.beside = outcome.beside;
     report.counters = outcome.counters;
     report.webhooks = outcome.webhooks;
+    report.network = outcome.network;
     if let Some(overload) = &outcome.overload {
         report.messages_per_second = overload.top.acked_per_second;
     }
@@ -114,7 +118,7 @@ fn add_proof(report: &mut Report, scenario: &Scenario, run: &Run, counts: &Count
     }
     report.silent_rebinds = run.rebinds.load(Ordering::Relaxed) - counts.rebinds_answered;
     let answers_all = matches!(scenario, Scenario::Fanout(_) | Scenario::Push(_))
-        || matches!(scenario, Scenario::Presence(_) | Scenario::Roam(_));
+        || matches!(scenario, Scenario::Presence(_) | Scenario::Roam(_) | Scenario::BadNet(_));
     if answers_all {
         let asked = counts.sent.max(run.asked.load(Ordering::Relaxed));
         report.unanswered = Some(asked.saturating_sub(counts.acked));

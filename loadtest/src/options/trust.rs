@@ -1,0 +1,96 @@
+//! The options of what proves the promise on bad networks, over restarts and on long days.
+//!
+//! # Invariants
+//!
+//! * A fault that is not asked for is not there.
+
+use clap::Args;
+use clap::builder::RangedI64ValueParser;
+
+use super::Talk;
+use super::loads::peers_from;
+
+/// `badnet`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BadNet {
+    /// Clients of the client library, one session, connection and socket each
+    #[arg(long, default_value_t = 200, value_parser = peers_from(2))]
+    pub(crate) sessions: u32,
+    /// Messages a second, all sessions together
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// Of a hundred datagrams of each direction, so many are lost
+    #[arg(long, default_value_t = 10, value_name = "PERCENT", value_parser = percent())]
+    pub(crate) loss: u8,
+    /// Of a hundred, so many are held back for up to 25 ms, and overtaken
+    #[arg(long, default_value_t = 20, value_name = "PERCENT", value_parser = percent())]
+    pub(crate) reorder: u8,
+    /// Of a hundred, so many come twice
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = percent())]
+    pub(crate) duplicate: u8,
+    /// How long each takes, one way, in milliseconds
+    #[arg(long, default_value_t = 0, value_name = "MS",
+        value_parser = clap::value_parser!(u32).range(..=5_000))]
+    pub(crate) delay_ms: u32,
+    /// Megabits a second of each session and direction; 0 for as many as come
+    #[arg(long, default_value_t = 0.0, value_name = "MBIT", value_parser = parse_mbit)]
+    pub(crate) mbit: f64,
+    /// Bytes of a datagram above which it is lost, once the sessions are open; 0 for any
+    ///
+    /// QUIC needs 1,200. A connection that has found out before that more gets through has to
+    /// notice.
+    #[arg(long, default_value_t = 0, value_name = "BYTES", value_parser = parse_mtu)]
+    pub(crate) mtu: u16,
+    /// Seconds from one change of a session's address to the next; 0 for none
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = seconds())]
+    pub(crate) rebind: u32,
+    /// Seconds from one cut of a session to the next: one direction, for 0.5 to 12 s; 0 for none
+    #[arg(long, default_value_t = 0, value_name = "SECONDS", value_parser = seconds())]
+    pub(crate) cut: u32,
+    /// What all faults are drawn from [default: a random one, which the result names]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Fails if 1 of 100 changes of address takes longer than so many milliseconds until the
+    /// session is answered again
+    #[arg(long, value_name = "MS")]
+    pub(crate) gap_max_ms: Option<f64>,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+}
+
+fn percent() -> RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(0..=90)
+}
+
+fn seconds() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=3_600)
+}
+
+fn parse_mbit(text: &str) -> Result<f64, String> {
+    let mbit: f64 = text.parse().map_err(|_| format!("{text} is no number of megabits"))?;
+    match mbit == 0.0 || (0.01..=10_000.0).contains(&mbit) {
+        true => Ok(mbit),
+        false => Err("a way carries 0.01 to 10,000 megabits a second".into()),
+    }
+}
+
+fn parse_mtu(text: &str) -> Result<u16, String> {
+    let bytes: u16 = text.parse().map_err(|_| format!("{text} is no number of bytes"))?;
+    match bytes == 0 || bytes >= 1_200 {
+        true => Ok(bytes),
+        false => Err("QUIC needs datagrams of 1,200 bytes".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_carries_what_quic_needs() {
+        assert_eq!((parse_mtu("0"), parse_mtu("1200")), (Ok(0), Ok(1_200)));
+        assert!(parse_mtu("1199").is_err());
+        assert_eq!((parse_mbit("0"), parse_mbit("0.5")), (Ok(0.0), Ok(0.5)));
+        assert!(parse_mbit("-1").is_err() && parse_mbit("NaN").is_err());
+    }
+}
