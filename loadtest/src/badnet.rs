@@ -87,7 +87,7 @@ pub(crate) async fn run(stage: &Stage<'_>, badnet: &BadNet) -> Result<Outcome, S
     let lives = library.lives.clone();
     library.end().await;
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let Lives { pauses, resumes } = &*lives;
+    let Lives { pauses, resumes, .. } = &*lives;
     let gap_ms = run.records.merged().gap.quantile_ms(0.99);
     let network = BadNetwork {
         seed,

@@ -45,6 +45,8 @@ pub(crate) struct Lives {
     pub(crate) pauses: AtomicU64,
     /// Sessions that were open again.
     pub(crate) resumes: AtomicU64,
+    /// Peers of which watchers were told that they went on or off line.
+    pub(crate) notices: AtomicU64,
 }
 
 /// The clients of a run.

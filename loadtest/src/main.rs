@@ -3,9 +3,11 @@
 //! ```text
 //! options > { compare, growth } > scenario
 //!           > { chat, rate, offline, idle, fanout, presence, roam, push, webhook, history,
-//!               overload, restart, badnet }
+//!               overload, restart, badnet, soak }
 //!                    > fill > fleet > carrier > { session > peer > frames, mqtt }
-//!           badnet > library, proxy
+//!           badnet, soak > library
+//!           badnet > proxy
+//!           soak > webhook, drawing, html
 //!           compare, growth > drawing, html
 //!                    > history, push, webhook > http
 //!                    > server (broker), measure (process, metrics) > report
@@ -64,6 +66,7 @@ mod run;
 mod scenario;
 mod server;
 mod session;
+mod soak;
 mod stamp;
 mod talker;
 mod tide;

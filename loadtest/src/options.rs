@@ -21,7 +21,7 @@ pub(crate) use self::loads::{
     Chat, Fanout, History, Idle, Offline, Presence, Push, Rate, Roam, Webhook,
 };
 pub(crate) use self::trials::{Overload, Restart};
-pub(crate) use self::trust::BadNet;
+pub(crate) use self::trust::{BadNet, Soak};
 
 /// The load generator of Tidings: an honest client over real QUIC.
 ///
@@ -201,6 +201,22 @@ pub(crate) enum Scenario {
     /// Example: loadtest badnet --loss 10 --reorder 20 --rebind 30 --rate 1000 --seconds 600
     #[command(name = "badnet")]
     BadNet(With<BadNet>),
+    /// A long day: chat, groups, presence, roaming, offline, webhooks and HTTP at once, while the
+    /// server is killed and drained at random
+    ///
+    /// Sessions of the client library talk to one another and in groups, and change their sockets;
+    /// other peers come and go, and are watched; a back end sends over HTTP and asks again under
+    /// the same `Idempotency-Key` until it is answered; two endpoints hear of every message by
+    /// webhook, and refuse some. When the server is ended, and how, is drawn from a seed.
+    ///
+    /// The proof: every peer, every member and every endpoint has had all that was acknowledged,
+    /// once and in order; nothing was dropped, for nobody was away for so long; at the end the
+    /// watcher knows who is there. Of 10 minutes and more, the server's memory at the end is within
+    /// 10 percent of that behind the first sixth. Then the server's `fsck`, if it has one, finds
+    /// the data sound.
+    ///
+    /// Example: loadtest soak --minutes 60 --restarts 20 --html soak.html
+    Soak(With<Soak>),
 }
 
 /// A load on the relay.

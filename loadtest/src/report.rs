@@ -20,6 +20,7 @@ use crate::overload::Overloaded;
 use crate::record::Times;
 use crate::restart::Restarted;
 use crate::server::Served;
+use crate::soak::Soaked;
 use crate::webhook::Webhooks;
 
 /// Times in milliseconds.
@@ -204,6 +205,9 @@ pub(crate) struct Report {
     /// How everybody came back after the server was killed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) restarted: Option<Restarted>,
+    /// What became of a long day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) soaked: Option<Soaked>,
     /// What the network was like.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) network: Option<BadNetwork>,
@@ -245,6 +249,7 @@ impl Report {
             + self.blob_files.unwrap_or(0)
             + self.webhooks.as_ref().map_or(0, Webhooks::wrong)
             + self.network.as_ref().map_or(0, BadNetwork::wrong)
+            + self.soaked.as_ref().map_or(0, Soaked::wrong)
             + self.history.as_ref().map_or(0, |found| found.wrong_pages);
         let counted = self.counters.iter().flatten().all(Compared::is_equal);
         wrong == 0 && counted
@@ -309,6 +314,9 @@ impl Report {
             rows.add(&name, value);
         }
         for (name, value) in self.restarted.iter().flat_map(Restarted::rows) {
+            rows.add(name, value);
+        }
+        for (name, value) in self.soaked.iter().flat_map(Soaked::rows) {
             rows.add(name, value);
         }
         for (name, value) in self.network.iter().flat_map(BadNetwork::rows) {

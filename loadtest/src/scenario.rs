@@ -25,7 +25,7 @@ use crate::run::Run;
 use crate::server::Server;
 use crate::{
     badnet, chat, fanout, fill, history, idle, offline, overload, presence, push, rate, restart,
-    roam, webhook,
+    roam, soak, webhook,
 };
 
 /// What a scenario plays on.
@@ -86,6 +86,7 @@ pub(crate) async fn run(scenario: &Scenario, on: On) -> Result<Report, String> {
     let result = match scenario {
         Scenario::History(options) => history::run(options, &mut server, &progress).await,
         Scenario::Restart(options) => restart::run(scenario, options, &mut server, &progress).await,
+        Scenario::Soak(options) => soak::run(scenario, options, &mut server, &progress).await,
         _ => play(scenario, &server, &progress).await,
     };
     let blob_files = server.blob_files();
@@ -150,7 +151,7 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
         Scenario::Webhook(options) => webhook::run(&stage, options).await,
         Scenario::Overload(options) => overload::run(&stage, options).await,
         Scenario::BadNet(options) => badnet::run(&stage, options).await,
-        Scenario::History(_) | Scenario::Restart(_) => {
+        Scenario::History(_) | Scenario::Restart(_) | Scenario::Soak(_) => {
             Err(format!("`{}` starts its server again", scenario.name()))
         }
     };

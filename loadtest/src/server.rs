@@ -290,6 +290,27 @@ impl Server {
         Ok(took)
     }
 
+    /// Ends a spawned server in order.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end well.
+    pub(crate) async fn drain(&mut self) -> Result<(), String> {
+        self.end().await
+    }
+
+    /// Ends a spawned server and lets its program look through the data that it leaves behind;
+    /// `None` if it has no `fsck`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end well, or the data is not sound.
+    pub(crate) async fn fsck(&mut self, common: &Common) -> Result<Option<String>, String> {
+        self.end().await?;
+        let folder = self.folder.as_ref().ok_or("only a spawned server has a folder of ours")?;
+        starting::fsck(common, &folder.path.join("data")).await
+    }
+
     /// Files outside the log file that sled made: its pages spilled, and those are never synced.
     pub(crate) fn blob_files(&self) -> Option<u64> {
         self.folder.as_ref().map(|folder| count_blobs(&folder.path.join("data")))

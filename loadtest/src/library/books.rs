@@ -9,7 +9,7 @@
 use tidings::id::GroupId;
 
 use crate::group::{GroupLedger, Taken, Verdict};
-use crate::proof::{Ledger, Numbers};
+use crate::proof::Ledger;
 
 /// The groups of a run, and what was acknowledged.
 #[derive(Debug)]
@@ -94,11 +94,6 @@ impl Books {
             }
             None => Taken::Foreign,
         }
-    }
-
-    /// Acknowledged messages that are not among those heard of.
-    pub(crate) fn unheard(&self, heard: &[parking_lot::Mutex<Numbers>]) -> u64 {
-        self.all.unheard(heard)
     }
 
     /// What was acknowledged, of all peers.

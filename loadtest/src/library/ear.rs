@@ -63,7 +63,9 @@ impl Ear {
             Event::Ended(why) => run.broke(format!("the server ended a session: {why:?}")),
             Event::Opened(_) => {}
             Event::Joined(_) | Event::Invited(_) | Event::MembersJoined(_) => {}
-            Event::Online(_) | Event::Offline(_) => {}
+            Event::Online(peers) | Event::Offline(peers) => {
+                self.lives.notices.fetch_add(peers.len() as u64, Ordering::Relaxed);
+            }
             // Who sends has read what was before, and hears so when it comes back.
             Event::Read(mark) if mark.peer == self.own => {}
             other => {

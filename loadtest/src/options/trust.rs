@@ -4,11 +4,14 @@
 //!
 //! * A fault that is not asked for is not there.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
 
-use super::Talk;
 use super::loads::peers_from;
+use super::{Body, Talk};
 
 /// `badnet`.
 #[derive(Clone, Debug, Args)]
@@ -58,6 +61,59 @@ pub(crate) struct BadNet {
     pub(crate) talk: Talk,
 }
 
+/// `soak`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Soak {
+    /// How long it lasts, in minutes
+    #[arg(long, default_value_t = 60.0, value_parser = parse_minutes)]
+    pub(crate) minutes: f64,
+    /// Restarts of the server, at random moments, by SIGKILL and by drain
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub(crate) restarts: u32,
+    /// Clients of the client library that are always there, one session, connection and socket
+    /// each
+    #[arg(long, default_value_t = 200, value_parser = peers_from(2))]
+    pub(crate) sessions: u32,
+    /// Members of a group; the sessions are parted into groups of so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    pub(crate) group: u32,
+    /// Messages a second to groups, all of them together
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) group_rate: u32,
+    /// Messages a second from session to peer
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// Messages a second that a back end sends to peers over HTTP
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) api_rate: u32,
+    /// Further peers that come and go, and are watched
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) commuters: u32,
+    /// Seconds from one change of a session's socket to the next
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) roam: u32,
+    /// What the restarts are drawn from [default: a random one, which the result names]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Writes a page with charts here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) body: Body,
+}
+
+impl Soak {
+    /// How long it lasts.
+    pub(crate) fn length(&self) -> Duration {
+        Duration::from_secs_f64(self.minutes * 60.0)
+    }
+
+    /// From one change of a session's socket to the next.
+    pub(crate) fn roam(&self) -> Duration {
+        Duration::from_secs(u64::from(self.roam))
+    }
+}
+
 fn percent() -> RangedI64ValueParser<u8> {
     clap::value_parser!(u8).range(0..=90)
 }
@@ -71,6 +127,14 @@ fn parse_mbit(text: &str) -> Result<f64, String> {
     match mbit == 0.0 || (0.01..=10_000.0).contains(&mbit) {
         true => Ok(mbit),
         false => Err("a way carries 0.01 to 10,000 megabits a second".into()),
+    }
+}
+
+fn parse_minutes(text: &str) -> Result<f64, String> {
+    let minutes: f64 = text.parse().map_err(|_| format!("{text} is no number of minutes"))?;
+    match (0.1..=100_000.0).contains(&minutes) {
+        true => Ok(minutes),
+        false => Err("a day has 0.1 to 100,000 minutes here".into()),
     }
 }
 

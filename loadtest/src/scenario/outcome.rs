@@ -51,6 +51,7 @@ pub(crate) fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report
         Scenario::Offline(offline) => offline.peers,
         Scenario::Roam(roam) => roam.sessions,
         Scenario::Restart(restart) => restart.sessions,
+        Scenario::Soak(soak) => soak.sessions,
         _ => scenario.peers(),
     };
     let mut report = Report {
@@ -118,7 +119,8 @@ fn add_proof(report: &mut Report, scenario: &Scenario, run: &Run, counts: &Count
     }
     report.silent_rebinds = run.rebinds.load(Ordering::Relaxed) - counts.rebinds_answered;
     let answers_all = matches!(scenario, Scenario::Fanout(_) | Scenario::Push(_))
-        || matches!(scenario, Scenario::Presence(_) | Scenario::Roam(_) | Scenario::BadNet(_));
+        || matches!(scenario, Scenario::Presence(_) | Scenario::Roam(_))
+        || matches!(scenario, Scenario::BadNet(_) | Scenario::Soak(_));
     if answers_all {
         let asked = counts.sent.max(run.asked.load(Ordering::Relaxed));
         report.unanswered = Some(asked.saturating_sub(counts.acked));

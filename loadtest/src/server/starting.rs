@@ -104,6 +104,31 @@ fn program(common: &Common) -> Result<PathBuf, String> {
     }
 }
 
+/// What the server's program finds in the data of a server that has ended; `None` if it has no
+/// `fsck`.
+///
+/// # Errors
+///
+/// When it says that the data is not sound.
+pub(super) async fn fsck(common: &Common, data: &Path) -> Result<Option<String>, String> {
+    let program = program(common)?;
+    let text = |error: std::io::Error| format!("cannot look through the data: {error}");
+    let known = Command::new(&program).args(["fsck", "--help"]).output().await.map_err(text)?;
+    if !known.status.success() {
+        return Ok(None);
+    }
+    let output = Command::new(&program).arg("fsck").arg("--data").arg(data).output().await;
+    let output = output.map_err(text)?;
+    let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    match output.status.success() {
+        true => Ok(Some(found)),
+        false => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("the data is not sound: {found} {said}"))
+        }
+    }
+}
+
 /// What the server's program says that it is.
 pub(super) async fn version(common: &Common) -> Option<String> {
     let output = Command::new(program(common).ok()?).arg("--version").output().await.ok()?;
