@@ -72,9 +72,9 @@ impl Api {
         Ok(Self { address, host: host(address), key })
     }
 
-    /// The API listens elsewhere now.
-    pub(crate) fn move_to(&mut self, address: SocketAddr) {
-        (self.address, self.host) = (address, host(address));
+    /// Where it is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Opens a connection.

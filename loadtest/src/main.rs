@@ -5,8 +5,9 @@
 //!           > { chat, rate, offline, idle, fanout, presence, roam, push, webhook, history,
 //!               overload, restart, badnet, soak }
 //!                    > fill > fleet > carrier > { session > peer > frames, mqtt }
-//!           badnet, soak > library
-//!           badnet > proxy
+//!           badnet, soak, restart > library
+//!           badnet, restart > proxy
+//!           soak, restart > backend > http
 //!           soak > webhook, drawing, html
 //!           compare, growth > drawing, html
 //!                    > history, push, webhook > http
@@ -21,6 +22,7 @@
 //!   measured, 2 that the command line is wrong.
 
 mod acks;
+mod backend;
 mod badnet;
 mod broker;
 mod carrier;

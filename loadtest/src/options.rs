@@ -184,7 +184,15 @@ pub(crate) enum Scenario {
     /// what was acknowledged before or after reaches its peer once and in order, and each absent
     /// peer gets exactly what was stored for it.
     ///
+    /// With --messages the server is restarted ten times: by SIGKILL and by drain, and each time
+    /// that many messages are sent to each client before it may come back. The sending begins
+    /// before a port is bound, when QUIC is bound, when the server is ready (over HTTP, asked
+    /// again until answered), when the first client is back, and when half of them are (by those
+    /// who are). A proxy holds the others until all is sent. None of it may be lost, and none
+    /// dropped, though it is more than what is kept for a peer that is away.
+    ///
     /// Example: loadtest restart --sessions 5000 --log-gib 1
+    /// Example: loadtest restart --sessions 1000 --messages 100
     Restart(With<Restart>),
     /// The load of `rate` over a bad network, by clients of the client library
     ///

@@ -18,7 +18,7 @@ use crate::counters::{self, Compared};
 use crate::history::Found;
 use crate::overload::Overloaded;
 use crate::record::Times;
-use crate::restart::Restarted;
+use crate::restart::{Restarted, Windows};
 use crate::server::Served;
 use crate::soak::Soaked;
 use crate::webhook::Webhooks;
@@ -205,6 +205,9 @@ pub(crate) struct Report {
     /// How everybody came back after the server was killed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) restarted: Option<Restarted>,
+    /// What was sent before the receivers were back from a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) windows: Option<Windows>,
     /// What became of a long day.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) soaked: Option<Soaked>,
@@ -250,6 +253,7 @@ impl Report {
             + self.webhooks.as_ref().map_or(0, Webhooks::wrong)
             + self.network.as_ref().map_or(0, BadNetwork::wrong)
             + self.soaked.as_ref().map_or(0, Soaked::wrong)
+            + self.windows.as_ref().map_or(0, Windows::wrong)
             + self.history.as_ref().map_or(0, |found| found.wrong_pages);
         let counted = self.counters.iter().flatten().all(Compared::is_equal);
         wrong == 0 && counted
@@ -314,6 +318,9 @@ impl Report {
             rows.add(&name, value);
         }
         for (name, value) in self.restarted.iter().flat_map(Restarted::rows) {
+            rows.add(name, value);
+        }
+        for (name, value) in self.windows.iter().flat_map(Windows::rows) {
             rows.add(name, value);
         }
         for (name, value) in self.soaked.iter().flat_map(Soaked::rows) {

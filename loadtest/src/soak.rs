@@ -2,17 +2,15 @@
 //! drained at random, and is watched all the time.
 //!
 //! ```text
-//! soak > { commuter, backend, mischief, page } > watching
+//! soak > { commuter, mischief, page } > watching
 //! ```
 //!
 //! # Invariants
 //!
 //! * What is random about the restarts is drawn from one seed, which the result names.
-//! * Nobody of the clients and back ends is told of a restart; only the HTTP API, which has a port
-//!   of its own at each start, is found again by its address.
+//! * Nobody of the clients and back ends is told of a restart.
 //! * The proof covers the whole day: every peer, every group, every endpoint, and who is on line.
 
-mod backend;
 mod commuter;
 mod mischief;
 mod page;
@@ -26,10 +24,10 @@ use serde::Serialize;
 use tidings::client::NewGroup;
 use tokio::task::JoinSet;
 
-use self::backend::Backend;
 use self::commuter::Commuter;
 use self::mischief::{Mischief, Restarting};
 use self::watching::{Sample, Watching, early_and_late};
+use crate::backend::Backend;
 use crate::library::{Books, Client, Ear, Library, Lives, Place, await_all, connect_options};
 use crate::measure::Spent;
 use crate::options::{Scenario, Soak, With};
@@ -155,8 +153,8 @@ pub(crate) async fn run(
     let run = Arc::new(run);
     let receiving = Receiving::start(&run, scenario.peers(), ENDPOINTS, FAIL_PERCENT).await?;
     receiving.create(server).await?;
-    let mut mischief = Mischief::plan(server, seed, soak.length(), soak.restarts)?;
-    let (mut cast, took) = assemble(&run, soak, server, &mischief, progress).await?;
+    let mut mischief = Mischief::plan(seed, soak.length(), soak.restarts);
+    let (mut cast, took) = assemble(&run, soak, server, progress).await?;
     let began = Instant::now();
     let watching = Watching::start(&run, server.pid, soak.length());
     let day = live(soak, &mut cast, &mut mischief, server, &watching, progress).await;
@@ -217,7 +215,6 @@ async fn assemble(
     run: &Arc<Run>,
     soak: &Soak,
     server: &Server,
-    mischief: &Mischief,
     progress: &Progress,
 ) -> Result<(Cast, Duration), String> {
     let groups = soak.sessions / soak.group;
@@ -239,7 +236,7 @@ async fn assemble(
         others.spawn(commuter.commute());
     }
     let backend = commuters.end;
-    let own = Backend::new(run, backend, &books, mischief.api.subscribe());
+    let own = Backend::new(run, backend, &books, server.api()?.clone());
     others.spawn(own.send_all());
     let watch = commuters.map(|index| run.names.peer(index)).collect();
     let place = Place { watch, ..Place::default() };

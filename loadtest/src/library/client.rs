@@ -7,6 +7,7 @@
 //! * A number is of one send of one client, whomever it is for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -51,6 +52,8 @@ pub(crate) struct Client {
     run: Arc<Run>,
     pub(crate) connection: Connection,
     pub(crate) session: Session,
+    /// Its last message.
+    number: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -78,7 +81,8 @@ impl Client {
             .open_timeout(OPEN_WITHIN);
         let opening = connection.open(opening).await;
         let (session, incoming) = opening.map_err(|error| text(&error))?;
-        Ok((Self { index, run: run.clone(), connection, session }, incoming))
+        let number = Arc::default();
+        Ok((Self { index, run: run.clone(), connection, session, number }, incoming))
     }
 
     /// The port of its socket.
@@ -95,28 +99,43 @@ impl Client {
     pub(super) async fn speak(self, books: Arc<Books>) {
         let run = self.run.clone();
         let mut answers = JoinSet::new();
-        let mut number = 0;
         while let Some(due_ns) = run.mail[self.index as usize].next_due(&run).await {
-            number += 1;
             let to = books.pick(self.index).map_or_else(|| To::Peer(self.other()), To::Group);
-            let message = match to {
-                To::Peer(peer) => Outgoing::to(run.names.peer(peer), self.body(number, due_ns)),
-                To::Group(group) => match books.id(group) {
-                    Some(id) => Outgoing::to(id, self.body(number, due_ns)),
-                    None => continue,
-                },
-            };
-            run.records.own().asked(due_ns, &run);
-            match self.session.start_send(message).await {
-                Ok(sending) => {
-                    let (client, books) = (self.clone(), books.clone());
-                    answers.spawn(client.note(sending, number, to, due_ns, books));
-                }
-                Err(error) => self.failed(&error),
-            }
+            self.begin(to, due_ns, &books, &mut answers).await;
             while answers.try_join_next().is_some() {}
         }
         while answers.join_next().await.is_some() {}
+    }
+
+    /// Sends a message to each of these peers, and waits until all are answered.
+    pub(crate) async fn send_to(&self, peers: &[u32], books: &Arc<Books>) {
+        let mut answers = JoinSet::new();
+        for peer in peers {
+            self.begin(To::Peer(*peer), self.run.now_ns(), books, &mut answers).await;
+        }
+        while answers.join_next().await.is_some() {}
+    }
+
+    /// Queues a message, and lets its answer be awaited.
+    async fn begin(&self, to: To, due_ns: u64, books: &Arc<Books>, answers: &mut JoinSet<()>) {
+        let run = &self.run;
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        let body = self.body(number, due_ns);
+        let message = match to {
+            To::Peer(peer) => Outgoing::to(run.names.peer(peer), body),
+            To::Group(group) => match books.id(group) {
+                Some(id) => Outgoing::to(id, body),
+                None => return,
+            },
+        };
+        run.records.own().asked(due_ns, run);
+        match self.session.start_send(message).await {
+            Ok(sending) => {
+                let (client, books) = (self.clone(), books.clone());
+                answers.spawn(client.note(sending, number, to, due_ns, books));
+            }
+            Err(error) => self.failed(&error),
+        }
     }
 
     fn body(&self, number: u64, due_ns: u64) -> Bytes {

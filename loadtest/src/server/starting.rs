@@ -66,7 +66,7 @@ impl Said {
     }
 }
 
-/// Starts the server on the data in `folder` and at an address for QUIC.
+/// Starts the server on the data in `folder`, and at an address for QUIC and one for HTTP.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ impl Said {
 pub(super) async fn serve(
     common: &Common,
     folder: &Path,
-    listen: SocketAddr,
+    [quic, http]: [SocketAddr; 2],
     wanted: Wanted,
 ) -> Result<Started, String> {
     let program = program(common)?;
@@ -88,7 +88,7 @@ pub(super) async fn serve(
     let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log"));
     let log = log.map_err(|error| format!("cannot write the server's log: {error}"))?;
     let mut command = Command::new(program);
-    command.args(["serve", "--http-listen", "127.0.0.1:0", "--listen", &listen.to_string()]);
+    command.args(["serve", "--http-listen", &http.to_string(), "--listen", &quic.to_string()]);
     command.arg("--data").arg(folder.join("data"));
     command.arg("--metrics-file").arg(folder.join("metrics.txt"));
     command.args(common.server_arguments()).stdin(Stdio::null()).stderr(log);

@@ -8,11 +8,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::sync::watch;
 
 use super::LOOK;
 use super::watching::Watching;
-use crate::http::Api;
 use crate::options::Common;
 use crate::process;
 use crate::progress::Progress;
@@ -73,24 +71,12 @@ impl Restarting {
 pub(super) struct Mischief {
     plans: Vec<Plan>,
     pub(super) done: Vec<Restarting>,
-    /// Where the HTTP API is at the moment.
-    pub(super) api: watch::Sender<Api>,
 }
 
 impl Mischief {
     /// Plans so many restarts within a time.
-    ///
-    /// # Errors
-    ///
-    /// When the server has no HTTP API.
-    pub(super) fn plan(
-        server: &Server,
-        seed: u64,
-        length: Duration,
-        restarts: u32,
-    ) -> Result<Self, String> {
-        let api = watch::Sender::new(server.api()?.clone());
-        Ok(Self { plans: plans(seed, length, restarts), done: Vec::new(), api })
+    pub(super) fn plan(seed: u64, length: Duration, restarts: u32) -> Self {
+        Self { plans: plans(seed, length, restarts), done: Vec::new() }
     }
 
     /// Does all of it, and waits until the time is over.
@@ -119,7 +105,6 @@ impl Mischief {
             }
             let end = ending.elapsed();
             let listening = server.start_again(common).await?;
-            self.api.send_replace(server.api()?.clone());
             watching.pid.store(server.pid.unwrap_or_default(), Ordering::Relaxed);
             let ready = listening + server.api()?.until_ready().await?;
             self.done.push(Restarting {
