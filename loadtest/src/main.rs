@@ -3,7 +3,7 @@
 //! ```text
 //! options > { compare, growth } > scenario
 //!           > { chat, rate, offline, idle, fanout, presence, roam, push, webhook, history,
-//!               overload, restart, badnet, soak }
+//!               overload, restart, badnet, soak, hostile }
 //!                    > fill > fleet > carrier > { session > peer > frames, mqtt }
 //!           badnet, soak, restart > library
 //!           badnet, restart > proxy
@@ -38,6 +38,7 @@ mod frames;
 mod group;
 mod growth;
 mod history;
+mod hostile;
 mod html;
 mod http;
 mod idle;

@@ -21,7 +21,7 @@ pub(crate) use self::loads::{
     Chat, Fanout, History, Idle, Offline, Presence, Push, Rate, Roam, Webhook,
 };
 pub(crate) use self::trials::{Overload, Restart};
-pub(crate) use self::trust::{BadNet, Soak};
+pub(crate) use self::trust::{BadNet, Hostile, Soak};
 
 /// The load generator of Tidings: an honest client over real QUIC.
 ///
@@ -225,6 +225,20 @@ pub(crate) enum Scenario {
     ///
     /// Example: loadtest soak --minutes 60 --restarts 20 --html soak.html
     Soak(With<Soak>),
+    /// The load of `rate`, beside a hostile client of one kind after another
+    ///
+    /// Kinds: handshakes that are begun and never go on (loris); first packets from many addresses
+    /// of 127.0.0.0/8 that nobody proves (spoof), which the server must answer with Retry; streams
+    /// without end (streams); messages that are read and never acknowledged (unacked), or not read
+    /// at all (deaf); acknowledgements of what was never sent (future); watching 1,000 peers over
+    /// and over (watch); writes of a byte (bytes); random bytes as frames and datagrams (garbage);
+    /// frames that say they are huge (lengths). A further honest client connects meanwhile.
+    ///
+    /// The proof is that of `rate`; and for each kind the p99 of the others stays below 50 ms, from
+    /// when a message was due to its app, and the server's memory grows by less than 64 MiB.
+    ///
+    /// Example: loadtest hostile --rate 500 --seconds 10
+    Hostile(With<Hostile>),
 }
 
 /// A load on the relay.

@@ -16,6 +16,7 @@ pub(crate) use self::rounds::{Rounds, median};
 use crate::badnet::BadNetwork;
 use crate::counters::{self, Compared};
 use crate::history::Found;
+use crate::hostile::Attacks;
 use crate::overload::Overloaded;
 use crate::record::Times;
 use crate::restart::{Restarted, Windows};
@@ -211,6 +212,9 @@ pub(crate) struct Report {
     /// What became of a long day.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) soaked: Option<Soaked>,
+    /// What hostile clients did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) attacks: Option<Attacks>,
     /// What the network was like.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) network: Option<BadNetwork>,
@@ -252,6 +256,7 @@ impl Report {
             + self.blob_files.unwrap_or(0)
             + self.webhooks.as_ref().map_or(0, Webhooks::wrong)
             + self.network.as_ref().map_or(0, BadNetwork::wrong)
+            + self.attacks.as_ref().map_or(0, Attacks::wrong)
             + self.soaked.as_ref().map_or(0, Soaked::wrong)
             + self.windows.as_ref().map_or(0, Windows::wrong)
             + self.history.as_ref().map_or(0, |found| found.wrong_pages);
@@ -321,6 +326,9 @@ impl Report {
             rows.add(name, value);
         }
         for (name, value) in self.windows.iter().flat_map(Windows::rows) {
+            rows.add(name, value);
+        }
+        for (name, value) in self.attacks.iter().flat_map(Attacks::rows) {
             rows.add(name, value);
         }
         for (name, value) in self.soaked.iter().flat_map(Soaked::rows) {

@@ -24,8 +24,8 @@ use crate::roster::Roster;
 use crate::run::Run;
 use crate::server::Server;
 use crate::{
-    badnet, chat, fanout, fill, history, idle, offline, overload, presence, push, rate, restart,
-    roam, soak, webhook,
+    badnet, chat, fanout, fill, history, hostile, idle, offline, overload, presence, push, rate,
+    restart, roam, soak, webhook,
 };
 
 /// What a scenario plays on.
@@ -125,7 +125,7 @@ fn share(scenario: &Scenario) -> Run {
             run.roster = Roster::new(roam.sessions..roam.sessions + 1, 0..roam.sessions);
         }
         Scenario::Push(_) => run.from_backend = true,
-        Scenario::Overload(_) => run.keeps_samples = true,
+        Scenario::Overload(_) | Scenario::Hostile(_) => run.keeps_samples = true,
         Scenario::Rate(rate) => run.recipients = rate.recipients,
         _ => {}
     }
@@ -151,6 +151,7 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
         Scenario::Webhook(options) => webhook::run(&stage, options).await,
         Scenario::Overload(options) => overload::run(&stage, options).await,
         Scenario::BadNet(options) => badnet::run(&stage, options).await,
+        Scenario::Hostile(options) => hostile::run(&stage, options).await,
         Scenario::History(_) | Scenario::Restart(_) | Scenario::Soak(_) => {
             Err(format!("`{}` starts its server again", scenario.name()))
         }

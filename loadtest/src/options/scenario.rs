@@ -25,6 +25,7 @@ impl Scenario {
             Self::Restart(restart) => &restart.common,
             Self::BadNet(badnet) => &badnet.common,
             Self::Soak(soak) => &soak.common,
+            Self::Hostile(hostile) => &hostile.common,
         }
     }
 
@@ -45,6 +46,7 @@ impl Scenario {
             Self::Overload(overload) => overload.sessions,
             Self::Restart(restart) => restart.sessions + restart.absent,
             Self::BadNet(badnet) => badnet.sessions,
+            Self::Hostile(hostile) => hostile.sessions,
             // A back end, and one that watches.
             Self::Soak(soak) => soak.sessions + soak.commuters + 2,
         }
@@ -152,6 +154,7 @@ impl Scenario {
             Self::Restart(restart) => restart.body.payload,
             Self::BadNet(badnet) => badnet.talk.body.payload,
             Self::Soak(soak) => soak.body.payload,
+            Self::Hostile(hostile) => hostile.body.payload,
             Self::History(_) => crate::history::BODY_BYTES,
             Self::Idle(_) | Self::Presence(_) => 0,
         }
@@ -193,6 +196,7 @@ impl Scenario {
             Self::Restart(_) => "restart",
             Self::BadNet(_) => "badnet",
             Self::Soak(_) => "soak",
+            Self::Hostile(_) => "hostile",
         }
     }
 }

@@ -7,11 +7,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
 use clap::builder::RangedI64ValueParser;
+use clap::{Args, ValueEnum};
 
 use super::loads::peers_from;
 use super::{Body, Talk};
+use crate::hostile::Kind;
 
 /// `badnet`.
 #[derive(Clone, Debug, Args)]
@@ -112,6 +113,38 @@ impl Soak {
     pub(crate) fn roam(&self) -> Duration {
         Duration::from_secs(u64::from(self.roam))
     }
+}
+
+/// `hostile`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Hostile {
+    /// Sessions of the others, one connection each
+    #[arg(long, default_value_t = 200, value_parser = peers_from(2))]
+    pub(crate) sessions: u32,
+    /// Messages a second of the others, all sessions together
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// How long each kind goes on, in seconds
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=3_600))]
+    pub(crate) seconds: u32,
+    /// How long to run before measuring, in seconds
+    #[arg(long, default_value_t = 3)]
+    pub(crate) warmup: u32,
+    /// What a hostile client does at the most, a second
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) attacks: u32,
+    /// Kinds of hostile clients, one after another [default: all of them]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Kind::value_variants().to_vec(),
+        hide_default_value = true)]
+    pub(crate) kinds: Vec<Kind>,
+    /// Fails if 1 of 100 messages of the others takes so many milliseconds, for any kind
+    #[arg(long, default_value_t = 50.0, value_name = "MS")]
+    pub(crate) p99_max_ms: f64,
+    /// Fails if the server's memory grows by so many MiB
+    #[arg(long, default_value_t = 64.0, value_name = "MIB")]
+    pub(crate) grow_max_mib: f64,
+    #[command(flatten)]
+    pub(crate) body: Body,
 }
 
 fn percent() -> RangedI64ValueParser<u8> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::badnet::BadNetwork;
 use crate::counters::Compared;
+use crate::hostile::Attacks;
 use crate::measure::Spent;
 use crate::options::Scenario;
 use crate::overload::Overloaded;
@@ -39,6 +40,8 @@ pub(crate) struct Outcome {
     pub(crate) webhooks: Option<Webhooks>,
     /// What became of more than the server carries.
     pub(crate) overload: Option<Overloaded>,
+    /// What hostile clients did.
+    pub(crate) attacks: Option<Attacks>,
     /// What the network was like.
     pub(crate) network: Option<BadNetwork>,
 }
@@ -89,6 +92,7 @@ pub(crate) fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report
     report.counters = outcome.counters;
     report.webhooks = outcome.webhooks;
     report.network = outcome.network;
+    report.attacks = outcome.attacks;
     if let Some(overload) = &outcome.overload {
         report.messages_per_second = overload.top.acked_per_second;
     }
