@@ -72,9 +72,9 @@ impl Api {
         Ok(Self { address, host: host(address), key })
     }
 
-    /// The API listens elsewhere now.
-    pub(crate) fn move_to(&mut self, address: SocketAddr) {
-        (self.address, self.host) = (address, host(address));
+    /// Where it is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Opens a connection.
@@ -134,8 +134,41 @@ impl Line {
         path: &str,
         body: impl Into<Bytes>,
     ) -> Result<Answer, String> {
+        self.ask_as(method, path, body, None).await
+    }
+
+    /// Posts something under a name, by which the server knows the same request when it comes
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::ask`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`Self::ask`].
+    pub(crate) async fn post_once(
+        &mut self,
+        path: &str,
+        name: &str,
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, String> {
+        self.ask_as(Method::POST, path, body, Some(name)).await
+    }
+
+    async fn ask_as(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: impl Into<Bytes>,
+        name: Option<&str>,
+    ) -> Result<Answer, String> {
         let failed = |error: hyper::Error| format!("{path} had no answer: {error}");
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(name) = name {
+            request = request.header("Idempotency-Key", name);
+        }
+        let request = request
             .method(method)
             .uri(path)
             .header(HOST, &self.api.host)

@@ -3,8 +3,12 @@
 //! ```text
 //! options > { compare, growth } > scenario
 //!           > { chat, rate, offline, idle, fanout, presence, roam, push, webhook, history,
-//!               overload, restart }
+//!               overload, restart, badnet, soak, hostile }
 //!                    > fill > fleet > carrier > { session > peer > frames, mqtt }
+//!           badnet, soak, restart > library
+//!           badnet, restart > proxy
+//!           soak, restart > backend > http
+//!           soak > webhook, drawing, html
 //!           compare, growth > drawing, html
 //!                    > history, push, webhook > http
 //!                    > server (broker), measure (process, metrics) > report
@@ -18,6 +22,8 @@
 //!   measured, 2 that the command line is wrong.
 
 mod acks;
+mod backend;
+mod badnet;
 mod broker;
 mod carrier;
 mod chat;
@@ -32,9 +38,11 @@ mod frames;
 mod group;
 mod growth;
 mod history;
+mod hostile;
 mod html;
 mod http;
 mod idle;
+mod library;
 mod link;
 mod measure;
 mod metrics;
@@ -48,6 +56,7 @@ mod presence;
 mod process;
 mod progress;
 mod proof;
+mod proxy;
 mod push;
 mod rate;
 mod record;
@@ -60,6 +69,7 @@ mod run;
 mod scenario;
 mod server;
 mod session;
+mod soak;
 mod stamp;
 mod talker;
 mod tide;

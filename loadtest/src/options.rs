@@ -10,6 +10,7 @@ mod growth;
 mod loads;
 mod scenario;
 mod trials;
+mod trust;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -20,6 +21,7 @@ pub(crate) use self::loads::{
     Chat, Fanout, History, Idle, Offline, Presence, Push, Rate, Roam, Webhook,
 };
 pub(crate) use self::trials::{Overload, Restart};
+pub(crate) use self::trust::{BadNet, Hostile, Soak};
 
 /// The load generator of Tidings: an honest client over real QUIC.
 ///
@@ -182,8 +184,61 @@ pub(crate) enum Scenario {
     /// what was acknowledged before or after reaches its peer once and in order, and each absent
     /// peer gets exactly what was stored for it.
     ///
+    /// With --messages the server is restarted ten times: by SIGKILL and by drain, and each time
+    /// that many messages are sent to each client before it may come back. The sending begins
+    /// before a port is bound, when QUIC is bound, when the server is ready (over HTTP, asked
+    /// again until answered), when the first client is back, and when half of them are (by those
+    /// who are). A proxy holds the others until all is sent. None of it may be lost, and none
+    /// dropped, though it is more than what is kept for a peer that is away.
+    ///
     /// Example: loadtest restart --sessions 5000 --log-gib 1
+    /// Example: loadtest restart --sessions 1000 --messages 100
     Restart(With<Restart>),
+    /// The load of `rate` over a bad network, by clients of the client library
+    ///
+    /// All datagrams pass a proxy, which loses, holds back, doubles and delays as it is told, lets
+    /// only so much or so long ones through, changes the addresses of clients as a NAT does that
+    /// forgets them, and cuts single directions for a while. What happens to each datagram is drawn
+    /// from a seed. The sessions open before any of it begins.
+    ///
+    /// The proof is that of `rate`, and nothing may be dropped: every acknowledged message reaches
+    /// its app once and in order. `gap_ms` has one time for each change of an address: from the
+    /// change to the answer of a Ping that the client is asked for at that moment. `reopened`
+    /// counts sessions that came back over a new connection.
+    ///
+    /// Example: loadtest badnet --loss 10 --reorder 20 --rebind 30 --rate 1000 --seconds 600
+    #[command(name = "badnet")]
+    BadNet(With<BadNet>),
+    /// A long day: chat, groups, presence, roaming, offline, webhooks and HTTP at once, while the
+    /// server is killed and drained at random
+    ///
+    /// Sessions of the client library talk to one another and in groups, and change their sockets;
+    /// other peers come and go, and are watched; a back end sends over HTTP and asks again under
+    /// the same `Idempotency-Key` until it is answered; two endpoints hear of every message by
+    /// webhook, and refuse some. When the server is ended, and how, is drawn from a seed.
+    ///
+    /// The proof: every peer, every member and every endpoint has had all that was acknowledged,
+    /// once and in order; nothing was dropped, for nobody was away for so long; at the end the
+    /// watcher knows who is there. Of 10 minutes and more, the server's memory at the end is within
+    /// 10 percent of that behind the first sixth. Then the server's `fsck`, if it has one, finds
+    /// the data sound.
+    ///
+    /// Example: loadtest soak --minutes 60 --restarts 20 --html soak.html
+    Soak(With<Soak>),
+    /// The load of `rate`, beside a hostile client of one kind after another
+    ///
+    /// Kinds: handshakes that are begun and never go on (loris); first packets from many addresses
+    /// of 127.0.0.0/8 that nobody proves (spoof), which the server must answer with Retry; streams
+    /// without end (streams); messages that are read and never acknowledged (unacked), or not read
+    /// at all (deaf); acknowledgements of what was never sent (future); watching 1,000 peers over
+    /// and over (watch); writes of a byte (bytes); random bytes as frames and datagrams (garbage);
+    /// frames that say they are huge (lengths). A further honest client connects meanwhile.
+    ///
+    /// The proof is that of `rate`; and for each kind the p99 of the others stays below 50 ms, from
+    /// when a message was due to its app, and the server's memory grows by less than 64 MiB.
+    ///
+    /// Example: loadtest hostile --rate 500 --seconds 10
+    Hostile(With<Hostile>),
 }
 
 /// A load on the relay.

@@ -36,9 +36,24 @@ pub(crate) fn threads_cpu_us(pid: u32, name: &str) -> Option<u64> {
 
 /// Resident memory of a process in KiB.
 pub(crate) fn rss_kib(pid: u32) -> Option<u64> {
+    status(pid, "VmRSS:")?.strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// Threads of a process.
+pub(crate) fn threads(pid: u32) -> Option<u64> {
+    status(pid, "Threads:")?.parse().ok()
+}
+
+/// Files that a process has open, sockets included.
+pub(crate) fn open_files(pid: u32) -> Option<u64> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
+}
+
+/// What the status of a process says behind a name.
+fn status(pid: u32, name: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
+    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.trim().to_owned())
 }
 
 fn stat_name(stat: &str) -> Option<&str> {
@@ -138,6 +153,7 @@ mod tests {
         let own = std::process::id();
         assert!(cpu_us(own).is_some());
         assert!(rss_kib(own).is_some_and(|kib| kib > 100));
+        assert!(open_files(own) > Some(2) && threads(own) > Some(0));
         assert!(is_running(own));
         assert!(!is_running(u32::MAX));
         assert_eq!(threads_cpu_us(own, "no-such-thread"), None);

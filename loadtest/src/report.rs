@@ -13,12 +13,15 @@ use std::fmt::Write;
 use serde::Serialize;
 
 pub(crate) use self::rounds::{Rounds, median};
+use crate::badnet::BadNetwork;
 use crate::counters::{self, Compared};
 use crate::history::Found;
+use crate::hostile::Attacks;
 use crate::overload::Overloaded;
 use crate::record::Times;
-use crate::restart::Restarted;
+use crate::restart::{Restarted, Windows};
 use crate::server::Served;
+use crate::soak::Soaked;
 use crate::webhook::Webhooks;
 
 /// Times in milliseconds.
@@ -203,6 +206,18 @@ pub(crate) struct Report {
     /// How everybody came back after the server was killed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) restarted: Option<Restarted>,
+    /// What was sent before the receivers were back from a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) windows: Option<Windows>,
+    /// What became of a long day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) soaked: Option<Soaked>,
+    /// What hostile clients did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) attacks: Option<Attacks>,
+    /// What the network was like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) network: Option<BadNetwork>,
     /// What webhooks prove.
     #[serde(flatten)]
     pub(crate) webhooks: Option<Webhooks>,
@@ -240,6 +255,10 @@ impl Report {
             + self.beside.as_ref().map_or(0, Beside::wrong)
             + self.blob_files.unwrap_or(0)
             + self.webhooks.as_ref().map_or(0, Webhooks::wrong)
+            + self.network.as_ref().map_or(0, BadNetwork::wrong)
+            + self.attacks.as_ref().map_or(0, Attacks::wrong)
+            + self.soaked.as_ref().map_or(0, Soaked::wrong)
+            + self.windows.as_ref().map_or(0, Windows::wrong)
             + self.history.as_ref().map_or(0, |found| found.wrong_pages);
         let counted = self.counters.iter().flatten().all(Compared::is_equal);
         wrong == 0 && counted
@@ -304,6 +323,18 @@ impl Report {
             rows.add(&name, value);
         }
         for (name, value) in self.restarted.iter().flat_map(Restarted::rows) {
+            rows.add(name, value);
+        }
+        for (name, value) in self.windows.iter().flat_map(Windows::rows) {
+            rows.add(name, value);
+        }
+        for (name, value) in self.attacks.iter().flat_map(Attacks::rows) {
+            rows.add(name, value);
+        }
+        for (name, value) in self.soaked.iter().flat_map(Soaked::rows) {
+            rows.add(name, value);
+        }
+        for (name, value) in self.network.iter().flat_map(BadNetwork::rows) {
             rows.add(name, value);
         }
         for (name, value) in self.webhooks.iter().flat_map(Webhooks::rows) {

@@ -1,7 +1,7 @@
 //! Kills the server, starts it again, and awaits everybody who was there, and who was not.
 //!
 //! ```text
-//! restart > crowd > client, attendance
+//! restart > { crowd > client, attendance }, window
 //! ```
 //!
 //! # Invariants
@@ -12,6 +12,7 @@
 mod attendance;
 mod client;
 mod crowd;
+mod window;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use self::crowd::Crowd;
+pub(crate) use self::window::Windows;
 use crate::fleet::{Fleet, Life};
 use crate::measure::Spent;
 use crate::metrics::{self, Metrics};
@@ -108,6 +110,9 @@ pub(crate) async fn run(
     server: &mut Server,
     progress: &Progress,
 ) -> Result<Report, String> {
+    if let Some(messages) = restart.messages {
+        return window::run(scenario, restart, messages, server, progress).await;
+    }
     if let Some(gib) = restart.common.log_gib {
         fill::fill(server, gib, progress).await?;
     }

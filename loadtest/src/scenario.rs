@@ -24,8 +24,8 @@ use crate::roster::Roster;
 use crate::run::Run;
 use crate::server::Server;
 use crate::{
-    chat, fanout, fill, history, idle, offline, overload, presence, push, rate, restart, roam,
-    webhook,
+    badnet, chat, fanout, fill, history, hostile, idle, offline, overload, presence, push, rate,
+    restart, roam, soak, webhook,
 };
 
 /// What a scenario plays on.
@@ -86,6 +86,7 @@ pub(crate) async fn run(scenario: &Scenario, on: On) -> Result<Report, String> {
     let result = match scenario {
         Scenario::History(options) => history::run(options, &mut server, &progress).await,
         Scenario::Restart(options) => restart::run(scenario, options, &mut server, &progress).await,
+        Scenario::Soak(options) => soak::run(scenario, options, &mut server, &progress).await,
         _ => play(scenario, &server, &progress).await,
     };
     let blob_files = server.blob_files();
@@ -124,7 +125,7 @@ fn share(scenario: &Scenario) -> Run {
             run.roster = Roster::new(roam.sessions..roam.sessions + 1, 0..roam.sessions);
         }
         Scenario::Push(_) => run.from_backend = true,
-        Scenario::Overload(_) => run.keeps_samples = true,
+        Scenario::Overload(_) | Scenario::Hostile(_) => run.keeps_samples = true,
         Scenario::Rate(rate) => run.recipients = rate.recipients,
         _ => {}
     }
@@ -149,7 +150,9 @@ async fn play(scenario: &Scenario, server: &Server, progress: &Progress) -> Resu
         Scenario::Push(options) => push::run(&stage, options).await,
         Scenario::Webhook(options) => webhook::run(&stage, options).await,
         Scenario::Overload(options) => overload::run(&stage, options).await,
-        Scenario::History(_) | Scenario::Restart(_) => {
+        Scenario::BadNet(options) => badnet::run(&stage, options).await,
+        Scenario::Hostile(options) => hostile::run(&stage, options).await,
+        Scenario::History(_) | Scenario::Restart(_) | Scenario::Soak(_) => {
             Err(format!("`{}` starts its server again", scenario.name()))
         }
     };

@@ -198,7 +198,8 @@ impl Server {
     async fn spawn(common: &Common) -> Result<Self, String> {
         let (folder, filesystem) = fresh_folder(&place(common)?, common.keep)?;
         let metrics = folder.path.join("metrics.txt");
-        let mut started = serve(common, &folder.path, ANY_PORT, Wanted::HttpAndKey).await?;
+        let wanted = Wanted::HttpAndKey;
+        let mut started = serve(common, &folder.path, [ANY_PORT; 2], wanted).await?;
         let api = started.http.zip(started.key.take());
         let api = api.map(|(address, key)| Api::new(address, &key)).transpose()?;
         Ok(Self {
@@ -270,8 +271,8 @@ impl Server {
         self.start_again(common).await
     }
 
-    /// Starts a server that has ended again, on the same data and the same port of QUIC; says how
-    /// long it took to be ready.
+    /// Starts a server that has ended again, on the same data and the same ports; says how long it
+    /// took to be ready.
     ///
     /// # Errors
     ///
@@ -279,15 +280,34 @@ impl Server {
     pub(crate) async fn start_again(&mut self, common: &Common) -> Result<Duration, String> {
         let folder = self.folder.as_ref().ok_or("only a spawned server can be started again")?;
         let began = Instant::now();
-        let started = serve(common, &folder.path, self.address, Wanted::Http).await?;
+        let http = self.api.as_ref().map_or(ANY_PORT, Api::address);
+        let started = serve(common, &folder.path, [self.address, http], Wanted::Http).await?;
         let took = began.elapsed();
         self.pid = started.child.id();
         (self.address, self.access) = (started.address, Access::Quic(started.fingerprint));
-        if let (Some(api), Some(address)) = (&mut self.api, started.http) {
-            api.move_to(address);
-        }
         self.child = Some(started.child);
         Ok(took)
+    }
+
+    /// Ends a spawned server in order.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end well.
+    pub(crate) async fn drain(&mut self) -> Result<(), String> {
+        self.end().await
+    }
+
+    /// Ends a spawned server and lets its program look through the data that it leaves behind;
+    /// `None` if it has no `fsck`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end well, or the data is not sound.
+    pub(crate) async fn fsck(&mut self, common: &Common) -> Result<Option<String>, String> {
+        self.end().await?;
+        let folder = self.folder.as_ref().ok_or("only a spawned server has a folder of ours")?;
+        starting::fsck(common, &folder.path.join("data")).await
     }
 
     /// Files outside the log file that sled made: its pages spilled, and those are never synced.

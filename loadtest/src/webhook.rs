@@ -8,6 +8,7 @@
 
 mod heard;
 mod receiver;
+mod receiving;
 mod signature;
 
 use std::sync::Arc;
@@ -17,17 +18,19 @@ use hyper::{Method, StatusCode};
 use serde::Serialize;
 
 use crate::chat;
-use crate::fleet::Fleet;
 use crate::http::Line;
 use crate::options::Webhook;
 use crate::peer::Work;
 use crate::process;
+use crate::progress::Progress;
+use crate::proof::Ledger;
 use crate::rate;
 use crate::report::Brief;
-use crate::run::{Phase, Run};
+use crate::run::Phase;
 use crate::scenario::{Outcome, Stage, rounded};
 use heard::{Heard, Total};
 use receiver::{Manners, Receiver};
+pub(crate) use receiving::Receiving;
 use signature::Secret;
 
 /// How long the endpoints are waited for after the last message, beside the time for which they
@@ -180,10 +183,10 @@ pub(crate) async fn run(stage: &Stage<'_>, options: &Webhook) -> Result<Outcome,
     let mut down = memory.map(|memory| memory.end(spent.seconds));
     let back = Instant::now();
     if let Some(down) = &mut down {
-        down.backlog = unheard(&fleet.run, &heard);
+        down.backlog = unheard(&fleet.run.ledger, &heard);
         receiver.up().await?;
     }
-    let first = hear_out(stage, &heard).await;
+    let first = hear_out(&fleet.run.ledger, &heard, PATIENCE, stage.progress).await;
     if let Some(down) = &mut down {
         let seconds = first.elapsed().as_secs_f64();
         down.wait_seconds = rounded((first - back).as_secs_f64());
@@ -192,7 +195,7 @@ pub(crate) async fn run(stage: &Stage<'_>, options: &Webhook) -> Result<Outcome,
     }
     receiver.stop().await;
     let sent_for = spent.seconds + f64::from(options.talk.timing.warmup);
-    let mut webhooks = told(fleet, &heard);
+    let mut webhooks = told(&fleet.run.ledger, &heard);
     webhooks.requests_per_second = rounded(during as f64 / f64::from(options.endpoints) / sent_for);
     webhooks.down = down;
     Ok(Outcome { spent, opening: Some(opening), webhooks: Some(webhooks), ..Outcome::default() })
@@ -225,22 +228,26 @@ async fn create(line: &mut Line, url: &str, index: u32, secret: &Secret) -> Resu
 }
 
 /// Waits until every endpoint has heard of every message. Says since when they heard.
-async fn hear_out(stage: &Stage<'_>, heard: &[Heard]) -> Instant {
-    let run = &stage.fleet.run;
-    let waiting = unheard(run, heard);
-    stage.progress.begin("hearing", waiting);
+async fn hear_out(
+    ledger: &Ledger,
+    heard: &[Heard],
+    patience: Duration,
+    progress: &Progress,
+) -> Instant {
+    let waiting = unheard(ledger, heard);
+    progress.begin("hearing", waiting);
     let mut moved = (waiting, Instant::now());
     let mut first = moved.1;
     loop {
-        let left = unheard(run, heard);
-        stage.progress.reach(waiting.saturating_sub(left));
+        let left = unheard(ledger, heard);
+        progress.reach(waiting.saturating_sub(left));
         if left == waiting {
             first = Instant::now();
         }
         if left < moved.0 {
             moved = (left, Instant::now());
         }
-        if left == 0 || moved.1.elapsed() >= PATIENCE {
+        if left == 0 || moved.1.elapsed() >= patience {
             return first;
         }
         tokio::time::sleep(LOOK).await;
@@ -248,8 +255,8 @@ async fn hear_out(stage: &Stage<'_>, heard: &[Heard]) -> Instant {
 }
 
 /// Messages that endpoints have not heard of yet, all endpoints together.
-fn unheard(run: &Run, heard: &[Heard]) -> u64 {
-    heard.iter().map(|one| one.lost(&run.ledger)).sum()
+fn unheard(ledger: &Ledger, heard: &[Heard]) -> u64 {
+    heard.iter().map(|one| one.lost(ledger)).sum()
 }
 
 fn total(heard: &[Heard]) -> Total {
@@ -258,11 +265,11 @@ fn total(heard: &[Heard]) -> Total {
     total
 }
 
-fn told(fleet: &Fleet, heard: &[Heard]) -> Webhooks {
+fn told(ledger: &Ledger, heard: &[Heard]) -> Webhooks {
     let total = total(heard);
     Webhooks {
         events: total.events,
-        events_lost: unheard(&fleet.run, heard),
+        events_lost: unheard(ledger, heard),
         events_repeated: total.repeated,
         events_out_of_order: total.out_of_order,
         requests_changed: total.changed,

@@ -11,6 +11,7 @@
 mod acks;
 mod admission;
 mod bad_input;
+mod bad_network;
 mod delivery;
 mod drain;
 mod durability;
@@ -22,6 +23,10 @@ mod harness;
 mod hostile;
 mod library;
 mod log_out;
+// The one of the load generator, which proves the same of many more clients.
+#[path = "../../loadtest/src/proxy/mod.rs"]
+#[allow(dead_code, reason = "the load generator uses all of it")]
+mod network;
 mod offline;
 mod proxy;
 mod repeats;

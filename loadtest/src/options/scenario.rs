@@ -23,6 +23,9 @@ impl Scenario {
             Self::Webhook(webhook) => &webhook.common,
             Self::Overload(overload) => &overload.common,
             Self::Restart(restart) => &restart.common,
+            Self::BadNet(badnet) => &badnet.common,
+            Self::Soak(soak) => &soak.common,
+            Self::Hostile(hostile) => &hostile.common,
         }
     }
 
@@ -42,16 +45,22 @@ impl Scenario {
             Self::Webhook(webhook) => webhook.sessions,
             Self::Overload(overload) => overload.sessions,
             Self::Restart(restart) => restart.sessions + restart.absent,
+            Self::BadNet(badnet) => badnet.sessions,
+            Self::Hostile(hostile) => hostile.sessions,
+            // A back end, and one that watches.
+            Self::Soak(soak) => soak.sessions + soak.commuters + 2,
         }
     }
 
     /// The scenario, with what its server has to be told for it.
     pub(crate) fn complete(mut self) -> Self {
-        if let Self::Webhook(webhook) = &mut self {
-            // Its receiver listens on this machine, where a server posts nothing unless it may.
-            let networks = ["--webhook-networks", "127.0.0.0/8"];
-            webhook.common.serve_arg.extend(networks.map(str::to_owned));
-        }
+        let common = match &mut self {
+            Self::Webhook(webhook) => &mut webhook.common,
+            Self::Soak(soak) => &mut soak.common,
+            _ => return self,
+        };
+        // A receiver listens on this machine, where a server posts nothing unless it may.
+        common.serve_arg.extend(["--webhook-networks", "127.0.0.0/8"].map(str::to_owned));
         self
     }
 
@@ -81,11 +90,16 @@ impl Scenario {
             Self::Push(push) if push.connections > push.devices => {
                 Err("a connection would have no device: lower --connections".into())
             }
-            Self::History(With { common, .. }) | Self::Restart(With { common, .. })
+            Self::History(With { common, .. })
+            | Self::Restart(With { common, .. })
+            | Self::Soak(With { common, .. })
                 if common.server != ServerChoice::Spawn =>
             {
                 let name = self.name();
                 Err(format!("`{name}` starts its server again, so it must be spawned"))
+            }
+            Self::Soak(soak) if soak.group > soak.sessions => {
+                Err("a group would have more members than there are sessions: lower --group".into())
             }
             Self::Rate(rate) if rate.recipients >= rate.sessions => {
                 Err("a sender would be its own recipient: lower --recipients".into())
@@ -138,6 +152,9 @@ impl Scenario {
             Self::Webhook(webhook) => webhook.talk.body.payload,
             Self::Overload(overload) => overload.body.payload,
             Self::Restart(restart) => restart.body.payload,
+            Self::BadNet(badnet) => badnet.talk.body.payload,
+            Self::Soak(soak) => soak.body.payload,
+            Self::Hostile(hostile) => hostile.body.payload,
             Self::History(_) => crate::history::BODY_BYTES,
             Self::Idle(_) | Self::Presence(_) => 0,
         }
@@ -177,6 +194,9 @@ impl Scenario {
             Self::Webhook(_) => "webhook",
             Self::Overload(_) => "overload",
             Self::Restart(_) => "restart",
+            Self::BadNet(_) => "badnet",
+            Self::Soak(_) => "soak",
+            Self::Hostile(_) => "hostile",
         }
     }
 }

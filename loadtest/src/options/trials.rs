@@ -52,6 +52,10 @@ pub(crate) struct Restart {
     /// Messages that wait for each of them
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) waiting: u32,
+    /// Restarts the server ten times instead, and sends each client so many messages before it is
+    /// back: at five points of the start-up, by SIGKILL and by drain
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) messages: Option<u32>,
     /// Messages a second between the clients, also while the server is down
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,

@@ -7,7 +7,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::badnet::BadNetwork;
 use crate::counters::Compared;
+use crate::hostile::Attacks;
 use crate::measure::Spent;
 use crate::options::Scenario;
 use crate::overload::Overloaded;
@@ -38,6 +40,10 @@ pub(crate) struct Outcome {
     pub(crate) webhooks: Option<Webhooks>,
     /// What became of more than the server carries.
     pub(crate) overload: Option<Overloaded>,
+    /// What hostile clients did.
+    pub(crate) attacks: Option<Attacks>,
+    /// What the network was like.
+    pub(crate) network: Option<BadNetwork>,
 }
 
 /// What a run has proven, and what it cost.
@@ -48,6 +54,7 @@ pub(crate) fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report
         Scenario::Offline(offline) => offline.peers,
         Scenario::Roam(roam) => roam.sessions,
         Scenario::Restart(restart) => restart.sessions,
+        Scenario::Soak(soak) => soak.sessions,
         _ => scenario.peers(),
     };
     let mut report = Report {
@@ -84,6 +91,8 @@ pub(crate) fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report
     report.beside = outcome.beside;
     report.counters = outcome.counters;
     report.webhooks = outcome.webhooks;
+    report.network = outcome.network;
+    report.attacks = outcome.attacks;
     if let Some(overload) = &outcome.overload {
         report.messages_per_second = overload.top.acked_per_second;
     }
@@ -114,7 +123,8 @@ fn add_proof(report: &mut Report, scenario: &Scenario, run: &Run, counts: &Count
     }
     report.silent_rebinds = run.rebinds.load(Ordering::Relaxed) - counts.rebinds_answered;
     let answers_all = matches!(scenario, Scenario::Fanout(_) | Scenario::Push(_))
-        || matches!(scenario, Scenario::Presence(_) | Scenario::Roam(_));
+        || matches!(scenario, Scenario::Presence(_) | Scenario::Roam(_))
+        || matches!(scenario, Scenario::BadNet(_) | Scenario::Soak(_));
     if answers_all {
         let asked = counts.sent.max(run.asked.load(Ordering::Relaxed));
         report.unanswered = Some(asked.saturating_sub(counts.acked));

@@ -66,7 +66,7 @@ impl Said {
     }
 }
 
-/// Starts the server on the data in `folder` and at an address for QUIC.
+/// Starts the server on the data in `folder`, and at an address for QUIC and one for HTTP.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ impl Said {
 pub(super) async fn serve(
     common: &Common,
     folder: &Path,
-    listen: SocketAddr,
+    [quic, http]: [SocketAddr; 2],
     wanted: Wanted,
 ) -> Result<Started, String> {
     let program = program(common)?;
@@ -88,7 +88,7 @@ pub(super) async fn serve(
     let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log"));
     let log = log.map_err(|error| format!("cannot write the server's log: {error}"))?;
     let mut command = Command::new(program);
-    command.args(["serve", "--http-listen", "127.0.0.1:0", "--listen", &listen.to_string()]);
+    command.args(["serve", "--http-listen", &http.to_string(), "--listen", &quic.to_string()]);
     command.arg("--data").arg(folder.join("data"));
     command.arg("--metrics-file").arg(folder.join("metrics.txt"));
     command.args(common.server_arguments()).stdin(Stdio::null()).stderr(log);
@@ -101,6 +101,31 @@ fn program(common: &Common) -> Result<PathBuf, String> {
     match &common.tidings {
         Some(program) => Ok(program.clone()),
         None => beside_own("tidings"),
+    }
+}
+
+/// What the server's program finds in the data of a server that has ended; `None` if it has no
+/// `fsck`.
+///
+/// # Errors
+///
+/// When it says that the data is not sound.
+pub(super) async fn fsck(common: &Common, data: &Path) -> Result<Option<String>, String> {
+    let program = program(common)?;
+    let text = |error: std::io::Error| format!("cannot look through the data: {error}");
+    let known = Command::new(&program).args(["fsck", "--help"]).output().await.map_err(text)?;
+    if !known.status.success() {
+        return Ok(None);
+    }
+    let output = Command::new(&program).arg("fsck").arg("--data").arg(data).output().await;
+    let output = output.map_err(text)?;
+    let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    match output.status.success() {
+        true => Ok(Some(found)),
+        false => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("the data is not sound: {found} {said}"))
+        }
     }
 }
 

@@ -1,0 +1,128 @@
+//! What a run takes of its server over time: memory, open files, threads.
+//!
+//! # Invariants
+//!
+//! * A process that is gone shows nothing; there are no samples of it.
+//! * Memory early and late are medians over a twelfth of the run each, so that no single restart
+//!   decides.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::task::JoinHandle;
+
+use crate::process;
+use crate::run::Run;
+use crate::scenario::rounded;
+
+/// Samples of a run, about.
+const SAMPLES: u32 = 720;
+
+/// What was seen at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Sample {
+    /// Seconds since messages began to be sent.
+    pub(super) at_s: f64,
+    pub(super) rss_mib: f64,
+    pub(super) open_files: Option<u64>,
+    pub(super) threads: Option<u64>,
+    /// The generator's own memory.
+    pub(super) generator_rss_mib: Option<f64>,
+    /// Messages handed to apps since the sample before, a second.
+    pub(super) deliveries_per_second: f64,
+}
+
+/// Who watches the server.
+pub(super) struct Watching {
+    task: JoinHandle<()>,
+    samples: Arc<Mutex<Vec<Sample>>>,
+    /// The server's process, which changes with each start; 0 while there is none.
+    pub(super) pid: Arc<AtomicU32>,
+}
+
+impl Watching {
+    /// Watches a process over so long a run.
+    pub(super) fn start(run: &Arc<Run>, pid: Option<u32>, length: Duration) -> Self {
+        let samples = Arc::<Mutex<Vec<Sample>>>::default();
+        let pid = Arc::new(AtomicU32::new(pid.unwrap_or_default()));
+        let every = (length / SAMPLES).max(Duration::from_millis(250));
+        let (run, own, of) = (run.clone(), samples.clone(), pid.clone());
+        let task = tokio::spawn(async move {
+            let (began_ns, mut before) = (run.now_ns(), (run.now_ns(), 0));
+            loop {
+                tokio::time::sleep(every).await;
+                let (now_ns, delivered) = (run.now_ns(), run.records.counts().delivered);
+                let seconds = (now_ns - before.0) as f64 / 1e9;
+                let speed = (delivered - before.1) as f64 / seconds;
+                before = (now_ns, delivered);
+                let at_s = (now_ns - began_ns) as f64 / 1e9;
+                own.lock().extend(look(of.load(Ordering::Relaxed), at_s, speed));
+            }
+        });
+        Self { task, samples, pid }
+    }
+
+    /// All that was seen.
+    pub(super) fn end(self) -> Vec<Sample> {
+        self.task.abort();
+        std::mem::take(&mut *self.samples.lock())
+    }
+}
+
+fn look(pid: u32, at_s: f64, deliveries_per_second: f64) -> Option<Sample> {
+    let mib = |kib: u64| rounded(kib as f64 / 1024.0);
+    Some(Sample {
+        at_s: rounded(at_s),
+        rss_mib: process::rss_kib(pid).map(mib)?,
+        open_files: process::open_files(pid),
+        threads: process::threads(pid),
+        generator_rss_mib: process::rss_kib(std::process::id()).map(mib),
+        deliveries_per_second: rounded(deliveries_per_second),
+    })
+}
+
+/// The memory behind the first sixth of a run of so many seconds, and at its end: medians over a
+/// twelfth of the run each.
+pub(super) fn early_and_late(samples: &[Sample], seconds: f64) -> Option<(f64, f64)> {
+    let median = |from: f64, to: f64| {
+        let within = samples.iter().filter(|sample| (from..=to).contains(&(sample.at_s / seconds)));
+        let mut all: Vec<f64> = within.map(|sample| sample.rss_mib).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied()
+    };
+    Some((median(2.0 / 12.0, 3.0 / 12.0)?, median(11.0 / 12.0, 1.1)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(at_s: f64, rss_mib: f64) -> Sample {
+        Sample {
+            at_s,
+            rss_mib,
+            open_files: None,
+            threads: None,
+            generator_rss_mib: None,
+            deliveries_per_second: 0.0,
+        }
+    }
+
+    #[test]
+    fn memory_is_compared_behind_the_first_sixth_and_at_the_end() {
+        let samples: Vec<Sample> =
+            (0..=120).map(|at| sample(f64::from(at), f64::from(at) * 10.0)).collect();
+        assert_eq!(early_and_late(&samples, 120.0), Some((260.0, 1_160.0)));
+        assert_eq!(early_and_late(&samples[..100], 120.0), None, "it did not get to its end");
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_not_seen() {
+        assert!(look(u32::MAX, 0.0, 0.0).is_none());
+        let own = look(std::process::id(), 0.0, 0.0).unwrap();
+        assert!(own.open_files > Some(0) && own.threads > Some(0));
+    }
+}
