@@ -38,8 +38,8 @@ enum Moment {
 }
 
 impl Moment {
-    fn draw(random: &mut Rng) -> Self {
-        match random.u8(..6) {
+    fn draw(random: &mut Rng, is_new: bool) -> Self {
+        match random.u8(..if is_new { 2 } else { 6 }) {
             0 => Self::Starting(random.f64() * 1.2),
             _ => Self::Busy(Duration::from_millis(random.u64(1..LOAD_MS_MAX))),
         }
@@ -151,7 +151,7 @@ impl Rig {
     /// hold; or it does not, and the folder stays, with the disk that knows what of it is synced.
     fn cut(&mut self, is_new: bool, disk: Option<Disk>) -> Result<Option<Disk>, String> {
         let mut random = self.random();
-        let (moment, stays) = (Moment::draw(&mut random), random.u8(..5) == 0);
+        let (moment, stays) = (Moment::draw(&mut random, is_new), random.u8(..5) == 0);
         let mut disk_random = random.fork();
         let mut disk = match disk {
             Some(disk) => disk,

@@ -105,7 +105,8 @@ impl Server {
             RecvTimeoutError::Timeout => "the server was not ready in time".to_owned(),
             RecvTimeoutError::Disconnected => "the server ended before it was ready".to_owned(),
         })?;
-        let (address, fingerprint) = said(&line).ok_or_else(|| format!("the server says {line}"))?;
+        let (address, fingerprint) =
+            said(&line).ok_or_else(|| format!("the server says {line}"))?;
         let trust = Trust::Fingerprint(fingerprint);
         let connect = ConnectOptions::new(address.to_string()).trust(trust).app(APP);
         Ok((connect, fingerprint, self.started.elapsed()))
