@@ -83,15 +83,13 @@ impl Clients {
             self.ledger.lock().find(conversation, &history);
         }
         self.wait_for_due().await;
-        let mut absents: Vec<PeerId> = {
+        let absents: Vec<PeerId> = {
             let mut ledger = self.ledger.lock();
             ledger.settle();
-            ledger.absents.drain(..).map(|(peer, _)| peer).collect()
+            let stay = if is_last { 0 } else { random.usize(..8) };
+            let come = ledger.absents.len().saturating_sub(stay);
+            ledger.absents.drain(..come).collect()
         };
-        if !is_last {
-            let keep = absents.split_off(absents.len().saturating_sub(random.usize(..8)));
-            self.ledger.lock().absents.extend(keep.into_iter().map(|peer| (peer, usize::MAX / 2)));
-        }
         for peer in absents {
             self.drain(&peer).await?;
         }

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * Now and then a run is killed and the power stays: what it did not sync may go with a later cut.
+//! * Now and then a run is killed and the power stays: what it did not sync may go with a later
+//!   cut.
 //! * The last run of a folder has no cut: then the folder is what the journal says, byte for byte.
 //! * The first cut that breaks anything is the last one.
 
@@ -70,6 +71,8 @@ pub(crate) struct Rig {
     start: Duration,
     /// Who the server was when it last said so.
     fingerprint: Option<String>,
+    /// What the last cut left, to be looked at when that was not enough.
+    left: Image,
     figures: Figures,
     began: Instant,
 }
@@ -84,6 +87,7 @@ impl Rig {
             ledger: Arc::new(Mutex::new(Ledger::new())),
             start: Duration::from_millis(100),
             fingerprint: None,
+            left: Image::default(),
             figures: Figures::default(),
             began: Instant::now(),
         })
@@ -104,6 +108,10 @@ impl Rig {
         }
         bar.finish_and_clear();
         self.say();
+        if self.is_broken() {
+            let left = self.place.work.join("left");
+            self.left.write(&left).map_err(|error| error.to_string())?;
+        }
         Ok(!self.is_broken())
     }
 
@@ -178,8 +186,8 @@ impl Rig {
         }
         self.figures.cuts += 1;
         if !self.is_broken() {
-            let left = disk.cut(&mut disk_random);
-            left.write(&self.place.root()).map_err(|error| error.to_string())?;
+            self.left = disk.cut(&mut disk_random);
+            self.left.write(&self.place.root()).map_err(|error| error.to_string())?;
         }
         Ok(None)
     }

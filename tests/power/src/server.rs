@@ -54,7 +54,8 @@ impl Place {
         let failed = |what: &str| format!("cannot start {}: {what}", self.tidings.display());
         let log = OpenOptions::new().create(true).append(true).open(self.log());
         let log = log.map_err(|error| failed(&error.to_string()))?;
-        let _ = std::fs::remove_file(self.journal());
+        // That of the run before is kept to be looked at. There is none in the beginning.
+        let _ = std::fs::rename(self.journal(), self.work.join("journal-before"));
         let mut command = Command::new(&self.tidings);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TIDINGS_") {
