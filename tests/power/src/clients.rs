@@ -63,8 +63,8 @@ impl Clients {
         Ok(all)
     }
 
-    /// Looks for all that anybody was told of: in the history, on the devices of the residents, and
-    /// on those of some who were absent.
+    /// Looks for all that anybody was told of: in the history; if it is all there, on the devices of
+    /// the residents, and on those of some who were absent.
     ///
     /// # Errors
     ///
@@ -81,6 +81,9 @@ impl Clients {
         for (conversation, reader, found) in talks {
             let history = self.history(conversation, reader, found).await?;
             self.ledger.lock().find(conversation, &history);
+        }
+        if self.ledger.lock().broken.is_any() {
+            return Ok(());
         }
         self.wait_for_due().await;
         let absents: Vec<PeerId> = {

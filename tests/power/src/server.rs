@@ -17,8 +17,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tidings::client::{ConnectOptions, Fingerprint, Trust};
 
-/// How long anything may take that is waited for, on a slow and busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take that is waited for: where others build, one sync of the disk was seen
+/// to take a minute.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 /// The app that the server serves.
 const APP: &str = "power";
 
