@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use parking_lot::Mutex;
 use tidings::client::{
-    Client, ConnectOptions, Event, Incoming, NewGroup, OpenOptions, Opening, Outgoing, SendError,
-    Sending, Sent, Session,
+    Client, ConnectOptions, Event, Incoming, NewGroup, OpenOptions, Opening, Outgoing,
+    RequestError, SendError, Sending, Sent, Session,
 };
 use tidings::id::{ConversationId, MessageId, PeerId};
 use tokio::task::JoinSet;
@@ -108,11 +108,8 @@ impl Clients {
     ) -> Result<Vec<(Place, Vec<u8>)>, String> {
         let (mut history, mut before) = (Vec::new(), None);
         loop {
-            let asked = self.sessions[reader].history(conversation, before, PAGE);
-            let page = match tokio::time::timeout(PATIENCE, asked).await {
-                Ok(Ok(page)) => page,
-                failed => return Err(format!("no history of {conversation}: {failed:?}")),
-            };
+            let page = patiently(|| self.sessions[reader].history(conversation, before, PAGE));
+            let page = page.await.map_err(|error| format!("no {conversation}: {error}"))?;
             for past in page.messages {
                 before = Some(past.id);
                 if past.sequence <= found {
@@ -197,11 +194,10 @@ impl Clients {
     pub(crate) async fn speak(&mut self, random: &mut Rng, bytes: usize) -> Result<(), String> {
         let group = self.ledger.lock().group;
         if group.is_none() {
-            let group = self.sessions[0].create_group(NewGroup::default()).await;
-            let group = group.map_err(|error| format!("no group: {error:?}"))?.id;
+            let first = &self.sessions[0];
+            let group = patiently(|| first.create_group(NewGroup::default())).await?.id;
             let others: Vec<PeerId> = self.sessions[1..].iter().map(Session::peer).collect();
-            let invited = self.sessions[0].invite(group, others).await;
-            invited.map_err(|error| format!("nobody can be invited: {error:?}"))?;
+            patiently(|| first.invite(group, others.clone())).await?;
             self.ledger.lock().group = Some(group);
         }
         for (resident, session) in self.sessions.iter().enumerate() {
@@ -209,6 +205,22 @@ impl Clients {
             self.tasks.spawn(speak(ledger, resident, session, random.fork(), bytes));
         }
         Ok(())
+    }
+}
+
+/// Asks until there is an answer: a machine that was stopped for a while has none in time.
+async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, String>
+where
+    F: Future<Output = Result<T, RequestError>>,
+{
+    let began = Instant::now();
+    loop {
+        match ask().await {
+            Err(RequestError::TimedOut | RequestError::Paused) if began.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            answer => return answer.map_err(|error| error.to_string()),
+        }
     }
 }
 
