@@ -47,8 +47,14 @@ impl Clients {
     pub(crate) async fn come(ledger: &Shared, connect: ConnectOptions) -> Result<Self, String> {
         let mut clients = Vec::new();
         for _ in 0..CONNECTIONS {
-            let client = Client::connect(connect.clone()).await;
-            clients.push(client.map_err(|error| format!("nobody can connect: {error:?}"))?);
+            let began = Instant::now();
+            clients.push(loop {
+                match Client::connect(connect.clone()).await {
+                    Ok(client) => break client,
+                    Err(error) if error.is_retryable() && began.elapsed() < PATIENCE => {}
+                    Err(error) => return Err(format!("nobody can connect: {error:?}")),
+                }
+            });
         }
         let mut all =
             Self { ledger: ledger.clone(), clients, sessions: Vec::new(), tasks: JoinSet::new() };
