@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * A file is whole: as it was, or as it is to be. Its folder is synced with it, and what that is in:
-//!   a power cut takes neither.
+//! * A file is whole: as it was, or as it is to be. Its folder is synced with it, and so is what
+//!   that is in: a power cut takes neither.
 //! * No error repeats what is in a file.
 
 use std::fs;

@@ -23,9 +23,7 @@ use crate::store::backup::Stage;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::{Closed, SEGMENT};
 use crate::store::commit::Committer;
-use crate::store::database::{
-    DatabaseError, create_folder, remove_file, set_aside, sync_folder,
-};
+use crate::store::database::{DatabaseError, create_folder, remove_file, set_aside, sync_folder};
 use crate::store::handing::Dispatch;
 use crate::store::housekeeping::Housekeeping;
 use crate::store::image::SegmentInfo;

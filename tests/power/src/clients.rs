@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use parking_lot::Mutex;
 use tidings::client::{
-    Client, ConnectOptions, Event, Incoming, NewGroup, OpenOptions, Opening, Outgoing, SendError,
-    Sending, Sent, Session,
+    Client, ConnectOptions, Event, Incoming, NewGroup, OpenOptions, Opening, Outgoing,
+    RequestError, SendError, Sending, Sent, Session,
 };
 use tidings::id::{ConversationId, MessageId, PeerId};
 use tokio::task::JoinSet;
@@ -47,8 +47,14 @@ impl Clients {
     pub(crate) async fn come(ledger: &Shared, connect: ConnectOptions) -> Result<Self, String> {
         let mut clients = Vec::new();
         for _ in 0..CONNECTIONS {
-            let client = Client::connect(connect.clone()).await;
-            clients.push(client.map_err(|error| format!("nobody can connect: {error:?}"))?);
+            let began = Instant::now();
+            clients.push(loop {
+                match Client::connect(connect.clone()).await {
+                    Ok(client) => break client,
+                    Err(error) if error.is_retryable() && began.elapsed() < PATIENCE => {}
+                    Err(error) => return Err(format!("nobody can connect: {error:?}")),
+                }
+            });
         }
         let mut all =
             Self { ledger: ledger.clone(), clients, sessions: Vec::new(), tasks: JoinSet::new() };
@@ -63,8 +69,8 @@ impl Clients {
         Ok(all)
     }
 
-    /// Looks for all that anybody was told of: in the history, on the devices of the residents, and
-    /// on those of some who were absent.
+    /// Looks for all that anybody was told of: in the history; if it is all there, on the devices of
+    /// the residents, and on those of some who were absent.
     ///
     /// # Errors
     ///
@@ -82,16 +88,17 @@ impl Clients {
             let history = self.history(conversation, reader, found).await?;
             self.ledger.lock().find(conversation, &history);
         }
+        if self.ledger.lock().broken.is_any() {
+            return Ok(());
+        }
         self.wait_for_due().await;
-        let mut absents: Vec<PeerId> = {
+        let absents: Vec<PeerId> = {
             let mut ledger = self.ledger.lock();
             ledger.settle();
-            ledger.absents.drain(..).map(|(peer, _)| peer).collect()
+            let stay = if is_last { 0 } else { random.usize(..8) };
+            let come = ledger.absents.len().saturating_sub(stay);
+            ledger.absents.drain(..come).collect()
         };
-        if !is_last {
-            let keep = absents.split_off(absents.len().saturating_sub(random.usize(..8)));
-            self.ledger.lock().absents.extend(keep.into_iter().map(|peer| (peer, usize::MAX / 2)));
-        }
         for peer in absents {
             self.drain(&peer).await?;
         }
@@ -107,11 +114,8 @@ impl Clients {
     ) -> Result<Vec<(Place, Vec<u8>)>, String> {
         let (mut history, mut before) = (Vec::new(), None);
         loop {
-            let asked = self.sessions[reader].history(conversation, before, PAGE);
-            let page = match tokio::time::timeout(PATIENCE, asked).await {
-                Ok(Ok(page)) => page,
-                failed => return Err(format!("no history of {conversation}: {failed:?}")),
-            };
+            let page = patiently(|| self.sessions[reader].history(conversation, before, PAGE));
+            let page = page.await.map_err(|error| format!("no {conversation}: {error}"))?;
             for past in page.messages {
                 before = Some(past.id);
                 if past.sequence <= found {
@@ -196,11 +200,10 @@ impl Clients {
     pub(crate) async fn speak(&mut self, random: &mut Rng, bytes: usize) -> Result<(), String> {
         let group = self.ledger.lock().group;
         if group.is_none() {
-            let group = self.sessions[0].create_group(NewGroup::default()).await;
-            let group = group.map_err(|error| format!("no group: {error:?}"))?.id;
+            let first = &self.sessions[0];
+            let group = patiently(|| first.create_group(NewGroup::default())).await?.id;
             let others: Vec<PeerId> = self.sessions[1..].iter().map(Session::peer).collect();
-            let invited = self.sessions[0].invite(group, others).await;
-            invited.map_err(|error| format!("nobody can be invited: {error:?}"))?;
+            patiently(|| first.invite(group, others.clone())).await?;
             self.ledger.lock().group = Some(group);
         }
         for (resident, session) in self.sessions.iter().enumerate() {
@@ -208,6 +211,22 @@ impl Clients {
             self.tasks.spawn(speak(ledger, resident, session, random.fork(), bytes));
         }
         Ok(())
+    }
+}
+
+/// Asks until there is an answer: a machine that was stopped for a while has none in time.
+async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, String>
+where
+    F: Future<Output = Result<T, RequestError>>,
+{
+    let began = Instant::now();
+    loop {
+        match ask().await {
+            Err(RequestError::TimedOut | RequestError::Paused) if began.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            answer => return answer.map_err(|error| error.to_string()),
+        }
     }
 }
 

@@ -324,7 +324,9 @@ mod tests {
         for seed in 0..200 {
             let Image { files, .. } = disk.cut(&mut Rng::with_seed(seed));
             let (old, new) = (files.get("old").cloned(), files.get("new").cloned());
-            assert!(old == Some(vec![1]) && new.is_none_or(|new| new == [2]) || old == Some(vec![2]));
+            assert!(
+                old == Some(vec![1]) && new.is_none_or(|new| new == [2]) || old == Some(vec![2])
+            );
             assert!(old != Some(vec![2]) || files.len() == 1);
             seen.insert(files);
         }

@@ -91,8 +91,10 @@ pub(crate) struct Ledger {
     pub(crate) talks: HashMap<ConversationId, Talk>,
     ids: HashMap<MessageId, usize>,
     pub(crate) residents: Vec<Device>,
-    /// Those who are still to come, and how many messages were sent to each.
-    pub(crate) absents: Vec<(PeerId, usize)>,
+    /// Those who are still to come.
+    pub(crate) absents: Vec<PeerId>,
+    /// Messages that the last of them is sent.
+    absent_messages: usize,
     pub(crate) group: Option<GroupId>,
     pub(crate) acknowledged: usize,
     /// Sends up to here have been handed to whom they are for.
@@ -109,6 +111,7 @@ impl Ledger {
             ids: HashMap::new(),
             residents: residents.collect(),
             absents: Vec::new(),
+            absent_messages: 0,
             group: None,
             acknowledged: 0,
             settled: 0,
@@ -129,14 +132,15 @@ impl Ledger {
 
     /// Somebody whom nobody has heard of is written to from now on.
     pub(crate) fn expect(&mut self, name: &str) {
-        self.absents.push((device(name).peer, 0));
+        self.absents.push(device(name).peer);
+        self.absent_messages = 0;
     }
 
     /// An absent peer that more can be sent to.
     pub(crate) fn absent(&mut self) -> Option<Target> {
-        let (peer, count) = self.absents.last_mut()?;
-        *count += 1;
-        (*count <= ABSENT_MESSAGES_MAX).then(|| Target::Absent(peer.clone()))
+        self.absent_messages += 1;
+        let peer = self.absents.last().filter(|_| self.absent_messages <= ABSENT_MESSAGES_MAX)?;
+        Some(Target::Absent(peer.clone()))
     }
 
     /// A resident is about to send so many bytes; gives the body.

@@ -60,7 +60,7 @@ fn build(wanted: &[&str], name: &str, kind: &str) -> Result<PathBuf, String> {
     let artifacts = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let is_it = |told: &Value| told["target"]["name"] == name && told["target"]["kind"][0] == kind;
     let file = |told: Value| told["filenames"].as_array()?.last()?.as_str().map(PathBuf::from);
-    let file = artifacts.filter(is_it).filter_map(file).last();
+    let file = artifacts.filter(is_it).filter_map(file).next_back();
     let file = file.filter(|_| output.status.success());
     file.ok_or_else(|| format!("cargo did not build {name}"))
 }

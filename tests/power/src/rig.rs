@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * Now and then a run is killed and the power stays: what it did not sync may go with a later cut.
+//! * Now and then a run is killed and the power stays: what it did not sync may go with a later
+//!   cut.
 //! * The last run of a folder has no cut: then the folder is what the journal says, byte for byte.
 //! * The first cut that breaks anything is the last one.
 
@@ -38,8 +39,8 @@ enum Moment {
 }
 
 impl Moment {
-    fn draw(random: &mut Rng) -> Self {
-        match random.u8(..6) {
+    fn draw(random: &mut Rng, is_new: bool) -> Self {
+        match random.u8(..if is_new { 2 } else { 6 }) {
             0 => Self::Starting(random.f64() * 1.2),
             _ => Self::Busy(Duration::from_millis(random.u64(1..LOAD_MS_MAX))),
         }
@@ -70,6 +71,8 @@ pub(crate) struct Rig {
     start: Duration,
     /// Who the server was when it last said so.
     fingerprint: Option<String>,
+    /// What the last cut left, to be looked at when that was not enough.
+    left: Image,
     figures: Figures,
     began: Instant,
 }
@@ -84,6 +87,7 @@ impl Rig {
             ledger: Arc::new(Mutex::new(Ledger::new())),
             start: Duration::from_millis(100),
             fingerprint: None,
+            left: Image::default(),
             figures: Figures::default(),
             began: Instant::now(),
         })
@@ -104,6 +108,10 @@ impl Rig {
         }
         bar.finish_and_clear();
         self.say();
+        if self.is_broken() {
+            let left = self.place.work.join("left");
+            self.left.write(&left).map_err(|error| error.to_string())?;
+        }
         Ok(!self.is_broken())
     }
 
@@ -151,7 +159,7 @@ impl Rig {
     /// hold; or it does not, and the folder stays, with the disk that knows what of it is synced.
     fn cut(&mut self, is_new: bool, disk: Option<Disk>) -> Result<Option<Disk>, String> {
         let mut random = self.random();
-        let (moment, stays) = (Moment::draw(&mut random), random.u8(..5) == 0);
+        let (moment, stays) = (Moment::draw(&mut random, is_new), random.u8(..5) == 0);
         let mut disk_random = random.fork();
         let mut disk = match disk {
             Some(disk) => disk,
@@ -178,8 +186,8 @@ impl Rig {
         }
         self.figures.cuts += 1;
         if !self.is_broken() {
-            let left = disk.cut(&mut disk_random);
-            left.write(&self.place.root()).map_err(|error| error.to_string())?;
+            self.left = disk.cut(&mut disk_random);
+            self.left.write(&self.place.root()).map_err(|error| error.to_string())?;
         }
         Ok(None)
     }

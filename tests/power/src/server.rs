@@ -17,8 +17,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tidings::client::{ConnectOptions, Fingerprint, Trust};
 
-/// How long anything may take that is waited for, on a slow and busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take that is waited for: where others build, one sync of the disk was seen
+/// to take a minute.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 /// The app that the server serves.
 const APP: &str = "power";
 
@@ -54,7 +55,8 @@ impl Place {
         let failed = |what: &str| format!("cannot start {}: {what}", self.tidings.display());
         let log = OpenOptions::new().create(true).append(true).open(self.log());
         let log = log.map_err(|error| failed(&error.to_string()))?;
-        let _ = std::fs::remove_file(self.journal());
+        // That of the run before is kept to be looked at. There is none in the beginning.
+        let _ = std::fs::rename(self.journal(), self.work.join("journal-before"));
         let mut command = Command::new(&self.tidings);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TIDINGS_") {
@@ -105,7 +107,8 @@ impl Server {
             RecvTimeoutError::Timeout => "the server was not ready in time".to_owned(),
             RecvTimeoutError::Disconnected => "the server ended before it was ready".to_owned(),
         })?;
-        let (address, fingerprint) = said(&line).ok_or_else(|| format!("the server says {line}"))?;
+        let (address, fingerprint) =
+            said(&line).ok_or_else(|| format!("the server says {line}"))?;
         let trust = Trust::Fingerprint(fingerprint);
         let connect = ConnectOptions::new(address.to_string()).trust(trust).app(APP);
         Ok((connect, fingerprint, self.started.elapsed()))

@@ -115,7 +115,8 @@ impl Note {
 
     /// The first note of a journal, and how many bytes it has; `None` if there is no whole one.
     pub fn unpack(journal: &[u8]) -> Option<(Self, usize)> {
-        let number = |at: usize| Some(u64::from_le_bytes(journal.get(at..at + 8)?.try_into().ok()?));
+        let number =
+            |at: usize| Some(u64::from_le_bytes(journal.get(at..at + 8)?.try_into().ok()?));
         let len = u32::from_le_bytes(journal.get(..4)?.try_into().ok()?) as usize + 4;
         let (first, second) = (number(5)?, number(13)?);
         let bytes = journal.get(HEAD..len)?;

@@ -3,6 +3,8 @@
 //! # Invariants
 //!
 //! * Each does what the real one does, and returns what it returned.
+//! * What is unsafe in each is what its caller does by the call: pointers are good for as long as
+//!   the real function may use them. Nothing is read that the real one did not read before.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
@@ -482,12 +484,7 @@ unsafe extern "C" fn copy_file_range(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn sendfile64(
-    to: c_int,
-    from: c_int,
-    at: *mut off64_t,
-    len: size_t,
-) -> ssize_t {
+unsafe extern "C" fn sendfile64(to: c_int, from: c_int, at: *mut off64_t, len: size_t) -> ssize_t {
     type Send = unsafe extern "C" fn(c_int, c_int, *mut off64_t, size_t) -> ssize_t;
     behind_our_back(to, "a copy within the kernel");
     unsafe { real!(sendfile64: Send)(to, from, at, len) }

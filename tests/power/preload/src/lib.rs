@@ -12,7 +12,7 @@
 //!   runs beside them: it is noted when it begins and when it has returned, and counts for what
 //!   stands before its beginning.
 //! * What cannot be noted is told as such, and no run is believed in which that happened. Raw
-//!   system calls are not seen; the rig finds what they changed, for then folder and journal differ.
+//!   system calls are not seen; the rig finds what they did, for then folder and journal differ.
 //! * Nothing here goes through the functions that it stands before, so it never waits for itself.
 //! * `sync_file_range` is not noted: it makes neither a length nor the disk's own cache durable.
 
