@@ -14,6 +14,8 @@ mod aliases;
 mod backup;
 #[path = "store/blocked.rs"]
 mod blocked;
+#[path = "store/closed_damage.rs"]
+mod closed_damage;
 #[path = "store/damage.rs"]
 mod damage;
 #[path = "store/every_damage.rs"]

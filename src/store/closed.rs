@@ -32,7 +32,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::id::MessageId;
-use crate::store::archive::{Kind, strip};
+use crate::store::archive::{Kind, ValueError, strip};
 use crate::store::blocks::{BLOCK_BYTES, Blocks, DiskFile};
 use crate::store::database::{DatabaseError, remove_file};
 use crate::store::image::SegmentInfo;
@@ -157,6 +157,14 @@ impl Closed {
             return Err(file.damaged("not as long as it says"));
         }
         Ok(Self { number, path, footer })
+    }
+
+    /// Whether the table of records can be read.
+    pub(super) fn check_records(&self) -> Result<(), DatabaseError> {
+        let (reader, mut damaged) = (self.open()?, Vec::new());
+        reader.known_records(&mut damaged)?;
+        let what = damaged.pop().map(ValueError::damaged).map(DatabaseError::value(&self.path));
+        what.map_or(Ok(()), Err)
     }
 
     pub(super) fn last(&self) -> MessageId {

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use crate::id::MessageId;
@@ -38,28 +39,23 @@ pub(super) struct Saved {
 
 /// Saves the records of a damaged file; `None` if there is none.
 pub(super) fn save(log: &Path, number: u32) -> Result<Option<Saved>, DatabaseError> {
-    let path = Closed::path(log, number);
-    let file = DiskFile::open(&path)?;
-    let (mut damage, mut end) = (Vec::new(), file.bytes()?);
-    let mut known = BTreeMap::new();
-    match Closed::read(log, number) {
-        Ok(closed) => {
-            end = closed.footer.tables;
-            let reader = closed.open()?;
-            known = reader.known_records(&mut damage)?;
-            damage.extend(reader.damaged_tables()?);
-        }
-        Err(DatabaseError::Value { source, .. }) => damage.push(source.to_string()),
-        Err(error) => return Err(error),
-    }
     let new = Segment::path(log, number).with_extension(NEW);
-    let _ = fs::remove_file(&new);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(DatabaseError::disk("remove", &new)(error));
+        }
+        _ => {}
+    }
     let segment = Segment::open_file(&new, log, number, MessageId::NONE)?;
-    let last = save_records(&file, end, &known, &segment, &mut damage)?;
-    let Some(last) = last else {
+    let (mut damage, mut last) = (Vec::new(), MessageId::NONE);
+    whole_records(log, number, &mut damage, &mut |record, bytes| {
+        last = record.header.last();
+        segment.append(record.header.first, bytes)
+    })?;
+    if last == MessageId::NONE {
         remove_file(&new)?;
         return Ok(None);
-    };
+    }
     segment.sync()?;
     let open = Segment::path(log, number);
     fs::rename(&new, &open).map_err(DatabaseError::disk("rename", &new))?;
@@ -68,24 +64,36 @@ pub(super) fn save(log: &Path, number: u32) -> Result<Option<Saved>, DatabaseErr
     Ok(Some(Saved { segment, last, damage }))
 }
 
-/// Copies the records that are whole; says the last entry.
-fn save_records(
-    file: &DiskFile,
-    end: u64,
-    known: &BTreeMap<u64, MessageId>,
-    segment: &Segment,
+/// Hands all records of the file of a closed segment that are whole to `take`, and says what is
+/// damaged. All of the file is read.
+pub(super) fn whole_records(
+    log: &Path,
+    number: u32,
     damage: &mut Vec<String>,
-) -> Result<Option<MessageId>, DatabaseError> {
+    take: &mut dyn FnMut(Record<'_>, &[u8]) -> Result<(), DatabaseError>,
+) -> Result<(), DatabaseError> {
+    let file = DiskFile::open(&Closed::path(log, number))?;
+    let (mut end, mut known) = (file.bytes()?, BTreeMap::new());
+    match Closed::read(log, number) {
+        Ok(closed) => {
+            end = closed.footer.tables;
+            let reader = closed.open()?;
+            known = reader.known_records(damage)?;
+            damage.extend(reader.damaged_tables()?);
+        }
+        Err(DatabaseError::Value { source, .. }) => damage.push(source.to_string()),
+        Err(error) => return Err(error),
+    }
     let (mut at, mut last) = (0, MessageId::NONE);
     while at < end {
-        if let Some(bytes) = record_at(file, at, end)? {
-            let header = Record::parse(&bytes).map_err(DatabaseError::value(&segment.path))?.header;
-            if header.first > last {
-                segment.append(header.first, &bytes)?;
-                last = header.last();
-                at += bytes.len() as u64;
-                continue;
-            }
+        if let Some(bytes) = record_at(&file, at, end)?
+            && let Ok(record) = Record::parse(&bytes)
+            && record.header.first > last
+        {
+            last = record.header.last();
+            take(record, &bytes)?;
+            at += bytes.len() as u64;
+            continue;
         }
         if let Some(first) = known.get(&at) {
             damage.push(format!("the record of the entries from {first} on is lost"));
@@ -93,7 +101,7 @@ fn save_records(
         let Some((next, _)) = known.range(at + 1..).next() else { break };
         at = *next;
     }
-    Ok((last > MessageId::NONE).then_some(last))
+    Ok(())
 }
 
 /// The record that begins at a place, if one does and is whole.

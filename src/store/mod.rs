@@ -79,6 +79,7 @@ mod recalled;
 mod receipts;
 mod record;
 mod recover;
+mod reopen;
 mod replay;
 mod rewrite;
 mod scan;

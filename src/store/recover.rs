@@ -3,44 +3,35 @@
 //! # Invariants
 //!
 //! * The server always starts: damage costs what is damaged, is named, and begins a new epoch.
-//!   What cannot be opened for another reason, such as who may read it, stops the start.
-//! * A loss is forgotten only with the new epoch on stable storage: a start that is cut before that
-//!   finds it again.
 //! * The records of the last commit are written again into the new segment and synced before
 //!   anything is served: they are the only ones whose sync nobody saw.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::chain::Chain;
 use crate::id::MessageId;
-use crate::limits::{INBOX_MESSAGES_MAX, TAIL_BYTES_MAX};
+use crate::limits::INBOX_MESSAGES_MAX;
 use crate::metrics::Metrics;
 use crate::store::Options;
 use crate::store::backup::Stage;
-use crate::store::catalog::{Catalog, OpenSegment};
-use crate::store::closed::{Closed, SEGMENT};
 use crate::store::commit::Committer;
+<<<<<<< HEAD
 use crate::store::database::{DatabaseError, create_folder, remove_file, set_aside, sync_folder};
+=======
+use crate::store::database::{DatabaseError, create_folder};
+>>>>>>> folder
 use crate::store::handing::Dispatch;
 use crate::store::housekeeping::Housekeeping;
-use crate::store::image::SegmentInfo;
-use crate::store::index::OpenIndex;
 use crate::store::ledger::Ledger;
-use crate::store::log::{DAY_MS, Log, place};
-use crate::store::mend::save;
+use crate::store::log::Log;
 use crate::store::peer::Rules;
 use crate::store::queue::Taker;
-use crate::store::record::{Header, Record, RecordWriter};
-use crate::store::rewrite::NEW;
-use crate::store::segment::{OPEN, Segment};
+use crate::store::record::RecordWriter;
+use crate::store::reopen::Replay;
 use crate::store::settle::Settling;
-use crate::store::state::{Changes, State};
-
-/// Numbers that a conversation skips when the log may have lost some: more than a segment holds.
-const SEQUENCE_JUMP: u32 = 1 << 20;
+use crate::store::state::State;
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +167,7 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
         Err(TryLockError::Error(error)) => Err(DatabaseError::disk("lock", &path)(error).into()),
     }
 }
+<<<<<<< HEAD
 
 /// A replay on its way through the segments.
 struct Replay {
@@ -517,3 +509,5 @@ fn segments(log: &Path) -> Result<BTreeSet<u32>, DatabaseError> {
     }
     Ok(numbers)
 }
+=======
+>>>>>>> folder

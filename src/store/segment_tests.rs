@@ -222,15 +222,15 @@ fn a_frame_that_was_half_written_is_torn_and_costs_what_was_not_finished() {
     let whole = fs::read(&path).unwrap();
     let frame = (whole.len() - START) / 3;
     let last = START + 2 * frame;
-    // A bit of it that is written is enough to be no room.
-    for written in 1..frame {
+    // Its mark is enough to be no room.
+    for written in 8..frame {
         fs::write(&path, [&whole[..last + written], &[0; 100_000]].concat()).unwrap();
         let is_whole = whole[last + written..].iter().all(|byte| *byte == 0);
         let expected = if is_whole { vec![1, 2, 3] } else { vec![1, 2] };
         assert_eq!(found(&folder), (expected, false, !is_whole), "{written} bytes of it");
     }
     // What is appended next takes its place.
-    fs::write(&path, [&whole[..last + frame / 2], &[0; 100_000]].concat()).unwrap();
+    fs::write(&path, [&whole[..last + frame / 4], &[0; 100_000]].concat()).unwrap();
     let segment = Segment::open(folder.path(), 1, MessageId::NONE).unwrap();
     assert!(segment.is_torn && !segment.is_damaged && !segment.is_blank);
     segment.append(MessageId(3), &record(3, 3, 2, &content(3))).unwrap();

@@ -68,6 +68,7 @@ const OPERATIONS: &[(&str, &str, Option<&str>)] = &[
     ("DELETE", "/v1/endpoints/{endpoint}/secrets", Some("admin")),
     ("GET", "/v1/history", Some("read")),
     ("GET", "/v1/history/export", Some("read")),
+    ("GET", "/v1/backup", Some("master")),
 ];
 
 /// The operations of the document that the server tells, with their scopes.

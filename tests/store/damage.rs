@@ -9,19 +9,19 @@ use tempfile::TempDir;
 use tidings::id::MessageId;
 use tidings::store::{HistoryOf, Options};
 
-use super::harness::{Running, Sent, conversation, copy, ids, look, peer, segments_as};
+use super::harness::{Running, Sent, copy, ids, peer, segments_as};
 
 /// A folder whose log has two segments with messages, and what was stored in it.
-struct Made {
+pub(crate) struct Made {
     _folder: TempDir,
-    options: Options,
-    sent: Vec<Sent>,
-    epoch: u64,
+    pub(crate) options: Options,
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) epoch: u64,
 }
 
 /// A folder of one's own: 20 messages, a clean restart, 20 messages, of which the state was told,
 /// one more, and a crash.
-fn made() -> Made {
+pub(crate) fn made() -> Made {
     static MADE: OnceLock<Made> = OnceLock::new();
     let made = MADE.get_or_init(make);
     let folder = tempfile::tempdir().unwrap();
@@ -53,7 +53,7 @@ fn make() -> Made {
 }
 
 /// The folder with the greatest name that begins so.
-fn newest(dir: &Path, prefix: &str) -> PathBuf {
+pub(crate) fn newest(dir: &Path, prefix: &str) -> PathBuf {
     let mut found: Vec<PathBuf> =
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     found.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix));
@@ -62,7 +62,7 @@ fn newest(dir: &Path, prefix: &str) -> PathBuf {
 }
 
 /// The segment that holds the newest records.
-fn written_last(dir: &Path) -> PathBuf {
+pub(crate) fn written_last(dir: &Path) -> PathBuf {
     let holds = |file: &PathBuf| {
         let bytes = fs::read(file).unwrap();
         bytes.windows(10).any(|window| window == b"second run")
@@ -71,17 +71,17 @@ fn written_last(dir: &Path) -> PathBuf {
 }
 
 /// The file of the first segment.
-fn first_file(dir: &Path) -> PathBuf {
+pub(crate) fn first_file(dir: &Path) -> PathBuf {
     segments_as(dir, &["segment"]).remove(0)
 }
 
 impl Made {
-    fn last(&self) -> &Sent {
+    pub(crate) fn last(&self) -> &Sent {
         self.sent.last().unwrap()
     }
 
     /// Opens it; the store must go on from there and reuse nothing.
-    fn opens_damaged(&self, what: &str) -> Running {
+    pub(crate) fn opens_damaged(&self, what: &str) -> Running {
         let mut running = Running::open_in(self.options.clone());
         let damage = running.store.report().damage.clone();
         assert!(damage.iter().any(|damage| damage.contains(what)), "{damage:?} lacks {what:?}");
@@ -95,12 +95,12 @@ impl Made {
     }
 }
 
-fn history_len(running: &Running) -> usize {
+pub(crate) fn history_len(running: &Running) -> usize {
     running.history(&HistoryOf::Sender(peer("alice")), 100).len()
 }
 
 /// Asserts that the damage is told once, and that the store goes on in its new epoch.
-fn is_told_once(mut running: Running) {
+pub(crate) fn is_told_once(mut running: Running) {
     let epoch = running.store.epoch();
     let next = running.send("alice", "bob", "on").sequence + 1;
     running.store.close();
@@ -112,7 +112,7 @@ fn is_told_once(mut running: Running) {
     assert_eq!(running.send("alice", "bob", "and on").sequence, next);
 }
 
-fn flip(path: &Path, at: u64) {
+pub(crate) fn flip(path: &Path, at: u64) {
     let mut file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.seek(SeekFrom::Start(at)).unwrap();
@@ -128,7 +128,7 @@ fn end_of(path: &Path) -> u64 {
 }
 
 /// Where some bytes stand last in a file.
-fn last_place_of(path: &Path, bytes: &[u8]) -> u64 {
+pub(crate) fn last_place_of(path: &Path, bytes: &[u8]) -> u64 {
     let all = fs::read(path).unwrap();
     all.windows(bytes.len()).rposition(|window| window == bytes).unwrap() as u64
 }
@@ -343,166 +343,4 @@ fn a_wiped_folder_begins_a_new_log() {
     assert_ne!(running.store.epoch(), made.epoch);
     assert_eq!(running.waiting_ids("bob"), [] as [MessageId; 0]);
     assert_eq!(running.send("alice", "bob", "first").sequence, 1);
-}
-
-/// Every message of Alice's that history has, newest first, whichever way it is asked for.
-fn history_ids(running: &Running) -> Vec<MessageId> {
-    let ids = |of| running.history(&of, 7).iter().map(|message| message.id).collect::<Vec<_>>();
-    let found = ids(HistoryOf::Sender(peer("alice")));
-    assert_eq!(ids(HistoryOf::Conversation(conversation("alice", "bob"))), found);
-    assert_eq!(ids(HistoryOf::App), found);
-    found
-}
-
-fn newest_first(sent: &[Sent]) -> Vec<MessageId> {
-    let mut ids = ids(sent);
-    ids.reverse();
-    ids
-}
-
-#[test]
-fn a_file_whose_end_is_damaged_is_written_anew_and_costs_nothing() {
-    for back in [1, 50, 106] {
-        let made = made();
-        let file = first_file(&made.options.dir);
-        flip(&file, fs::metadata(&file).unwrap().len() - back);
-        let mut running = made.opens_damaged("segment 1 is damaged, and written anew");
-        let name = file.file_name().unwrap().to_str().unwrap();
-        assert!(file.with_file_name(format!("damaged-{name}")).exists());
-        assert_eq!(history_len(&running), 41 + 1);
-        running.until_closed();
-        assert_eq!(history_len(&running), 41 + 1);
-        assert!(file.exists());
-        is_told_once(running);
-    }
-}
-
-#[test]
-fn a_file_that_was_cut_off_costs_what_stood_behind_the_cut() {
-    let made = made();
-    let file = first_file(&made.options.dir);
-    let at = last_place_of(&file, b"the last commit of the first run");
-    OpenOptions::new().write(true).open(&file).unwrap().set_len(at).unwrap();
-    let running = made.opens_damaged("segment 1: what stood behind");
-    // The second segment begins with the last commit of the first.
-    assert_eq!(history_len(&running), 41 + 1);
-    is_told_once(running);
-
-    let other = self::made();
-    let file = first_file(&other.options.dir);
-    OpenOptions::new().write(true).open(&file).unwrap().set_len(100).unwrap();
-    let running = other.opens_damaged("segment 1 cannot be opened");
-    assert_eq!(history_len(&running), 1 + 21 + 1);
-    is_told_once(running);
-}
-
-#[test]
-fn a_damaged_record_of_a_file_costs_that_record() {
-    let made = made();
-    let file = first_file(&made.options.dir);
-    flip(&file, last_place_of(&file, b"the last commit of the first run"));
-    let mut running = Running::open_in(made.options.clone());
-    // Until it is a file, the next segment has a copy of that commit.
-    running.until_closed();
-    assert_eq!(running.store.report().damage, [""; 0]);
-    let mut expected = newest_first(&made.sent);
-    expected.remove(21);
-    assert_eq!(history_ids(&running), expected);
-    until_mended(&mut running, &file);
-    assert_eq!(running.metrics.damaged_records.get(), 1);
-    assert_eq!(history_ids(&running), expected);
-    let lost = running.block_on(running.store.message(made.sent[19].id));
-    assert_eq!(lost.unwrap(), None);
-    assert!(running.block_on(running.store.message(made.sent[0].id)).unwrap().is_some());
-    is_told_once(running);
-}
-
-/// Waits until what is whole of a closed segment has been written anew.
-fn until_mended(running: &mut Running, file: &Path) {
-    let name = file.file_name().unwrap().to_str().unwrap();
-    let aside = file.with_file_name(format!("damaged-{name}"));
-    running.until("a damaged segment is written anew", |_| {
-        aside.exists() && file.exists() && !file.with_extension("open").exists()
-    });
-}
-
-#[test]
-fn a_damaged_table_of_a_file_is_made_anew_when_somebody_comes_upon_it() {
-    // Behind the footer come, from the end, the tables of places, subjects and records: a block
-    // each.
-    for blocks in 1..=3 {
-        let made = made();
-        let file = first_file(&made.options.dir);
-        flip(&file, fs::metadata(&file).unwrap().len() - 106 - 4096 * blocks);
-        let mut running = Running::open_in(made.options.clone());
-        assert_eq!(running.store.report().damage, [""; 0]);
-        running.history(&HistoryOf::App, 7);
-        until_mended(&mut running, &file);
-        assert_eq!(history_ids(&running), newest_first(&made.sent));
-        assert_eq!(running.metrics.damaged_records.get(), 1);
-        is_told_once(running);
-    }
-}
-
-#[test]
-fn a_file_with_any_byte_changed_never_stops_a_start_and_makes_nothing_up() {
-    let mut random = fastrand::Rng::with_seed(3);
-    for _ in 0..8 {
-        let made = made();
-        let file = first_file(&made.options.dir);
-        let bytes = fs::metadata(&file).unwrap().len();
-        flip(&file, random.u64(..bytes));
-        // The state is rebuilt by reading all of it.
-        fs::remove_dir_all(newest(&made.options.dir, "state-")).unwrap();
-        let running = Running::open_in(made.options.clone());
-        let found = history_ids(&running);
-        assert!(found.len() >= 21 && found.iter().all(|id| ids(&made.sent).contains(id)));
-        running.store.close();
-    }
-}
-
-#[test]
-fn what_a_kill_leaves_while_a_file_is_written_is_done_again() {
-    let made = made();
-    let file = first_file(&made.options.dir);
-    let before = file.with_extension("open");
-    let half = written_last(&made.options.dir).with_extension("new");
-    fs::write(&half, b"half a file").unwrap();
-    // The file has its name, but the one that it was is still there.
-    fs::write(&before, b"what it was").unwrap();
-    let running = Running::open_in(made.options.clone());
-    assert!(!half.exists() || fs::read(&half).unwrap() != b"half a file");
-    assert!(!before.exists());
-    assert_eq!(running.store.report().damage, [""; 0]);
-    assert_eq!(running.store.epoch(), made.epoch);
-    assert_eq!(history_ids(&running), newest_first(&made.sent));
-}
-
-#[test]
-fn a_damaged_file_costs_nothing_while_the_one_that_it_was_is_still_there() {
-    let mut running = Running::new();
-    let sent = running.send_many("alice", "bob", 20);
-    // A crash, and one that comes when the file has its name and the one it was is still there.
-    let (_folder, options) = running.crashed();
-    let (_other, other) = running.crashed();
-    let mut closed = Running::open_in(options);
-    let file = closed.until_closed().remove(0);
-    let first = segments_as(&other.dir, &["open"]).remove(0);
-    fs::write(first.with_extension("segment"), &fs::read(file).unwrap()[1..]).unwrap();
-    let mut running = Running::open_in(other);
-    assert!(running.store.report().damage[0].contains("cannot be opened"));
-    assert_eq!(history_ids(&running), newest_first(&sent));
-    running.until_closed();
-    assert_eq!(history_ids(&running), newest_first(&sent));
-}
-
-#[test]
-fn the_files_of_a_log_outlast_the_loss_of_the_state_and_are_replayed() {
-    let made = made();
-    fs::remove_dir_all(newest(&made.options.dir, "state-")).unwrap();
-    let running = Running::open_in(made.options.clone());
-    assert_eq!(running.waiting_ids("bob"), ids(&made.sent));
-    let page = running.block_on(running.store.history(look(&HistoryOf::App))).unwrap();
-    assert_eq!(page.messages.len(), 41);
-    assert!(running.store.report().replayed > 41);
 }

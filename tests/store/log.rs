@@ -219,7 +219,7 @@ fn everything_acknowledged_is_there_after_the_process_is_killed() {
     assert!(acked.len() >= 191);
     let mut running = Running::open_in(Options::new(dir));
     assert_eq!(running.store.report().damage, [""; 0]);
-    let of = tidings::store::HistoryOf::Sender(peer("alice"));
+    let of = HistoryOf::Sender(peer("alice"));
     let mut history = running.history(&of, 100);
     history.reverse();
     // What was stored but not acknowledged before a kill may stand between.

@@ -16,6 +16,7 @@ use crate::chain::Chain as Causes;
 use crate::id::MessageId;
 use crate::store::closed::{Closed, SEGMENT};
 use crate::store::database::DatabaseError;
+use crate::store::mend::whole_records;
 use crate::store::record::Record;
 use crate::store::scan::{FRAME_BYTES, HEADER_BYTES, Scanned, scan};
 use crate::store::segment::{OPEN, Segment, read_row};
@@ -69,11 +70,7 @@ impl SegmentFound {
     }
 
     /// Counts a record that was read.
-    fn record(&mut self, bytes: &[u8], at: &str, chain: &mut Chain) {
-        let record = match Record::parse(bytes) {
-            Ok(record) => record,
-            Err(error) => return self.damaged(format!("{at}: {error}")),
-        };
+    fn record(&mut self, record: Record<'_>, chain: &mut Chain) {
         let content = chain.take(record);
         self.records += 1;
         self.entries += u64::from(record.header.count);
@@ -93,23 +90,15 @@ fn closed_segment(
 ) -> SegmentFound {
     let path = Closed::path(log, number);
     let mut found = SegmentFound::new(looking, &path, number, "closed");
-    let read = Closed::read(log, number).and_then(|closed| {
-        let reader = closed.open()?;
-        for (index, record) in reader.records().enumerate() {
-            match record {
-                Ok(bytes) => {
-                    looking.advance(bytes.len() as u64);
-                    let behind = found.last.map_or_else(String::new, |id| format!(" behind {id}"));
-                    found.record(&bytes, &format!("its record {}{behind}", index + 1), chain);
-                }
-                Err(error) => found.damaged(format!("its record {}: {}", index + 1, told(&error))),
-            }
-        }
-        found.damage.extend(reader.damaged_tables()?);
+    let mut damage = Vec::new();
+    let read = whole_records(log, number, &mut damage, &mut |record, bytes| {
+        looking.advance(bytes.len() as u64);
+        found.record(record, chain);
         Ok(())
     });
+    found.damage.extend(damage);
     if let Err(error) = read {
-        found.damaged(format!("cannot be used: {}", told(&error)));
+        found.damaged(format!("cannot be read: {}", told(&error)));
     }
     found
 }
@@ -152,7 +141,10 @@ fn look_at_rows(file: &File, scanned: &Scanned, found: &mut SegmentFound, chain:
         }
         end = u64::from(row.offset) + u64::from(row.bytes);
         match read_row(file, row) {
-            Ok(bytes) => found.record(&bytes, &format!("its record {}", row.first), chain),
+            Ok(bytes) => match Record::parse(&bytes) {
+                Ok(record) => found.record(record, chain),
+                Err(error) => found.damaged(format!("its record {}: {error}", row.first)),
+            },
             Err(error) => found.damaged(format!("its record {}: {error}", row.first)),
         }
     }
