@@ -17,7 +17,7 @@ use crate::id::MessageId;
 use crate::limits::TAIL_BYTES_MAX;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::{Closed, SEGMENT};
-use crate::store::database::{DatabaseError, remove_file, set_aside};
+use crate::store::database::{DatabaseError, remove_file, set_aside, sync_folder};
 use crate::store::image::SegmentInfo;
 use crate::store::index::OpenIndex;
 use crate::store::ledger::Ledger;
@@ -131,6 +131,8 @@ impl Replay {
         match read {
             Ok(closed) => {
                 if before.exists() {
+                    // The run that gave the file its name may have been killed before it did this.
+                    sync_folder(&self.log)?;
                     remove_file(&before)?;
                 }
                 self.closed(closed)?;
