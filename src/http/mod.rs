@@ -18,6 +18,8 @@ mod endpoints;
 mod export;
 mod extract;
 mod failures;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod groups;
 mod history;

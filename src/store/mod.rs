@@ -43,6 +43,8 @@ mod endpoint_notes;
 mod endpoint_rows;
 mod endpoints;
 mod entry;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod golden_tests;
 mod group;
