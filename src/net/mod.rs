@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
+use parking_lot::RwLock;
 use quinn::{Connection, Incoming, VarInt, ZeroRttAccepted};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -125,9 +126,18 @@ pub struct DrainOutcome {
 /// The endpoint, listening.
 pub struct Endpoint {
     endpoint: quinn::Endpoint,
-    fingerprint: String,
+    /// What new connections get, and by whose certificate.
+    serving: RwLock<Serving>,
+    certificate: Option<CertificateFiles>,
+    keys_dir: PathBuf,
     shared: Arc<Shared>,
     drain_timeout: Duration,
+}
+
+/// What new connections get.
+struct Serving {
+    config: quinn::ServerConfig,
+    fingerprint: String,
 }
 
 /// What the tasks of an endpoint share.
@@ -173,6 +183,7 @@ impl Endpoint {
         server.max_incoming(INCOMING_MAX);
         server.incoming_buffer_size(64 * 1024).incoming_buffer_size_total(16 * 1024 * 1024);
         let runtime = Arc::new(segments::Sparing);
+        let serving = Serving { config: server.clone(), fingerprint: identity.fingerprint };
         let endpoint = quinn::Endpoint::new(config, Some(server), udp, runtime).map_err(socket)?;
         let shared = Arc::new(Shared {
             hub,
@@ -187,8 +198,29 @@ impl Endpoint {
             quiesce: CancellationToken::new(),
         });
         shared.connections.spawn(accept(endpoint.clone(), shared.clone()));
-        let fingerprint = identity.fingerprint;
-        Ok(Self { endpoint, fingerprint, shared, drain_timeout: options.drain_timeout })
+        Ok(Self {
+            endpoint,
+            serving: RwLock::new(serving),
+            certificate: options.certificate.clone(),
+            keys_dir: options.keys_dir.clone(),
+            shared,
+            drain_timeout: options.drain_timeout,
+        })
+    }
+
+    /// Reads the certificate and its key again: connections that come from now on get it, those
+    /// that there are stay as they are. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] says which file is of no use; then nothing has changed.
+    pub fn reload_certificate(&self) -> Result<(), TlsError> {
+        let identity = tls::load(self.certificate.as_ref(), &self.keys_dir)?;
+        let mut serving = self.serving.write();
+        serving.config.crypto = identity.crypto;
+        serving.fingerprint = identity.fingerprint;
+        self.endpoint.set_server_config(Some(serving.config.clone()));
+        Ok(())
     }
 
     /// Where it listens.
@@ -201,8 +233,8 @@ impl Endpoint {
     }
 
     /// Lower-case hexadecimal SHA-256 of the certificate.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
+    pub fn fingerprint(&self) -> String {
+        self.serving.read().fingerprint.clone()
     }
 
     /// Accepts nothing more, tells every client to come back later, lets their requests be

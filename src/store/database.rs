@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::limits::RECORD_BYTES_MAX;
+use crate::private_file;
 use crate::store::archive::ValueError;
 
 /// How long a database that another handle still holds is waited for: sled lets go of its lock a
@@ -196,7 +197,7 @@ pub(super) fn sync_folder(path: &Path) -> Result<(), DatabaseError> {
 
 /// Makes a folder, and makes that durable.
 pub(super) fn create_folder(path: &Path) -> Result<(), DatabaseError> {
-    fs::create_dir_all(path).map_err(DatabaseError::disk("create", path))?;
+    private_file::create_folder(path).map_err(DatabaseError::disk("create", path))?;
     sync_folder(path.parent().unwrap_or(path))
 }
 

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod admin;
+mod certificates;
 mod chat;
 mod harness;
 mod webhook;
