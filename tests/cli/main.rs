@@ -11,6 +11,7 @@ mod admin;
 mod certificates;
 mod chat;
 mod harness;
+mod secrets;
 mod webhook;
 
 use std::path::Path;
