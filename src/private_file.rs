@@ -45,7 +45,7 @@ pub enum FileError {
 /// What the system says; then the file is as it was.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    fs::create_dir_all(folder_of(path))?;
+    create_folder(folder_of(path))?;
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
@@ -77,6 +77,19 @@ pub fn sync_name(path: &Path) -> io::Result<()> {
 fn folder_of(path: &Path) -> &Path {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     folder.unwrap_or(Path::new("."))
+}
+
+/// Makes a folder, and those that it is in, unless they are there: for the user of the server
+/// alone. Blocks on the disk.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn create_folder(path: &Path) -> io::Result<()> {
+    let mut folder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.recursive(true).create(path)
 }
 
 /// A file of JSON.

@@ -35,7 +35,7 @@ use crate::config::Config;
 use crate::http;
 use crate::hub::{self, Hub};
 use crate::metrics::Metrics;
-use crate::net::{BindError, Endpoint};
+use crate::net::{self, BindError, Endpoint};
 use crate::presend::PreSend;
 use crate::store::{OpenError, Report};
 use crate::webhook::{self, Hook, Webhooks};
@@ -69,6 +69,17 @@ pub enum StartError {
     /// The server was stopped before it was up.
     #[error("stopped while starting")]
     Stopped,
+}
+
+/// Why certificates that are in force stay.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// That of QUIC.
+    #[error("the certificate of QUIC stays as it was")]
+    Net(#[from] net::TlsError),
+    /// That of the HTTP API.
+    #[error("the certificate of the HTTP API stays as it was")]
+    Http(#[from] http::TlsError),
 }
 
 /// A running server.
@@ -147,8 +158,20 @@ impl Server {
     }
 
     /// Lower-case hexadecimal SHA-256 of its certificate.
-    pub fn fingerprint(&self) -> &str {
+    pub fn fingerprint(&self) -> String {
         self.endpoint.fingerprint()
+    }
+
+    /// Reads the certificates of QUIC and of the HTTP API again, with their keys: connections that
+    /// come from now on get them, those that there are stay as they are. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`ReloadError`] for the first that is of no use: it stays as it was, and so does one behind
+    /// it.
+    pub fn reload_certificates(&self) -> Result<(), ReloadError> {
+        self.endpoint.reload_certificate()?;
+        Ok(self.http.as_ref().map_or(Ok(()), http::Server::reload_certificate)?)
     }
 
     /// What the start found damaged, and how much it replayed.

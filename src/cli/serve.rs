@@ -6,13 +6,16 @@
 //!   else is logged.
 //! * A key that was made stands on the standard output of that start, and is never logged.
 //! * The first signal drains, the second one cuts short.
+//! * SIGHUP never ends it: certificates are read again, and one that is of no use changes nothing.
 
 use std::io::Write;
 use std::time::Instant;
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use tidings::chain::Chain;
 use tidings::config::Config;
 use tidings::net::CERTIFICATE_FILE;
 use tidings::server::{DrainOutcome, Server};
@@ -38,6 +41,7 @@ impl ServeArgs {
 async fn serve(config: Config) -> Outcome {
     let failed = |error: std::io::Error| Failure::new(Exit::ServerFailed, error);
     let mut signals = Signals::new().map_err(failed)?;
+    let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
     let made = config.net.keys_dir.join(CERTIFICATE_FILE);
     let certificate = config.net.certificate.as_ref().map_or(&made, |files| &files.chain);
     info!(
@@ -57,6 +61,7 @@ async fn serve(config: Config) -> Outcome {
     say_ready(&server).map_err(failed)?;
     tokio::select! {
         () = signals.next() => {}
+        () = reload(&server, &mut hangups) => {}
         problem = server.failed() => {
             error!(problem, "the server can not go on");
             return Err(Failure::new(Exit::ServerFailed, problem));
@@ -70,6 +75,17 @@ async fn serve(config: Config) -> Outcome {
             Ok(Exit::CutShort)
         }
     }
+}
+
+/// Reads the certificates again at each SIGHUP, for as long as it is awaited.
+async fn reload(server: &Server, hangups: &mut Signal) {
+    while hangups.recv().await.is_some() {
+        match server.reload_certificates() {
+            Ok(()) => info!(fingerprint = server.fingerprint(), "certificates were read again"),
+            Err(problem) => error!(problem = %Chain(&problem), "certificates were not read"),
+        }
+    }
+    std::future::pending().await
 }
 
 /// Says it all at once: who waits for the first line may read no other.

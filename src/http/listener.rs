@@ -19,6 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use parking_lot::RwLock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -44,12 +45,14 @@ pub(super) struct Port {
     end: CancellationToken,
     /// Connections end now.
     cut: CancellationToken,
+    shared: Arc<Shared>,
 }
 
 /// What the connections share.
 struct Shared {
     router: Router,
-    tls: Option<TlsAcceptor>,
+    /// What new connections get.
+    tls: RwLock<Option<TlsAcceptor>>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
     end: CancellationToken,
@@ -76,10 +79,16 @@ impl Port {
     ) -> Self {
         let (tasks, end, cut) =
             (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
-        let port = Self { tasks: tasks.clone(), end: end.clone(), cut: cut.clone() };
+        let (ending, cutting, tls) = (end.clone(), cut.clone(), RwLock::new(tls));
         let shared = Shared { router, tls, metrics, tasks: tasks.clone(), end, cut };
-        tasks.spawn(accept(listener, Arc::new(shared)));
-        port
+        let shared = Arc::new(shared);
+        tasks.spawn(accept(listener, shared.clone()));
+        Self { tasks, end: ending, cut: cutting, shared }
+    }
+
+    /// Connections that come from now on shake hands with this.
+    pub(super) fn set_tls(&self, tls: TlsAcceptor) {
+        *self.shared.tls.write() = Some(tls);
     }
 
     /// Accepts nothing more, lets what was asked be answered, and cuts the rest when the time is
@@ -141,7 +150,8 @@ async fn connection(stream: TcpStream, address: SocketAddr, shared: &Arc<Shared>
     let serving = async {
         // Without it an answer may wait for an acknowledgement; it fails only for a dead socket.
         let _ = stream.set_nodelay(true);
-        match &shared.tls {
+        let tls = shared.tls.read().clone();
+        match tls {
             None => serve(stream, address, shared).await,
             Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
                 Ok(Ok(stream)) => serve(stream, address, shared).await,

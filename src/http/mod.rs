@@ -19,6 +19,8 @@ mod endpoints;
 mod export;
 mod extract;
 mod failures;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod groups;
 mod history;
@@ -126,7 +128,7 @@ pub struct Server {
     api: Arc<Api>,
     port: Port,
     address: SocketAddr,
-    is_tls: bool,
+    certificate: Option<CertificateFiles>,
 }
 
 impl Server {
@@ -147,8 +149,7 @@ impl Server {
         let bound = listener.local_addr().map_err(socket)?;
         let keys = Keys::open(&options.keys_dir, clock.now_ms())?;
         let api = Arc::new(Api::new(keys, metrics.clone(), clock));
-        let is_tls = tls.is_some();
-        if !is_tls && !bound.ip().is_loopback() {
+        if tls.is_none() && !bound.ip().is_loopback() {
             tracing::warn!(
                 address = %bound,
                 "the HTTP API is open to the network without TLS, so that keys can be read on the \
@@ -157,7 +158,20 @@ impl Server {
             );
         }
         let port = Port::open(listener, tls, router(&api), metrics);
-        Ok(Some(Self { api, port, address: bound, is_tls }))
+        let certificate = options.certificate.clone();
+        Ok(Some(Self { api, port, address: bound, certificate }))
+    }
+
+    /// Reads the certificate and its key again, if there are any: connections that come from now
+    /// on get it, those that there are stay as they are. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] says which file is of no use; then nothing has changed.
+    pub fn reload_certificate(&self) -> Result<(), TlsError> {
+        let tls = self.certificate.as_ref().map(tls::acceptor).transpose()?;
+        tls.into_iter().for_each(|tls| self.port.set_tls(tls));
+        Ok(())
     }
 
     /// Where it listens.
@@ -167,7 +181,7 @@ impl Server {
 
     /// Its address as a URL, without a path.
     pub fn url(&self) -> String {
-        let scheme = if self.is_tls { "https" } else { "http" };
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
+use parking_lot::RwLock;
 use quinn::{Connection, Incoming, VarInt, ZeroRttAccepted};
 use quinn_proto::HashedConnectionIdGenerator;
 use tokio::sync::Semaphore;
@@ -142,9 +143,18 @@ pub struct DrainOutcome {
 /// The endpoint, listening.
 pub struct Endpoint {
     endpoint: quinn::Endpoint,
-    fingerprint: String,
+    /// What new connections get, and by whose certificate.
+    serving: RwLock<Serving>,
+    certificate: Option<CertificateFiles>,
+    keys_dir: PathBuf,
     shared: Arc<Shared>,
     drain_timeout: Duration,
+}
+
+/// What new connections get.
+struct Serving {
+    config: quinn::ServerConfig,
+    fingerprint: String,
 }
 
 /// What the tasks of an endpoint share.
@@ -192,6 +202,7 @@ impl Endpoint {
         server.max_incoming(INCOMING_MAX);
         server.incoming_buffer_size(64 * 1024).incoming_buffer_size_total(16 * 1024 * 1024);
         let runtime = Arc::new(segments::Sparing);
+        let serving = Serving { config: server.clone(), fingerprint: identity.fingerprint };
         let endpoint = quinn::Endpoint::new(config, Some(server), udp, runtime).map_err(socket)?;
         let shared = Arc::new(Shared {
             hub,
@@ -212,8 +223,29 @@ impl Endpoint {
         shared.connections.spawn(async move {
             tokio::join!(accepting, quiesce.run_until_cancelled_owned(tell));
         });
-        let fingerprint = identity.fingerprint;
-        Ok(Self { endpoint, fingerprint, shared, drain_timeout: options.drain_timeout })
+        Ok(Self {
+            endpoint,
+            serving: RwLock::new(serving),
+            certificate: options.certificate.clone(),
+            keys_dir: options.keys_dir.clone(),
+            shared,
+            drain_timeout: options.drain_timeout,
+        })
+    }
+
+    /// Reads the certificate and its key again: connections that come from now on get it, those
+    /// that there are stay as they are. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] says which file is of no use; then nothing has changed.
+    pub fn reload_certificate(&self) -> Result<(), TlsError> {
+        let identity = tls::load(self.certificate.as_ref(), &self.keys_dir)?;
+        let mut serving = self.serving.write();
+        serving.config.crypto = identity.crypto;
+        serving.fingerprint = identity.fingerprint;
+        self.endpoint.set_server_config(Some(serving.config.clone()));
+        Ok(())
     }
 
     /// Where it listens.
@@ -226,8 +258,8 @@ impl Endpoint {
     }
 
     /// Lower-case hexadecimal SHA-256 of the certificate.
-    pub fn fingerprint(&self) -> &str {
-        &self.fingerprint
+    pub fn fingerprint(&self) -> String {
+        self.serving.read().fingerprint.clone()
     }
 
     /// Accepts nothing more, tells every client to come back later, lets their requests be

@@ -2,6 +2,7 @@
 //!
 //! # Invariants
 //!
+//! * Tickets are those of one certificate: whoever comes back after another was read is shown it.
 //! * A made certificate stays the same over restarts, so that its fingerprint can be trusted.
 //! * The keys of stateless resets and of address tokens outlast a restart: a client of before
 //!   notices at once that its connection is gone, and need not prove its address again.

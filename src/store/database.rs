@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::limits::RECORD_BYTES_MAX;
+use crate::private_file;
 use crate::store::archive::ValueError;
 use crate::store::backup::Spool;
 use crate::store::scan::is_of_the_disk;
@@ -320,7 +321,7 @@ pub(super) fn sync_folder(path: &Path) -> Result<(), DatabaseError> {
 
 /// Makes a folder, and makes that durable.
 pub(super) fn create_folder(path: &Path) -> Result<(), DatabaseError> {
-    fs::create_dir_all(path).map_err(DatabaseError::disk("create", path))?;
+    private_file::create_folder(path).map_err(DatabaseError::disk("create", path))?;
     sync_folder(path.parent().unwrap_or(path))
 }
 

@@ -45,6 +45,8 @@ mod endpoint_rows;
 mod endpoints;
 mod entry;
 mod fsck;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod golden_tests;
 mod group;

@@ -8,11 +8,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod admin;
+mod certificates;
 mod chat;
 mod damage;
 mod disk;
 mod folder;
 mod harness;
+mod secrets;
 mod webhook;
 
 use std::path::Path;

@@ -42,7 +42,7 @@ async fn a_drain_answers_what_it_took_and_tells_everybody_to_come_back() {
 #[tokio::test]
 async fn a_restart_keeps_the_certificate_and_the_log() {
     let mut server = Running::start().await;
-    let fingerprint = server.server().fingerprint().to_owned();
+    let fingerprint = server.server().fingerprint();
     let before = server.open("ann").await;
     server.restart().await;
     assert_eq!(server.server().fingerprint(), fingerprint);

@@ -149,19 +149,23 @@ impl World {
         let at = self.rng.usize(..self.clients.len());
         let is_open = self.clients[at].live.as_ref().is_some_and(|live| !live.is_over);
         match self.rng.u32(..100) {
-            0..30 => self.burst(),
-            30..44 if !is_open || self.rng.u32(..4) == 0 => self.open(at),
-            44..58 => self.read(at),
-            58..68 => self.acknowledge(at),
-            68..71 if is_open => self.end(at, false),
-            71..73 if is_open => self.end(at, true),
-            73..77 if is_open => self.recall(at),
-            77..81 if is_open => self.read_up_to(at),
-            81..86 => self.wait(),
-            86..90 => self.settle(),
+            0..26 => self.burst(),
+            26..44 if !is_open || self.rng.u32(..4) == 0 => self.open(at),
+            44..66 => {
+                self.read(at);
+                if self.rng.u32(..3) > 0 {
+                    self.acknowledge(at);
+                }
+            }
+            66..70 if is_open => self.end(at, false),
+            70..72 if is_open => self.end(at, true),
+            72..76 if is_open => self.recall(at),
+            76..80 if is_open => self.read_up_to(at),
+            80..85 => self.wait(),
+            85..90 => self.settle(),
             90..92 => self.restart(),
-            92..98 => self.crash(),
-            98..99 if is_open => self.flood(at),
+            92..99 => self.crash(),
+            99 if is_open => self.flood(at),
             _ => {}
         }
         self.compare();
