@@ -8,7 +8,7 @@
 //! * What has not come 60 s after the last that came is lost.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -86,7 +86,7 @@ pub(crate) async fn run(stage: &Stage<'_>, badnet: &BadNet) -> Result<Outcome, S
     library.fence().await;
     let lives = library.lives.clone();
     library.end().await;
-    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let Lives { pauses, resumes, .. } = &*lives;
     let gap_ms = run.records.merged().gap.quantile_ms(0.99);
     let network = BadNetwork {

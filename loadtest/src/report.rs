@@ -316,6 +316,14 @@ impl Report {
         if let Some(counters) = &self.counters {
             rows.add("counters", counters::told(counters));
         }
+        self.add_parts(&mut rows);
+        let beside = self.beside.iter().flat_map(|beside| &beside.troubles);
+        self.troubles.iter().chain(beside).for_each(|trouble| rows.add("trouble", trouble));
+        rows.0
+    }
+
+    /// What only some scenarios have found.
+    fn add_parts(&self, rows: &mut Rows) {
         for (name, value) in self.history.iter().flat_map(Found::rows) {
             rows.add(&name, value);
         }
@@ -340,9 +348,6 @@ impl Report {
         for (name, value) in self.webhooks.iter().flat_map(Webhooks::rows) {
             rows.add(name, value);
         }
-        let beside = self.beside.iter().flat_map(|beside| &beside.troubles);
-        self.troubles.iter().chain(beside).for_each(|trouble| rows.add("trouble", trouble));
-        rows.0
     }
 
     /// Whether what is sent once is delivered more than once.

@@ -17,7 +17,7 @@ mod page;
 mod watching;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -100,7 +100,8 @@ impl Soaked {
             (
                 "restarts",
                 format!(
-                    "{kills} by SIGKILL, {} by drain (seed {}), ready after {slowest:.0} ms at most",
+                    "{kills} by SIGKILL, {} by drain (seed {}), ready after {slowest:.0} ms \
+                     at most",
                     self.restarts.len() - kills,
                     self.seed
                 ),
@@ -170,11 +171,8 @@ pub(crate) async fn run(
     day?;
     progress.begin("looking through the data", 0);
     let fsck = server.fsck(&soak.common).await?;
-    let memory = early_and_late(&samples, seconds);
-    let (early, late) = memory.unzip();
-    let growth = memory.map(|(early, late)| (late / early - 1.0) * 100.0);
-    let is_long = seconds / 60.0 >= GROWTH_MINUTES_MIN;
-    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let (early, late) = early_and_late(&samples, seconds).unzip();
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let found = Soaked {
         minutes: rounded(seconds / 60.0),
         seed,
@@ -187,7 +185,7 @@ pub(crate) async fn run(
         dropped: run.ledger.verdict().dropped,
         early_rss_mib: early,
         late_rss_mib: late,
-        has_grown: is_long && growth.is_none_or(|percent| percent > GROWTH_PERCENT_MAX),
+        has_grown: has_grown(seconds, early.zip(late)),
         fsck,
         samples,
     };
@@ -197,7 +195,17 @@ pub(crate) async fn run(
         webhooks: Some(webhooks),
         ..Outcome::default()
     };
-    let mut report = scenario::report(scenario, &run, outcome);
+    conclude(scenario::report(scenario, &run, outcome), soak, server, &books, found)
+}
+
+/// Adds to a report what is not in every one, and writes the page.
+fn conclude(
+    mut report: Report,
+    soak: &Soak,
+    server: &Server,
+    books: &Books,
+    found: Soaked,
+) -> Result<Report, String> {
     let groups = books.verdict();
     report.lost += groups.lost;
     report.out_of_order += groups.out_of_order;
@@ -208,6 +216,12 @@ pub(crate) async fn run(
         crate::compare::write(file, &page::page(&report))?;
     }
     Ok(report)
+}
+
+/// Whether memory has grown too much over a day of so many seconds; of a short one it is not said.
+fn has_grown(seconds: f64, early_and_late: Option<(f64, f64)>) -> bool {
+    let is_too_much = |(early, late): (f64, f64)| late > early * (1.0 + GROWTH_PERCENT_MAX / 100.0);
+    seconds / 60.0 >= GROWTH_MINUTES_MIN && early_and_late.is_none_or(is_too_much)
 }
 
 /// Opens all sessions and makes the groups.
@@ -324,5 +338,18 @@ async fn end(mut cast: Cast) {
     let ended = async { while cast.others.join_next().await.is_some() {} };
     if tokio::time::timeout(PATIENCE, ended).await.is_err() {
         cast.run.trouble("those who come and go did not end".into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_grows_over_a_long_day_is_found_out() {
+        assert!(!has_grown(60.0, Some((100.0, 200.0))), "it is too short to tell");
+        assert!(!has_grown(600.0, Some((100.0, 109.0))));
+        assert!(has_grown(600.0, Some((100.0, 111.0))));
+        assert!(has_grown(600.0, None), "nobody could look");
     }
 }

@@ -14,6 +14,10 @@ pub const CONNECTIONS_MAX: usize = 50_000;
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 20_000;
 /// Handshakes at once; more than this must first prove their address.
 pub const HANDSHAKES_MAX: usize = 256;
+/// One of so many handshakes at once is kept for clients that have proven their address: first
+/// packets from spoofed addresses hold their handshakes until these time out, and with all of them
+/// an honest client would wait as long.
+pub const HANDSHAKES_PROVEN_PART: usize = 4;
 /// How long a handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Tickets given to each connection: it comes back with one, and is given the next.

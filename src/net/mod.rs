@@ -36,7 +36,7 @@ pub use tls::{CERTIFICATE_FILE, CertificateFiles, TlsError};
 use crate::hub::Hub;
 use crate::limits::{
     CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX,
-    IDLE_TIMEOUT, SESSIONS_PER_CONNECTION_MAX, WRITE_TIMEOUT,
+    HANDSHAKES_PROVEN_PART, IDLE_TIMEOUT, SESSIONS_PER_CONNECTION_MAX, WRITE_TIMEOUT,
 };
 use crate::metrics::Metrics;
 use crate::reason::Reason;
@@ -165,6 +165,8 @@ struct Shared {
     connections_per_address_max: usize,
     write_timeout: Duration,
     handshakes: Semaphore,
+    /// Of them, those that only clients may begin that have proven their address.
+    handshakes_kept: usize,
     /// Connections of each address that has any.
     addresses: DashMap<IpAddr, usize>,
     roll: Arc<Roll>,
@@ -211,6 +213,7 @@ impl Endpoint {
             connections_per_address_max: options.connections_per_address_max,
             write_timeout: options.write_timeout,
             handshakes: Semaphore::new(options.handshakes_max),
+            handshakes_kept: options.handshakes_max / HANDSHAKES_PROVEN_PART,
             addresses: DashMap::new(),
             roll: Arc::new(roll),
             connections: TaskTracker::new(),
@@ -352,8 +355,12 @@ fn admit(incoming: Incoming, shared: &Arc<Shared>) {
         incoming.refuse();
         return;
     }
-    let Ok(handshake) = shared.handshakes.try_acquire() else {
-        if incoming.may_retry() && !incoming.remote_address_validated() {
+    let (free, is_proven) =
+        (shared.handshakes.available_permits(), incoming.remote_address_validated());
+    let begins = may_begin(free, shared.handshakes_kept, is_proven);
+    let handshake = shared.handshakes.try_acquire().ok().filter(|_| begins);
+    let Some(handshake) = handshake else {
+        if incoming.may_retry() && !is_proven {
             // Stateless: it comes back with proof, and later.
             let _ = incoming.retry();
         } else {
@@ -363,6 +370,12 @@ fn admit(incoming: Incoming, shared: &Arc<Shared>) {
     };
     handshake.forget();
     shared.connections.spawn(connect(Box::new(incoming), shared.clone(), address));
+}
+
+/// Whether a handshake may begin while so many more may, some of which are kept for clients that
+/// have proven their address.
+fn may_begin(free: usize, kept: usize, is_proven: bool) -> bool {
+    free > if is_proven { 0 } else { kept }
 }
 
 /// A client that has proven its address waits for its turn; the backlog of the endpoint bounds
@@ -443,6 +456,14 @@ mod tests {
     /// Bytes that an asynchronous function takes for as long as it runs, whatever it waits for.
     fn bytes_of<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
         size_of::<F>()
+    }
+
+    #[test]
+    fn who_has_proven_an_address_finds_handshakes_that_nobody_else_may_begin() {
+        let kept = HANDSHAKES_MAX / HANDSHAKES_PROVEN_PART;
+        assert!(may_begin(kept + 1, kept, false) && !may_begin(kept, kept, false));
+        assert!(may_begin(1, kept, true) && !may_begin(0, kept, true));
+        assert!(may_begin(1, 0, false), "of one handshake at once none is kept");
     }
 
     #[test]

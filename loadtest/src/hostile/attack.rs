@@ -244,21 +244,11 @@ impl Attack {
                 body: vec![7; BODY_BYTES].into(),
                 push: Text::default(),
             };
-            let said = accomplice.send.write_chunk(frame(send));
-            let heard = accomplice.recv.read_chunk(usize::MAX, true);
-            said.await.map_err(|_| Over)?;
-            if tokio::time::timeout(ROUND_MAX, heard).await.map_err(|_| Over)?.is_ok() {
+            accomplice.send.write_chunk(frame(send)).await.map_err(|_| Over)?;
+            if read_some(&mut accomplice.recv).await? {
                 self.heard();
             }
-            while reads {
-                let read = victim.recv.read_chunk(usize::MAX, true);
-                // What has not come yet is read in the next round.
-                match tokio::time::timeout(Duration::ZERO, read).await {
-                    Ok(Ok(Some(_))) => {}
-                    Ok(_) => return Err(Over),
-                    Err(_) => break,
-                }
-            }
+            while reads && read_some(&mut victim.recv).await? {}
             self.did();
             self.pace.tick().await;
         }
@@ -327,6 +317,16 @@ impl Attack {
         tokio::time::timeout(ROUND_MAX, ended).await.map_err(|_| Over)?;
         self.heard();
         Ok(())
+    }
+}
+
+/// Reads what has come; `false` if nothing has.
+async fn read_some(recv: &mut RecvStream) -> Result<bool, Over> {
+    let read = recv.read_chunk(usize::MAX, true);
+    match tokio::time::timeout(Duration::ZERO, read).await {
+        Ok(Ok(Some(_))) => Ok(true),
+        Ok(_) => Err(Over),
+        Err(_) => Ok(false),
     }
 }
 

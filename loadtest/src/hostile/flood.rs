@@ -6,6 +6,7 @@
 //!   an honest client. It is made by letting an honest endpoint connect to a socket of ours.
 //! * Spoofed addresses are those of this machine, 127.0.0.0/8, and many ports of each.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
 
@@ -38,8 +39,9 @@ pub(super) async fn first_packets(
     let trap = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|_| Over)?;
     let at = trap.local_addr().map_err(|_| Over)?;
     let sockets: Vec<UdpSocket> = (0..SOCKETS).map_while(|_| socket(is_spoofed).ok()).collect();
+    let mut known = HashSet::new();
     for socket in sockets.iter().cycle().take(PACKETS) {
-        let packet = first_packet(endpoint, &trap, at).await?;
+        let packet = first_packet(endpoint, &trap, at, &mut known).await?;
         socket.send_to(&packet, server).map_err(|_| Over)?;
         told.rounds.fetch_add(1, Ordering::Relaxed);
         let mut answer = [0; PACKET_BYTES_MAX];
@@ -68,17 +70,25 @@ async fn first_packet(
     endpoint: &Endpoint,
     trap: &tokio::net::UdpSocket,
     at: SocketAddr,
+    known: &mut HashSet<Vec<u8>>,
 ) -> Result<Vec<u8>, Over> {
     let mut packet = vec![0; PACKET_BYTES_MAX];
     let connecting = endpoint.connect(at, SERVER_NAME).map_err(|_| Over)?;
     loop {
         let (len, _) = trap.recv_from(&mut packet).await.map_err(|_| Over)?;
-        if is_first(&packet[..len]) {
+        // What an endpoint says behind its first packet, a goodbye too, has the same id.
+        let id = connection_id(&packet[..len]).filter(|_| is_first(&packet[..len]));
+        if id.is_some_and(|id| known.insert(id.to_vec())) {
             packet.truncate(len);
             drop(connecting);
             return Ok(packet);
         }
     }
+}
+
+/// The id of the connection that a packet with a long header is for (RFC 9000, section 17.2).
+fn connection_id(packet: &[u8]) -> Option<&[u8]> {
+    packet.get(6..)?.get(..usize::from(packet[5]))
 }
 
 /// Whether a packet begins a connection (RFC 9000, section 17.2.2): a long header, type 0, as long
@@ -100,6 +110,9 @@ mod tests {
     fn packets_are_told_apart_by_their_first_byte() {
         let mut packet = vec![0xc3; 1_200];
         assert!(is_first(&packet) && !is_retry(&packet));
+        packet[5] = 3;
+        assert_eq!(connection_id(&packet), Some([0xc3; 3].as_slice()));
+        assert_eq!(connection_id(&packet[..8]), None);
         packet[0] = 0xf0;
         assert!(is_retry(&packet) && !is_first(&packet));
         assert!(!is_first(&[0xc3; 100]) && !is_retry(&[]) && !is_first(&[]));

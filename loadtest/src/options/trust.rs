@@ -134,8 +134,8 @@ pub(crate) struct Hostile {
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) attacks: u32,
     /// Kinds of hostile clients, one after another [default: all of them]
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Kind::value_variants().to_vec(),
-        hide_default_value = true)]
+    #[arg(long, value_enum, value_delimiter = ',', hide_default_value = true,
+        default_values_t = Kind::value_variants().to_vec())]
     pub(crate) kinds: Vec<Kind>,
     /// Fails if 1 of 100 messages of the others takes so many milliseconds, for any kind
     #[arg(long, default_value_t = 50.0, value_name = "MS")]
