@@ -69,8 +69,8 @@ impl Clients {
         Ok(all)
     }
 
-    /// Looks for all that anybody was told of: in the history; if it is all there, on the devices of
-    /// the residents, and on those of some who were absent.
+    /// Looks for all that anybody was told of: in the history; if it is all there, on the devices
+    /// of the residents, and on those of some who were absent.
     ///
     /// # Errors
     ///
