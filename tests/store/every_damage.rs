@@ -8,6 +8,9 @@
 //! TIDINGS_EVERY_DAMAGE=1 cargo test --release -p tidings --test store every_damage
 //! ```
 //!
+//! `TIDINGS_ONE_DAMAGE` with what a complaint begins with, such as `log/0000000001.segment
+//! Page(0)`, tries that one alone.
+//!
 //! # Invariants
 //!
 //! * A message has a record of its own, so that what one damage may cost is known.
@@ -16,7 +19,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -129,8 +132,11 @@ fn outcome(file: &Path, harm: Harm) -> Outcome {
     let thread = std::thread::spawn(move || tx.send(run(&options, &sample.sent)));
     match rx.recv_timeout(PATIENCE) {
         Ok(outcome) => outcome,
-        Err(_) if thread.is_finished() => panic!("{} {harm:?}: it panicked", file.display()),
-        Err(_) => panic!("{} {harm:?}: it is stuck", file.display()),
+        Err(RecvTimeoutError::Timeout) => panic!("{} {harm:?}: it is stuck", file.display()),
+        Err(RecvTimeoutError::Disconnected) => {
+            let _ = thread.join();
+            panic!("{} {harm:?}: it panicked", file.display());
+        }
     }
 }
 
@@ -173,9 +179,8 @@ fn run(options: &Options, sent: &[Sent]) -> Outcome {
 fn until_mended(running: &mut Running) {
     let closed = segments_as(running.dir(), &["segment"]);
     running.until("what is left is written anew", |running| {
-        let log = listing(&running.dir().join("log"));
-        let is_aside = log.iter().any(|path| path.to_str().unwrap().contains("/damaged-"));
-        is_aside && closed.iter().all(|path| path.exists() && !path.with_extension("open").exists())
+        let is_whole = |path: &PathBuf| path.exists() && !path.with_extension("open").exists();
+        running.metrics.damaged_records.get() > 0 && closed.iter().all(is_whole)
     });
 }
 
@@ -196,12 +201,17 @@ fn try_all(of: &str, count: u64, judge: impl Fn(Harm, &Outcome) -> Option<String
     let files = files(of);
     assert!(!files.is_empty());
     let mut complaints = Vec::new();
+    let one = std::env::var("TIDINGS_ONE_DAMAGE").ok();
     for file in files {
         for harm in Harm::of(&sample().options.dir.join(&file), count) {
+            let name = format!("{} {harm:?}", file.display());
+            if one.as_ref().is_some_and(|one| *one != name) {
+                continue;
+            }
             let outcome = outcome(&file, harm);
             if let Some(complaint) = judge(harm, &outcome) {
                 let Outcome { damage, .. } = outcome;
-                complaints.push(format!("{} {harm:?}: {complaint} {damage:?}", file.display()));
+                complaints.push(format!("{name}: {complaint} {damage:?}"));
             }
         }
     }
