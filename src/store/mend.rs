@@ -64,13 +64,16 @@ pub(super) fn save(log: &Path, number: u32) -> Result<Option<Saved>, DatabaseErr
     Ok(Some(Saved { segment, last, damage }))
 }
 
+/// What takes a record, with its bytes.
+pub(super) type Take<'a> = dyn FnMut(Record<'_>, &[u8]) -> Result<(), DatabaseError> + 'a;
+
 /// Hands all records of the file of a closed segment that are whole to `take`, and says what is
 /// damaged. All of the file is read.
 pub(super) fn whole_records(
     log: &Path,
     number: u32,
     damage: &mut Vec<String>,
-    take: &mut dyn FnMut(Record<'_>, &[u8]) -> Result<(), DatabaseError>,
+    take: &mut Take<'_>,
 ) -> Result<(), DatabaseError> {
     let file = DiskFile::open(&Closed::path(log, number))?;
     let (mut end, mut known) = (file.bytes()?, BTreeMap::new());

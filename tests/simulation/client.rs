@@ -288,13 +288,13 @@ impl Client {
     fn take(&mut self, id: i64, own: bool, model: &Model) {
         let who = self.name();
         let live = self.live.as_mut().unwrap();
-        while !own {
-            let next = live.due.pop_front();
-            let next = next.unwrap_or_else(|| panic!("{who} was told of {id}, and should not be"));
-            if next == id {
-                break;
-            }
-            assert!(is_recalled(model, next), "{who} was told of {id}, and not of {next}");
+        if !own {
+            let of_now = |next: &i64| *next == id || !is_recalled(model, *next);
+            let place = live.due.iter().position(of_now);
+            let place =
+                place.unwrap_or_else(|| panic!("{who} was told of {id}, and should not be"));
+            let next = live.due.drain(..=place).next_back();
+            assert_eq!(next, Some(id), "{who} was told of {id}, and not of what was before it");
         }
         self.put(id);
     }
