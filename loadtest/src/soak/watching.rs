@@ -115,7 +115,7 @@ mod tests {
     fn memory_is_compared_behind_the_first_sixth_and_at_the_end() {
         let samples: Vec<Sample> =
             (0..=120).map(|at| sample(f64::from(at), f64::from(at) * 10.0)).collect();
-        assert_eq!(early_and_late(&samples, 120.0), Some((260.0, 1_160.0)));
+        assert_eq!(early_and_late(&samples, 120.0), Some((250.0, 1_150.0)));
         assert_eq!(early_and_late(&samples[..100], 120.0), None, "it did not get to its end");
     }
 
