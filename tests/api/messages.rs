@@ -230,7 +230,7 @@ async fn what_is_no_message_is_refused_and_nothing_is_sent() {
         json!({"to": to, "body": "a", "more": 1}),
         json!({"to": {}, "body": "a"}),
         json!({"to": {"peers": []}, "body": "a"}),
-        json!({"to": {"peers": of(21)}, "body": "a"}),
+        json!({"to": {"peers": of(51)}, "body": "a"}),
         json!({"to": {"peers": ["bob"], "alias": "b"}, "body": "a"}),
         json!({"to": {"peers": ["bob"], "group": null, "users": []}, "body": "a"}),
         json!({"to": {"group": "123"}, "body": "a"}),
@@ -252,7 +252,7 @@ async fn what_is_no_message_is_refused_and_nothing_is_sent() {
         assert_eq!((answer.status, answer.problem()), (StatusCode::NOT_FOUND, problem.into()));
     }
     let taken = [
-        json!({"to": {"peers": of(20)}, "body": long(5120), "client_msg_no": long(64)}),
+        json!({"to": {"peers": of(50)}, "body": long(5120), "client_msg_no": long(64)}),
         json!({"from": long(64), "to": to, "body": "", "ttl_ms": u64::MAX,
             "push": {"text": long(256)}}),
     ];

@@ -288,13 +288,12 @@ impl Client {
     fn take(&mut self, id: i64, own: bool, model: &Model) {
         let who = self.name();
         let live = self.live.as_mut().unwrap();
-        if !own {
-            let of_now = |next: &i64| *next == id || !is_recalled(model, *next);
-            let place = live.due.iter().position(of_now);
-            let place =
-                place.unwrap_or_else(|| panic!("{who} was told of {id}, and should not be"));
-            let next = live.due.drain(..=place).next_back();
-            assert_eq!(next, Some(id), "{who} was told of {id}, and not of what was before it");
+        let mut is_found = own;
+        while !is_found {
+            let next = live.due.pop_front();
+            let next = next.unwrap_or_else(|| panic!("{who} was told of {id}, and should not be"));
+            is_found = next == id;
+            assert!(is_found || is_recalled(model, next), "{who} heard {id}, and not {next}");
         }
         self.put(id);
     }
