@@ -26,7 +26,7 @@ use crate::chain::Chain;
 use crate::id::{ConversationId, GroupId, MessageId, PeerId};
 use crate::limits::RECORD_BYTES_MAX;
 use crate::store::database::{
-    Batch, Database, DatabaseError, is_distrusted, remove_database, sync_folder,
+    Batch, Database, DatabaseError, is_distrusted, remove_database, set_aside, sync_folder,
 };
 use crate::store::entry::Item;
 use crate::store::group::Group;
@@ -478,12 +478,15 @@ pub(super) fn read_current(folder: &Path) -> Option<u32> {
 
 /// Names the generation in force; durably.
 pub(super) fn write_current(folder: &Path, generation: u32) -> Result<(), DatabaseError> {
-    let fresh = folder.join("CURRENT.new");
+    let (current, fresh) = (folder.join("CURRENT"), folder.join("CURRENT.new"));
+    if current.is_dir() {
+        set_aside(&current)?;
+    }
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&fresh)?;
         writeln!(file, "{generation}")?;
         file.sync_all()?;
-        fs::rename(&fresh, folder.join("CURRENT"))
+        fs::rename(&fresh, &current)
     };
     write().map_err(DatabaseError::disk("write", &fresh))?;
     sync_folder(folder)
