@@ -9,6 +9,7 @@
 #![cfg(feature = "server")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod checks;
 mod client;
 #[path = "../store/folders.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -11,17 +11,18 @@ use fastrand::Rng;
 use tempfile::TempDir;
 use tidings::group::Rules;
 use tidings::hub::{self, Datagrams, Hub};
-use tidings::id::{ConversationId, GroupId, MessageId, PeerId};
+use tidings::id::{ConversationId, GroupId, MessageId};
 use tidings::metrics::Metrics;
 use tidings::store::{self, GroupAction, HistoryOf, Item, Look, News, Past};
 use tidings::wire::{Ack, ClientFrame, Close, ReadUpTo, Recall, Target};
 use tokio::runtime::Runtime;
 
+use crate::checks::is_in;
 use crate::client::{Client, Sending, peer};
 use crate::folders::{copy, listing};
 use crate::model::{AWAY_AFTER_MS, Model, Stored, WINDOW};
 
-const PEERS: [&str; 3] = ["ann", "bob", "cat"];
+pub(crate) const PEERS: [&str; 3] = ["ann", "bob", "cat"];
 const DEVICES: [&str; 2] = ["phone", "laptop"];
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,15 +43,15 @@ impl Datagrams for NoDatagrams {
 /// All that is simulated.
 pub(crate) struct World {
     rng: Rng,
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
     /// There but while the server starts again.
-    hub: Option<Hub>,
+    pub(crate) hub: Option<Hub>,
     metrics: Arc<Metrics>,
     options: store::Options,
     folder: TempDir,
     group: GroupId,
-    model: Model,
-    clients: Vec<Client>,
+    pub(crate) model: Model,
+    pub(crate) clients: Vec<Client>,
     /// The last message that the model knows of.
     learned: i64,
 }
@@ -71,17 +72,6 @@ fn open(options: &store::Options, metrics: &Arc<Metrics>) -> Hub {
         }
         std::thread::yield_now();
     }
-}
-
-/// Whether a conversation is a peer's, too: that of some of them, or of the group.
-fn is_in(name: &str, conversation: ConversationId) -> bool {
-    let pairs = [&["ann", "bob"][..], &["ann", "cat"], &["bob", "cat"], &PEERS];
-    let of = |names: &&&[&str]| {
-        let peers: Vec<PeerId> = names.iter().map(|name| peer(name)).collect();
-        ConversationId::of_peers(&peers) == conversation
-    };
-    let names = pairs.iter().find(of).copied().unwrap_or(&PEERS);
-    names.contains(&name)
 }
 
 /// Runs one seed from its beginning to its end.
@@ -131,7 +121,7 @@ impl World {
         world
     }
 
-    fn hub(&self) -> &Hub {
+    pub(crate) fn hub(&self) -> &Hub {
         self.hub.as_ref().unwrap()
     }
 
@@ -172,13 +162,13 @@ impl World {
     }
 
     /// Does what a client asks for, and all that was asked for before.
-    fn handle(&mut self, at: usize, frame: impl Into<ClientFrame>) {
+    pub(crate) fn handle(&mut self, at: usize, frame: impl Into<ClientFrame>) {
         let session = self.clients[at].live.as_ref().unwrap().session.clone();
         self.runtime.block_on(self.hub().handle(&session, frame.into())).unwrap();
     }
 
     /// Waits until all that was asked for is on stable storage and told.
-    fn barrier(&mut self) {
+    pub(crate) fn barrier(&mut self) {
         self.runtime.block_on(self.hub().block(peer("nobody"), false)).unwrap();
     }
 
@@ -272,7 +262,7 @@ impl World {
     }
 
     /// The messages behind an id, newest first.
-    fn history(&self, behind: i64) -> Vec<Past> {
+    pub(crate) fn history(&self, behind: i64) -> Vec<Past> {
         let (mut all, mut before) = (Vec::new(), None);
         loop {
             let (since_ms, until_ms) = (None, None);
@@ -290,7 +280,7 @@ impl World {
 
     /// Opens a session, perhaps in the place of one that has said something a moment ago, and says
     /// again what was not answered.
-    fn open(&mut self, at: usize) {
+    pub(crate) fn open(&mut self, at: usize) {
         if self.rng.bool() {
             self.throw();
         }
@@ -316,7 +306,7 @@ impl World {
         self.learn(i64::MAX);
     }
 
-    fn read(&mut self, at: usize) {
+    pub(crate) fn read(&mut self, at: usize) {
         self.runtime.block_on(self.clients[at].read(self.hub.as_ref().unwrap(), &self.model));
         if self.clients[at].live.as_ref().is_some_and(|live| live.is_over) {
             self.clients[at].live = None;
@@ -456,76 +446,5 @@ impl World {
         self.learn(i64::MAX);
         let now_ms = self.now_ms();
         self.model.inboxes.values_mut().for_each(|inbox| inbox.restart(now_ms));
-    }
-
-    fn items(&self, name: &str) -> Vec<Item> {
-        let (mut all, mut after) = (Vec::new(), MessageId::NONE);
-        loop {
-            let name = peer(name);
-            let asked = self.hub().store().waiting(&name, None, after, 100);
-            let page = self.runtime.block_on(asked).unwrap();
-            all.extend(page.items);
-            after = page.last;
-            if page.is_all {
-                return all;
-            }
-        }
-    }
-
-    fn waiting(&self, name: &str) -> Vec<i64> {
-        self.items(name).iter().map(|item| item.id().0).collect()
-    }
-
-    fn compare(&self) {
-        for (name, inbox) in &self.model.inboxes {
-            assert_eq!(self.waiting(name), inbox.ids(), "what waits for {name}");
-        }
-    }
-
-    /// Everybody comes, hears all there is and acknowledges it: nothing is left.
-    fn finish(&mut self) {
-        for at in 0..self.clients.len() {
-            self.open(at);
-        }
-        for at in 0..self.clients.len() {
-            self.read(at);
-            let (id, client) = (self.clients[at].cursor, &self.clients[at]);
-            assert_eq!(client.unanswered(), [0; 0], "{} has sends without answers", client.peer);
-            let (name, on) = (client.peer, client.device);
-            if self.clients[at].live.as_ref().is_some_and(|live| live.put() >= id && id > 0) {
-                self.handle(at, Ack { id: MessageId(id) });
-                self.model.inboxes.get_mut(name).unwrap().acknowledge(on, id);
-            }
-        }
-        self.barrier();
-        self.compare();
-        self.check_marks();
-        self.check_history();
-        self.hub().store().close();
-    }
-
-    /// Each device knows how far the others have read.
-    fn check_marks(&self) {
-        for ((conversation, reader), sequence) in &self.model.read {
-            let ConversationId::Peers(_) = conversation else { continue };
-            for client in self.clients.iter().filter(|client| client.peer != *reader) {
-                if is_in(client.peer, *conversation) {
-                    let told = client.marks.get(&(*conversation, (*reader).to_owned()));
-                    let who = (client.peer, client.device);
-                    assert_eq!(told, Some(sequence), "{who:?}: how far {reader} has read");
-                }
-            }
-        }
-    }
-
-    fn check_history(&self) {
-        let all = self.history(0);
-        assert_eq!(all.len(), self.model.messages.len());
-        for Past { message, recalled } in all {
-            let stored = &self.model.messages[&message.id.0];
-            assert_eq!((message.sequence, recalled), (stored.sequence, stored.recalled.is_some()));
-            let body = if recalled { "" } else { &stored.body };
-            assert_eq!(message.body, body.as_bytes());
-        }
     }
 }
