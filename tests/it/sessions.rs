@@ -14,7 +14,7 @@ async fn an_open_tells_the_limits_in_force() {
     assert_eq!((opened.waiting, opened.dropped, opened.next_number), (0, 0, 1));
     assert_eq!(opened.device.as_str(), "ann");
     assert_eq!((opened.frame_bytes_max, opened.body_bytes_max), (66 * 1024, 5120));
-    assert_eq!((opened.recipients_max, opened.sends_max), (20, 128));
+    assert_eq!((opened.recipients_max, opened.sends_max), (50, 128));
     assert_eq!(opened.epoch, server.server().hub().store().epoch());
     let now_ms = server.config.store.clock.now_ms() as u64;
     assert!(opened.at_ms <= now_ms && now_ms - opened.at_ms < 60_000);
