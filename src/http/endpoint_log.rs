@@ -59,7 +59,9 @@ impl Spoken for Place {
     fn parse(text: &str) -> Result<Self, TextError> {
         let place = text.split_once('-').and_then(|(entry, part)| {
             let entry = MessageId::parse(entry).ok()?;
-            Some(Self(Position { entry, part: part.parse().ok()? }))
+            let is_decimal = part.bytes().all(|byte| byte.is_ascii_digit());
+            let part = part.parse().ok().filter(|_| is_decimal)?;
+            Some(Self(Position { entry, part }))
         });
         place.ok_or(TextError::NotPlace)
     }
@@ -329,6 +331,20 @@ impl From<Letter> for DeadLetter {
             request: letter.request,
             query: letter.query,
             said: Body::from(&letter.body),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_two_numbers_and_nothing_else() {
+        let told = |text| Place::parse(text).map(|place| place.to_string()).ok();
+        assert_eq!(told("252174817923072000-0").as_deref(), Some("252174817923072000-0"));
+        for wrong in ["", "-", "7", "7-", "-7", "7-+3", "7--3", "+7-3", "0-3", "7-4294967296"] {
+            assert_eq!(told(wrong), None, "{wrong:?}");
         }
     }
 }
