@@ -56,14 +56,14 @@ impl BackupArgs {
         let remote = Remote::new(&self.access)?;
         // What is refused leaves no folder behind.
         let mut response = remote.begin(&Call::get("/v1/backup")).await?;
-        let mut receiving = Receiving::begin(&self.folder).map_err(failed)?;
+        let mut receiving = Receiving::begin(&self.folder, data.as_deref()).map_err(failed)?;
         let progress = Progress::new("backup");
         while let Some(part) = response.chunk().await.map_err(|error| remote.failed(error))? {
             receiving.take(&part).map_err(failed)?;
             let (done, planned) = receiving.progress();
             progress.reach(done, planned);
         }
-        let copied = receiving.finish(data.as_deref()).map_err(failed);
+        let copied = receiving.finish().map_err(failed);
         progress.end();
         copied
     }
@@ -87,7 +87,7 @@ fn copy(data: &Path, folder: &Path) -> Result<Copied, Failure> {
 }
 
 fn failed(error: BackupError) -> Failure {
-    let is_usage = matches!(error, BackupError::NotEmpty(_));
+    let is_usage = matches!(error, BackupError::NotEmpty(_) | BackupError::Inside(_));
     Failure::new(if is_usage { Exit::BadUsage } else { Exit::ServerFailed }, error)
 }
 

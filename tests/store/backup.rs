@@ -34,11 +34,11 @@ fn parts(running: &mut Running, mut between: impl FnMut(&mut Running)) -> Vec<Ve
 
 /// Makes a copy of a store that runs.
 fn back_up(running: &mut Running, to: &Path) {
-    let mut receiving = Receiving::begin(to).unwrap();
+    let mut receiving = Receiving::begin(to, None).unwrap();
     for part in parts(running, |_| {}) {
         receiving.take(&part).unwrap();
     }
-    receiving.finish(None).unwrap();
+    receiving.finish().unwrap();
 }
 
 fn look_at(folder: &Path) -> Findings {
@@ -62,7 +62,7 @@ fn a_copy_of_a_store_that_changes_meanwhile_is_the_store_at_one_moment() {
     running.settle();
     let mut round = 0;
     let (_folder, copy) = target();
-    let mut receiving = Receiving::begin(&copy).unwrap();
+    let mut receiving = Receiving::begin(&copy, None).unwrap();
     let mut before = Vec::new();
     let mut all = Vec::new();
     for part in parts(&mut running, |running| {
@@ -83,7 +83,7 @@ fn a_copy_of_a_store_that_changes_meanwhile_is_the_store_at_one_moment() {
         receiving.take(&part).unwrap();
     }
     assert!(round > 4, "it came in {round} parts");
-    let copied = receiving.finish(None).unwrap();
+    let copied = receiving.finish().unwrap();
     let found = look_at(&copy);
     assert!(found.sound, "{:?} {:?}", found.damage, found.lost);
     assert_eq!(found.backup, Some(Stage::Complete));
@@ -160,9 +160,9 @@ fn a_copy_that_was_cut_is_known_as_one_and_no_server_starts_on_it() {
     let stream: Vec<u8> = parts(&mut running, |_| {}).concat();
     for cut in [0, 1, stream.len() / 2, stream.len() - 1] {
         let (_folder, copy) = target();
-        let mut receiving = Receiving::begin(&copy).unwrap();
+        let mut receiving = Receiving::begin(&copy, None).unwrap();
         receiving.take(&stream[..cut]).unwrap();
-        assert!(matches!(receiving.finish(None), Err(BackupError::Ended)), "at {cut}");
+        assert!(matches!(receiving.finish(), Err(BackupError::Ended)), "at {cut}");
         let found = look_at(&copy);
         assert_eq!((found.sound, found.backup), (false, Some(Stage::Incomplete)));
         let options = Options { dir: copy.clone(), ..running.options.clone() };
@@ -181,11 +181,11 @@ fn a_changed_byte_of_the_stream_is_no_part_of_a_copy() {
     let stream: Vec<u8> = parts(&mut running, |_| {}).concat();
     for at in (0..stream.len()).step_by(stream.len() / 40) {
         let (_folder, copy) = target();
-        let mut receiving = Receiving::begin(&copy).unwrap();
+        let mut receiving = Receiving::begin(&copy, None).unwrap();
         let mut bytes = stream.clone();
         bytes[at] ^= 0x40;
         let taken = receiving.take(&bytes);
-        assert!(taken.is_err() || receiving.finish(None).is_err(), "byte {at}");
+        assert!(taken.is_err() || receiving.finish().is_err(), "byte {at}");
     }
 }
 
@@ -193,7 +193,7 @@ fn a_changed_byte_of_the_stream_is_no_part_of_a_copy() {
 fn a_copy_goes_into_a_folder_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("something"), b"else").unwrap();
-    let begun = Receiving::begin(folder.path());
+    let begun = Receiving::begin(folder.path(), None);
     assert!(matches!(begun.err(), Some(BackupError::NotEmpty(_))));
     assert_eq!(listing(folder.path()).len(), 1, "nothing was touched");
 }
@@ -237,4 +237,37 @@ fn the_folder_of_a_store_that_stopped_is_copied_as_it_is() {
     let restored = open_copy(&running, &copy);
     assert_ne!(restored.store.epoch(), epoch);
     assert_eq!(restored.waiting_ids("bob"), ids(&sent));
+}
+
+#[test]
+fn a_copy_never_goes_into_what_it_is_a_copy_of() {
+    let mut running = Running::new();
+    running.send_many("alice", "bob", 5);
+    let dir = running.dir().to_owned();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("link");
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+    let targets = [
+        dir.join("copy"),
+        dir.join("log/deep/copy"),
+        link.join("copy"),
+        elsewhere.path().join("not there/../link/copy"),
+    ];
+    let before = listing(&dir);
+    for target in &targets {
+        let begun = Receiving::begin(target, Some(&dir)).err();
+        assert!(matches!(begun, Some(BackupError::Inside(_))), "{begun:?}");
+    }
+    assert_eq!(listing(&dir), before, "nothing is left of what was refused");
+    running.store.close();
+    while is_in_use(&dir).unwrap() {
+        std::thread::yield_now();
+    }
+    for target in &targets {
+        let copied = copy_stopped(&dir, target, &mut |_, _| {}).err();
+        assert!(matches!(copied, Some(BackupError::Inside(_))), "{copied:?}");
+    }
+    let beside = elsewhere.path().join("copy");
+    copy_stopped(&link, &beside, &mut |_, _| {}).unwrap();
+    assert!(look_at(&beside).sound);
 }

@@ -26,6 +26,9 @@ pub enum BackupError {
     /// The target has something in it.
     #[error("{0} is not empty: a backup goes into a folder of its own")]
     NotEmpty(PathBuf),
+    /// The target is in what is copied.
+    #[error("{0} is in the data folder: a backup goes to a place outside of what it is a copy of")]
+    Inside(PathBuf),
     /// A server uses the data folder, so it cannot be copied from outside.
     #[error("a server is using the data folder {0}")]
     InUse(PathBuf),
@@ -67,8 +70,13 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Makes the folder, or takes one that is empty.
-    pub(super) fn begin(folder: &Path) -> Result<Self, BackupError> {
+    /// Makes the folder, or takes one that is empty. It cannot be in `data`, which is copied.
+    pub(super) fn begin(folder: &Path, data: Option<&Path>) -> Result<Self, BackupError> {
+        if let Some(data) = data
+            && place(folder)?.starts_with(place(data)?)
+        {
+            return Err(BackupError::Inside(folder.to_path_buf()));
+        }
         let disk = DatabaseError::disk("create", folder);
         match fs::read_dir(folder) {
             Ok(mut entries) => {
@@ -159,4 +167,20 @@ impl Target {
         Stage::complete(&self.folder)?;
         Ok(self.copied)
     }
+}
+
+/// Where a folder is, or will be once it is made, without links and steps back.
+fn place(folder: &Path) -> Result<PathBuf, DatabaseError> {
+    match fs::canonicalize(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        found => return found.map_err(DatabaseError::disk("find", folder)),
+    }
+    let Some(parent) = folder.parent() else { return place(Path::new(".")) };
+    let mut path = place(parent)?;
+    match folder.file_name() {
+        Some(name) => path.push(name),
+        None => drop(path.pop()),
+    }
+    // A step back may have led to what there is.
+    Ok(fs::canonicalize(&path).unwrap_or(path))
 }

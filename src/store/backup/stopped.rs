@@ -59,8 +59,8 @@ pub fn copy_stopped(
         return Err(BackupError::Cut(data.to_path_buf()));
     }
     let _lock = lock(data)?;
-    let mut target = Target::begin(folder)?;
     let all = data_of(data)?;
+    let mut target = Target::begin(folder, Some(data))?;
     let (total, mut done) = (all.iter().map(|path| bytes(path)).sum(), 0);
     for path in all {
         let name = PathBuf::from(path.file_name().unwrap_or_default());
