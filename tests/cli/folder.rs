@@ -146,6 +146,8 @@ fn a_backup_under_load_has_all_that_was_acknowledged_before_it_began() {
         let (code, found) = fsck(&home, &copy);
         assert_eq!((code, &found["sound"]), (Some(0), &Value::Bool(true)), "{found:#}");
         assert_eq!(found["backup"], "complete");
+        let keys = home.path().join(&copy).join("keys");
+        assert!(!keys.join("connections").exists() && keys.join("secret").exists());
 
         let (copied, _, of_copy, copy_url) = serve_with_api(&home, &["--data", &copy]);
         assert_eq!(of_copy, fingerprint, "the certificate is in it");

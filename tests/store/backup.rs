@@ -229,10 +229,12 @@ fn the_folder_of_a_store_that_stopped_is_copied_as_it_is() {
     }
     std::fs::create_dir(dir.join("keys")).unwrap();
     std::fs::write(dir.join("keys/secret"), b"geheim").unwrap();
+    std::fs::write(dir.join("keys/connections"), b"who is connected").unwrap();
     let mut heard = (0, 0);
     let copied = copy_stopped(&dir, &copy, &mut |done, total| heard = (done, total)).unwrap();
     assert!(copied.has_keys && copied.segments > 0 && heard.0 == heard.1 && heard.0 > 0);
     assert_eq!(std::fs::read(copy.join("keys/secret")).unwrap(), b"geheim");
+    assert_eq!(listing(&copy.join("keys")), [copy.join("keys/secret")]);
     assert!(look_at(&copy).sound);
     let restored = open_copy(&running, &copy);
     assert_ne!(restored.store.epoch(), epoch);

@@ -19,6 +19,8 @@ use crate::store::database::{DatabaseError, sync_folder};
 const COPY_BYTES: usize = 1024 * 1024;
 /// Folders of the data folder that other parts of the server keep.
 const OTHERS: [&str; 2] = ["keys", "webhooks"];
+/// Who is connected to the server: a start on a copy would send them away from there.
+const CONNECTED: &str = "keys/connections";
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
@@ -111,12 +113,11 @@ impl Target {
         Ok((file.map_err(DatabaseError::disk("create", &path))?, path))
     }
 
-    /// Copies a file, or a folder with all that is in it. `progress` hears of bytes.
+    /// Copies a file, or a folder with the data that is in it. `progress` hears of bytes.
     pub(super) fn copy(
         &mut self,
         from: &Path,
         name: &Path,
-        is_wanted: &impl Fn(&Path) -> bool,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), BackupError> {
         if from.is_dir() {
@@ -124,9 +125,9 @@ impl Target {
             let reading = DatabaseError::disk("read", from);
             for entry in fs::read_dir(from).map_err(&reading)? {
                 let path = entry.map_err(&reading)?.path();
-                if is_wanted(&path) {
+                if is_data(&path) {
                     let name = name.join(path.file_name().unwrap_or_default());
-                    self.copy(&path, &name, is_wanted, progress)?;
+                    self.copy(&path, &name, progress)?;
                 }
             }
             return Ok(sync_folder(&folder)?);
@@ -153,9 +154,7 @@ impl Target {
         for name in OTHERS {
             let from = data.join(name);
             if from.is_dir() {
-                // One that is being replaced.
-                let is_whole = |path: &Path| path.extension().is_none_or(|kind| kind != "new");
-                self.copy(&from, Path::new(name), &is_whole, &mut |_| {})?;
+                self.copy(&from, Path::new(name), &mut |_| {})?;
                 self.copied.has_keys = true;
             }
         }
@@ -167,6 +166,16 @@ impl Target {
         Stage::complete(&self.folder)?;
         Ok(self.copied)
     }
+}
+
+/// Whether a file or folder belongs to a copy: not if it is of the folder itself, of who is
+/// connected, or what a start would remove or has set aside.
+pub(super) fn is_data(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_of_folder = name == "LOCK" || name.starts_with("BACKUP") || path.ends_with(CONNECTED);
+    let is_left =
+        name.starts_with("damaged-") || name.ends_with(".new") || name.ends_with(".removed");
+    !is_of_folder && !is_left
 }
 
 /// Where a folder is, or will be once it is made, without links and steps back.
