@@ -1,6 +1,7 @@
 //! Backups: a copy is the store as it was at one moment, and a start on one goes on from there
 //! without using anything twice.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -196,6 +197,18 @@ fn a_copy_goes_into_a_folder_of_its_own() {
     let begun = Receiving::begin(folder.path(), None);
     assert!(matches!(begun.err(), Some(BackupError::NotEmpty(_))));
     assert_eq!(listing(folder.path()).len(), 1, "nothing was touched");
+}
+
+#[test]
+fn nobody_else_may_look_into_a_copy_whoever_made_its_folder() {
+    let mut running = Running::new();
+    running.send_many("alice", "bob", 5);
+    let (_folder, copy) = target();
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    back_up(&mut running, &copy);
+    let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
 }
 
 #[test]

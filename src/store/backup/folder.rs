@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Stage;
@@ -93,6 +93,9 @@ impl Target {
             }
             Err(error) => return Err(disk(error).into()),
         }
+        // It may have been there, open to everybody.
+        let owners = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(folder, owners).map_err(DatabaseError::disk("close", folder))?;
         Stage::begin(folder)?;
         Ok(Self { folder: folder.to_path_buf(), copied: Copied::default() })
     }
