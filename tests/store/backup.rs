@@ -225,6 +225,29 @@ fn there_is_one_backup_at_a_time_and_one_that_is_given_up_makes_room() {
 }
 
 #[test]
+fn a_backup_that_is_given_up_at_its_moment_takes_nothing_from_the_next() {
+    let mut running = Running::new();
+    running.send_many("alice", "bob", 5);
+    for _ in 0..50 {
+        let mut given_up = running.block_on(running.store.backup()).unwrap().unwrap();
+        // The plan and the rows; then it asks for the moment, and is gone before the answer.
+        for _ in 0..2 {
+            running.block_on(given_up.next()).unwrap();
+        }
+        running.block_on(async {
+            tokio::select! {
+                biased;
+                _ = given_up.next() => {}
+                () = std::future::ready(()) => {}
+            }
+        });
+        drop(given_up);
+        let (_folder, copy) = target();
+        back_up(&mut running, &copy);
+    }
+}
+
+#[test]
 fn the_folder_of_a_store_that_stopped_is_copied_as_it_is() {
     let mut running = Running::new();
     let sent = running.send_many("alice", "bob", 30);

@@ -17,18 +17,20 @@ use crate::store::database::Change;
 /// What has changed so far.
 #[derive(Debug)]
 pub(in crate::store) struct Spool {
+    /// Of which backup it is: one that was given up must not take that of the next.
+    pub(in crate::store) number: u64,
     /// Or why there is none any more.
     file: io::Result<File>,
     bytes: u64,
 }
 
 impl Spool {
-    /// An empty one, on the disk of the folder.
-    pub(super) fn new(folder: &Path) -> io::Result<Self> {
-        let path = folder.join(format!("backup-{:016x}.new", fastrand::u64(..)));
+    /// An empty one for a backup, on the disk of the folder.
+    pub(super) fn new(number: u64, folder: &Path) -> io::Result<Self> {
+        let path = folder.join(format!("backup-{number:016x}.new"));
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         std::fs::remove_file(&path)?;
-        Ok(Self { file: Ok(file), bytes: 0 })
+        Ok(Self { number, file: Ok(file), bytes: 0 })
     }
 
     /// These changes happen together.
@@ -67,7 +69,7 @@ mod tests {
     #[test]
     fn what_cannot_be_written_takes_no_room_any_more() {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let mut spool = Spool { file: Ok(full), bytes: 0 };
+        let mut spool = Spool { number: 1, file: Ok(full), bytes: 0 };
         spool.take(&change());
         assert!(spool.file.is_err(), "the file is closed, and has no name");
         spool.take(&change());
@@ -77,11 +79,11 @@ mod tests {
     #[test]
     fn one_byte_too_many_ends_it_and_takes_no_room_any_more() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(folder.path()).unwrap();
+        let mut spool = Spool::new(1, folder.path()).unwrap();
         spool.take(&change());
         let bytes = spool.bytes;
         for (before, is_kept) in [(bytes, true), (bytes - 1, false)] {
-            let mut spool = Spool::new(folder.path()).unwrap();
+            let mut spool = Spool::new(1, folder.path()).unwrap();
             spool.bytes = BACKUP_SPOOL_BYTES_MAX - before;
             spool.take(&change());
             assert_eq!(spool.file.is_ok(), is_kept);
