@@ -228,7 +228,7 @@ fn there_is_one_backup_at_a_time_and_one_that_is_given_up_makes_room() {
 fn a_backup_that_is_given_up_at_its_moment_takes_nothing_from_the_next() {
     let mut running = Running::new();
     running.send_many("alice", "bob", 5);
-    for _ in 0..50 {
+    for _ in 0..10 {
         let mut given_up = running.block_on(running.store.backup()).unwrap().unwrap();
         // The plan and the rows; then it asks for the moment, and is gone before the answer.
         for _ in 0..2 {
