@@ -83,7 +83,7 @@ pub struct Options {
     pub connections_max: usize,
     /// Connections at once from one address.
     pub connections_per_address_max: usize,
-    /// Handshakes at once; above it a client must prove its address first.
+    /// Handshakes at once; above three in four of them a client must prove its address first.
     pub handshakes_max: usize,
     /// How long a drain may take.
     pub drain_timeout: Duration,
