@@ -80,14 +80,17 @@ pub enum ReloadError {
     /// That of the HTTP API.
     #[error("the certificate of the HTTP API stays as it was")]
     Http(#[from] http::TlsError),
+    /// The server ends.
+    #[error("the server stops")]
+    Stopped,
 }
 
 /// A running server.
 pub struct Server {
     hub: Arc<Hub>,
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     webhooks: Webhooks,
-    http: Option<http::Server>,
+    http: Option<Arc<http::Server>>,
     address: SocketAddr,
     metrics: Arc<Metrics>,
     metrics_file: Option<PathBuf>,
@@ -131,9 +134,9 @@ impl Server {
         let drain_timeout = config.net.drain_timeout;
         Ok(Self {
             hub,
-            endpoint,
+            endpoint: Arc::new(endpoint),
             webhooks,
-            http,
+            http: http.map(Arc::new),
             address,
             metrics,
             metrics_file,
@@ -149,12 +152,12 @@ impl Server {
 
     /// The HTTP API, if it is on.
     pub fn http(&self) -> Option<&http::Server> {
-        self.http.as_ref()
+        self.http.as_deref()
     }
 
     /// Where the HTTP API listens, if it is on.
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(http::Server::local_addr)
+        self.http().map(http::Server::local_addr)
     }
 
     /// Lower-case hexadecimal SHA-256 of its certificate.
@@ -163,15 +166,23 @@ impl Server {
     }
 
     /// Reads the certificates of QUIC and of the HTTP API again, with their keys: connections that
-    /// come from now on get them, those that there are stay as they are. Blocks on the disk.
+    /// come from now on get them, those that there are stay as they are. None is made.
     ///
     /// # Errors
     ///
     /// [`ReloadError`] for the first that is of no use: it stays as it was, and so does one behind
     /// it.
-    pub fn reload_certificates(&self) -> Result<(), ReloadError> {
-        self.endpoint.reload_certificate()?;
-        Ok(self.http.as_ref().map_or(Ok(()), http::Server::reload_certificate)?)
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future may still change them.
+    pub async fn reload_certificates(&self) -> Result<(), ReloadError> {
+        let (endpoint, http) = (self.endpoint.clone(), self.http.clone());
+        let reload = move || {
+            endpoint.reload_certificate()?;
+            Ok(http.map_or(Ok(()), |http| http.reload_certificate())?)
+        };
+        tokio::task::spawn_blocking(reload).await.unwrap_or(Err(ReloadError::Stopped))
     }
 
     /// What the start found damaged, and how much it replayed.

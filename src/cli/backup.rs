@@ -4,7 +4,8 @@
 //!
 //! * A copy that is not complete is marked as such, and no server starts on it.
 //! * What is asked of a server that runs goes through its HTTP API; a folder that no server uses
-//!   is copied under its lock.
+//!   is copied under its lock, and only if nothing answers where the server should be.
+//! * It says what it has copied.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -31,55 +32,62 @@ pub(super) struct BackupArgs {
 
 impl BackupArgs {
     pub(super) fn run(self) -> Outcome {
-        let data = self.access.local_data().filter(|data| data.join("log").is_dir());
-        let is_stopped = match &data {
-            Some(data) => !is_in_use(data).map_err(failed)?,
-            None => false,
+        block_on(async {
+            let (copied, of) = self.copy().await?;
+            let mut out = io::stdout();
+            writeln!(out, "{}", words(&copied, &of, &self.folder))?;
+            out.flush()?;
+            if !copied.has_keys {
+                let left = "keys and endpoints are not in it: copy `keys` and `webhooks` of the \
+                            data folder there, too";
+                writeln!(io::stderr(), "{left}")?;
+            }
+            Ok(Exit::Done)
+        })
+    }
+
+    /// Copies, and says what it is a copy of.
+    async fn copy(&self) -> Result<(Copied, String), Failure> {
+        let Some(data) = self.access.local_data().filter(|data| data.join("log").is_dir()) else {
+            return self.receive(None).await;
         };
-        let copied = match data {
-            Some(data) if is_stopped => copy(&data, &self.folder)?,
-            data => block_on_copy(self.receive(data))?,
-        };
-        let mut out = io::stdout();
-        writeln!(out, "{}", words(&copied, &self.folder))?;
-        out.flush()?;
-        if !copied.has_keys {
-            let left = "keys and endpoints are not in it: copy `keys` and `webhooks` of the data \
-                        folder there, too";
-            writeln!(io::stderr(), "{left}")?;
+        if is_in_use(&data).map_err(failed)? {
+            return self.receive(Some(data)).await;
         }
-        Ok(Exit::Done)
+        if Remote::is_there(&self.access).await? {
+            // It has another folder than this one, which nobody uses.
+            return self.receive(None).await;
+        }
+        let copied = copy_folder(&data, &self.folder)?;
+        let data = data.canonicalize().unwrap_or(data);
+        Ok((copied, format!("the folder {}, which no server uses", data.display())))
     }
 
     /// Copies what a server sends that runs.
-    async fn receive(&self, data: Option<PathBuf>) -> Result<Copied, Failure> {
+    async fn receive(&self, data: Option<PathBuf>) -> Result<(Copied, String), Failure> {
         let remote = Remote::new(&self.access)?;
         // What is refused leaves no folder behind.
         let mut response = remote.begin(&Call::get("/v1/backup")).await?;
-        let mut receiving = Receiving::begin(&self.folder).map_err(failed)?;
+        let mut receiving = Receiving::begin(&self.folder, data.as_deref()).map_err(failed)?;
         let progress = Progress::new("backup");
         while let Some(part) = response.chunk().await.map_err(|error| remote.failed(error))? {
             receiving.take(&part).map_err(failed)?;
             let (done, planned) = receiving.progress();
             progress.reach(done, planned);
         }
-        let copied = receiving.finish(data.as_deref()).map_err(failed);
+        let copied = receiving.finish().map_err(failed);
         progress.end();
-        copied
+        let mut of = format!("the server at {}", remote.url);
+        if let Some(data) = data {
+            let data = data.canonicalize().unwrap_or(data);
+            of += &format!(", with the keys and endpoints of the folder {}", data.display());
+        }
+        Ok((copied?, of))
     }
 }
 
-fn block_on_copy(copy: impl Future<Output = Result<Copied, Failure>>) -> Result<Copied, Failure> {
-    let mut copied = Copied::default();
-    block_on(async {
-        copied = copy.await?;
-        Ok(Exit::Done)
-    })?;
-    Ok(copied)
-}
-
 /// Copies the folder of a server that does not run.
-fn copy(data: &Path, folder: &Path) -> Result<Copied, Failure> {
+fn copy_folder(data: &Path, folder: &Path) -> Result<Copied, Failure> {
     let progress = Progress::new("backup");
     let copied = copy_stopped(data, folder, &mut |done, total| progress.reach(done, total));
     progress.end();
@@ -87,16 +95,16 @@ fn copy(data: &Path, folder: &Path) -> Result<Copied, Failure> {
 }
 
 fn failed(error: BackupError) -> Failure {
-    let is_usage = matches!(error, BackupError::NotEmpty(_));
+    let is_usage = matches!(error, BackupError::NotEmpty(_) | BackupError::Inside(_));
     Failure::new(if is_usage { Exit::BadUsage } else { Exit::ServerFailed }, error)
 }
 
-fn words(copied: &Copied, folder: &Path) -> String {
+fn words(copied: &Copied, of: &str, folder: &Path) -> String {
     let (bytes, segments) = (count(copied.bytes, "byte"), count(copied.segments, "segment"));
     let head = copied.head.map_or_else(String::new, |head| format!(", up to entry {head}"));
     let folder = folder.display();
     format!(
-        "{folder} is a complete backup: {segments}, {bytes}{head}\n\
+        "{folder} is a complete backup of {of}: {segments}, {bytes}{head}\n\
          to go on from it: tidings serve --data {folder}"
     )
 }

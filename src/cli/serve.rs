@@ -80,7 +80,7 @@ async fn serve(config: Config) -> Outcome {
 /// Reads the certificates again at each SIGHUP, for as long as it is awaited.
 async fn reload(server: &Server, hangups: &mut Signal) {
     while hangups.recv().await.is_some() {
-        match server.reload_certificates() {
+        match server.reload_certificates().await {
             Ok(()) => info!(fingerprint = server.fingerprint(), "certificates were read again"),
             Err(problem) => error!(problem = %Chain(&problem), "certificates were not read"),
         }

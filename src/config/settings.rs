@@ -377,7 +377,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "handshakes_max",
         value: "NUMBER",
-        help: "Handshakes at once; more than this must first prove their address.",
+        help: "Handshakes at once; above three in four of them, addresses must first be proven.",
         apply: |config, text| {
             config.net.handshakes_max = number(text, 1..=HANDSHAKES_SETTING_MAX)?;
             Ok(())

@@ -12,7 +12,8 @@ use std::time::Duration;
 pub const CONNECTIONS_MAX: usize = 50_000;
 /// Connections at once from one address (a network behind one address may be large).
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 20_000;
-/// Handshakes at once; more than this must first prove their address.
+/// Handshakes at once, those among them that are kept for clients with a proven address (see
+/// [`HANDSHAKES_PROVEN_PART`]): who comes above 192 must first prove its own.
 pub const HANDSHAKES_MAX: usize = 256;
 /// One of so many handshakes at once is kept for clients that have proven their address: first
 /// packets from spoofed addresses hold their handshakes until these time out, and with all of them

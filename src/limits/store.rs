@@ -77,6 +77,8 @@ pub const BACKUP_PART_BYTES: usize = 256 * 1024;
 /// Bytes of what changes in the state while a backup reads it: a state of 1 GiB that changes from
 /// end to end. Who reads so slowly that there is more has to begin again.
 pub const BACKUP_SPOOL_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// How long a backup waits for who reads it: it holds up the next one, and takes room.
+pub const BACKUP_UNREAD_MAX: Duration = Duration::from_secs(60);
 
 // The away window.
 

@@ -83,7 +83,7 @@ pub struct Options {
     pub connections_max: usize,
     /// Connections at once from one address.
     pub connections_per_address_max: usize,
-    /// Handshakes at once; above it a client must prove its address first.
+    /// Handshakes at once; above three in four of them a client must prove its address first.
     pub handshakes_max: usize,
     /// How long a drain may take.
     pub drain_timeout: Duration,
@@ -199,12 +199,13 @@ impl Endpoint {
         config.cid_generator(move || Box::new(Ids(HashedConnectionIdGenerator::from_key(key))));
         // A restarted server has to tell thousands of clients at once that it has forgotten them.
         config.min_reset_interval(Duration::from_micros(100));
-        let mut server = quinn::ServerConfig::new(identity.crypto, Arc::new(identity.token_key));
+        let mut server =
+            quinn::ServerConfig::new(identity.shown.crypto, Arc::new(identity.token_key));
         server.transport_config(Arc::new(transport()));
         server.max_incoming(INCOMING_MAX);
         server.incoming_buffer_size(64 * 1024).incoming_buffer_size_total(16 * 1024 * 1024);
         let runtime = Arc::new(segments::Sparing);
-        let serving = Serving { config: server.clone(), fingerprint: identity.fingerprint };
+        let serving = Serving { config: server.clone(), fingerprint: identity.shown.fingerprint };
         let endpoint = quinn::Endpoint::new(config, Some(server), udp, runtime).map_err(socket)?;
         let shared = Arc::new(Shared {
             hub,
@@ -243,10 +244,10 @@ impl Endpoint {
     ///
     /// [`TlsError`] says which file is of no use; then nothing has changed.
     pub fn reload_certificate(&self) -> Result<(), TlsError> {
-        let identity = tls::load(self.certificate.as_ref(), &self.keys_dir)?;
+        let shown = tls::reload(self.certificate.as_ref(), &self.keys_dir)?;
         let mut serving = self.serving.write();
-        serving.config.crypto = identity.crypto;
-        serving.fingerprint = identity.fingerprint;
+        serving.config.crypto = shown.crypto;
+        serving.fingerprint = shown.fingerprint;
         self.endpoint.set_server_config(Some(serving.config.clone()));
         Ok(())
     }

@@ -72,12 +72,25 @@ pub enum TlsError {
 
 /// What the endpoint needs to be itself.
 pub(super) struct Identity {
-    pub(super) crypto: Arc<QuicServerConfig>,
-    /// Lower-case hexadecimal SHA-256 of the certificate.
-    pub(super) fingerprint: String,
+    pub(super) shown: Shown,
     pub(super) reset_key: hmac::Key,
     pub(super) connection_id_key: u64,
     pub(super) token_key: ring::hkdf::Prk,
+}
+
+/// What clients are shown: the certificate, and how it is spoken with.
+pub(super) struct Shown {
+    pub(super) crypto: Arc<QuicServerConfig>,
+    /// Lower-case hexadecimal SHA-256 of the certificate.
+    pub(super) fingerprint: String,
+}
+
+/// Reads the certificate again, and makes nothing.
+pub(super) fn reload(files: Option<&CertificateFiles>, keys_dir: &Path) -> Result<Shown, TlsError> {
+    match files {
+        Some(files) => shown(files),
+        None => shown(&development_files(keys_dir)),
+    }
 }
 
 /// Loads the identity, making what is missing in `keys_dir`.
@@ -85,23 +98,27 @@ pub(super) fn load(
     files: Option<&CertificateFiles>,
     keys_dir: &Path,
 ) -> Result<Identity, TlsError> {
-    let (chain, key) = match files {
-        Some(files) => read_certificate(files)?,
-        None => read_certificate(&development_certificate(keys_dir)?)?,
+    let shown = match files {
+        Some(files) => shown(files)?,
+        None => shown(&development_certificate(keys_dir)?)?,
     };
-    let own = chain.first().map_or(&[][..], |certificate| certificate.as_ref());
-    let fingerprint = hex(ring::digest::digest(&ring::digest::SHA256, own).as_ref());
     let secret = secret(&keys_dir.join("secret"))?;
     let (reset, rest) = secret.split_at(32);
     let mut connection_id_key = [0; 8];
     connection_id_key.copy_from_slice(&rest[..8]);
     Ok(Identity {
-        crypto: Arc::new(server_crypto(chain, key)?),
-        fingerprint,
+        shown,
         reset_key: hmac::Key::new(hmac::HMAC_SHA256, reset),
         connection_id_key: u64::from_le_bytes(connection_id_key),
         token_key: Salt::new(HKDF_SHA256, &[]).extract(&rest[8..]),
     })
+}
+
+fn shown(files: &CertificateFiles) -> Result<Shown, TlsError> {
+    let (chain, key) = read_certificate(files)?;
+    let own = chain.first().map_or(&[][..], |certificate| certificate.as_ref());
+    let fingerprint = hex(ring::digest::digest(&ring::digest::SHA256, own).as_ref());
+    Ok(Shown { crypto: Arc::new(server_crypto(chain, key)?), fingerprint })
 }
 
 fn server_crypto(
@@ -141,12 +158,17 @@ fn read_certificate(
     Ok((chain, key))
 }
 
-/// The self-signed certificate for development: ECDSA P-256, made once.
-fn development_certificate(keys_dir: &Path) -> Result<CertificateFiles, TlsError> {
-    let files = CertificateFiles {
+/// Where the certificate for development is.
+fn development_files(keys_dir: &Path) -> CertificateFiles {
+    CertificateFiles {
         chain: keys_dir.join(CERTIFICATE_FILE),
         key: keys_dir.join("certificate-key.pem"),
-    };
+    }
+}
+
+/// The self-signed certificate for development: ECDSA P-256, made once.
+fn development_certificate(keys_dir: &Path) -> Result<CertificateFiles, TlsError> {
+    let files = development_files(keys_dir);
     if files.chain.exists() && files.key.exists() {
         private_file::sync_name(&files.chain).map_err(file("sync", &files.chain))?;
         return Ok(files);

@@ -84,9 +84,9 @@ impl<T: Send + 'static> Committer<T> {
                 let page = self.ledger.letters.page(&endpoint, after, max);
                 draft.then.push(Box::new(move || drop(answer.send(page))));
             }
-            Question::Backup { answer } => {
+            Question::Backup { number, answer } => {
                 // The state changes between commits only, and shows nothing behind the head.
-                let spool = self.ledger.state.database.end_spool();
+                let spool = self.ledger.state.database.end_spool(number);
                 let (files, epoch) = (self.log.catalog.files(self.log.last), self.log.epoch);
                 let _ = answer.send(Moment { spool, files, epoch, head: self.log.last });
             }

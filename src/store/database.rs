@@ -208,9 +208,9 @@ impl Database {
         *self.spool.lock() = Some(spool);
     }
 
-    /// Gives what has changed, and keeps nothing any more.
-    pub(super) fn end_spool(&self) -> Option<Spool> {
-        self.spool.lock().take()
+    /// Gives what has changed since a backup began, and keeps nothing for it any more.
+    pub(super) fn end_spool(&self, number: u64) -> Option<Spool> {
+        self.spool.lock().take_if(|spool| spool.number == number)
     }
 
     /// Returns when all that was written is on stable storage.

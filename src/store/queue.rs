@@ -254,6 +254,8 @@ pub(super) enum Question {
     },
     /// The moment that a backup is of.
     Backup {
+        /// Of which one.
+        number: u64,
         answer: oneshot::Sender<Moment>,
     },
 }

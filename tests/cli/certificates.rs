@@ -88,6 +88,23 @@ fn certificates_are_read_again_on_sighup_and_one_of_no_use_changes_nothing() {
     assert_eq!(server.stop("TERM").0.code(), Some(0));
 }
 
+#[test]
+fn certificates_that_are_read_again_make_no_keys() {
+    let home = TempDir::new().unwrap();
+    let (mut server, ..) = serve(&home, &[]);
+    let keys = home.path().join("tidings-data/keys");
+    fs::remove_file(keys.join("secret")).unwrap();
+    server.signal("HUP");
+    server.await_log("certificates were read again");
+    fs::remove_file(keys.join("certificate.pem")).unwrap();
+    server.signal("HUP");
+    server.await_log("certificates were not read");
+    for made in ["secret", "certificate.pem"] {
+        assert!(!keys.join(made).exists(), "{made}");
+    }
+    assert_eq!(server.stop("TERM").0.code(), Some(0));
+}
+
 /// What others than the server's user may do with a file or folder.
 fn others_may(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o077

@@ -16,6 +16,9 @@ use tidings::client::{Client, ConnectOptions, OpenOptions, Outgoing, Trust};
 
 use crate::harness::{Running, run, serve, text};
 
+/// Where nothing answers.
+const NOBODY: &str = "http://127.0.0.1:9";
+
 /// A server with its API; its address, its certificate's fingerprint and its URL.
 pub(crate) fn serve_with_api(home: &TempDir, more: &[&str]) -> (Running, String, String, String) {
     let args = [&["--http-listen", "127.0.0.1:0"], more].concat();
@@ -146,6 +149,8 @@ fn a_backup_under_load_has_all_that_was_acknowledged_before_it_began() {
         let (code, found) = fsck(&home, &copy);
         assert_eq!((code, &found["sound"]), (Some(0), &Value::Bool(true)), "{found:#}");
         assert_eq!(found["backup"], "complete");
+        let keys = home.path().join(&copy).join("keys");
+        assert!(!keys.join("connections").exists() && keys.join("secret").exists());
 
         let (copied, _, of_copy, copy_url) = serve_with_api(&home, &["--data", &copy]);
         assert_eq!(of_copy, fingerprint, "the certificate is in it");
@@ -183,12 +188,16 @@ fn a_folder_of_a_server_that_stopped_is_looked_at_and_copied_and_not_changed() {
         assert!(said.contains(words), "no {words:?} in\n{said}");
     }
     assert!(said.ends_with("\nsound\n"), "{said}");
-    let (code, said, errors) = says(&home, &["backup", "copy"]);
+    let (code, said, errors) = says(&home, &["backup", "copy", "--url", NOBODY]);
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{said}");
+    assert!(said.contains("/tidings-data, which no server uses"), "{said}");
     assert_eq!(content(&home.path().join("tidings-data")), before, "a byte was changed");
-    let (code, _, errors) = says(&home, &["backup", "copy"]);
+    let (code, _, errors) = says(&home, &["backup", "copy", "--url", NOBODY]);
     assert_eq!(code, Some(64));
     assert!(errors.contains("is not empty"), "{errors}");
+    let (code, _, errors) = says(&home, &["backup", "tidings-data/copy", "--url", NOBODY]);
+    assert_eq!(code, Some(64));
+    assert!(errors.contains("is in the data folder"), "{errors}");
 
     std::fs::rename(home.path().join("copy/BACKUP"), home.path().join("copy/BACKUP-INCOMPLETE"))
         .unwrap();
@@ -202,6 +211,23 @@ fn a_folder_of_a_server_that_stopped_is_looked_at_and_copied_and_not_changed() {
     let (code, _, errors) = says(&home, &["fsck", "--data", "nowhere"]);
     assert_eq!(code, Some(70));
     assert!(errors.contains("nowhere is not a data folder"), "{errors}");
+}
+
+#[test]
+fn a_folder_that_stopped_is_not_taken_for_that_of_the_server_that_answers() {
+    let home = TempDir::new().unwrap();
+    let (server, ..) = serve(&home, &[]);
+    assert_eq!(server.stop("TERM").0.code(), Some(0));
+    let (server, _, _, url) = serve_with_api(&home, &["--data", "elsewhere"]);
+    let (code, said, errors) = says(&home, &["backup", "copy", "--url", &url]);
+    assert_ne!(code, Some(0), "{said}{errors}");
+    assert!(!home.path().join("copy").exists(), "{said}{errors}");
+    let args = ["backup", "copy", "--url", &url, "--data", "elsewhere"];
+    let (code, said, errors) = says(&home, &args);
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{said}");
+    let of = format!("a complete backup of the server at {url}, with the keys and endpoints");
+    assert!(said.contains(&of) && said.contains("/elsewhere: "), "{said}");
+    assert_eq!(server.stop("TERM").0.code(), Some(0));
 }
 
 #[test]

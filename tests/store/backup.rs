@@ -1,6 +1,7 @@
 //! Backups: a copy is the store as it was at one moment, and a start on one goes on from there
 //! without using anything twice.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,11 +35,11 @@ fn parts(running: &mut Running, mut between: impl FnMut(&mut Running)) -> Vec<Ve
 
 /// Makes a copy of a store that runs.
 fn back_up(running: &mut Running, to: &Path) {
-    let mut receiving = Receiving::begin(to).unwrap();
+    let mut receiving = Receiving::begin(to, None).unwrap();
     for part in parts(running, |_| {}) {
         receiving.take(&part).unwrap();
     }
-    receiving.finish(None).unwrap();
+    receiving.finish().unwrap();
 }
 
 fn look_at(folder: &Path) -> Findings {
@@ -62,7 +63,7 @@ fn a_copy_of_a_store_that_changes_meanwhile_is_the_store_at_one_moment() {
     running.settle();
     let mut round = 0;
     let (_folder, copy) = target();
-    let mut receiving = Receiving::begin(&copy).unwrap();
+    let mut receiving = Receiving::begin(&copy, None).unwrap();
     let mut before = Vec::new();
     let mut all = Vec::new();
     for part in parts(&mut running, |running| {
@@ -83,7 +84,7 @@ fn a_copy_of_a_store_that_changes_meanwhile_is_the_store_at_one_moment() {
         receiving.take(&part).unwrap();
     }
     assert!(round > 4, "it came in {round} parts");
-    let copied = receiving.finish(None).unwrap();
+    let copied = receiving.finish().unwrap();
     let found = look_at(&copy);
     assert!(found.sound, "{:?} {:?}", found.damage, found.lost);
     assert_eq!(found.backup, Some(Stage::Complete));
@@ -160,9 +161,9 @@ fn a_copy_that_was_cut_is_known_as_one_and_no_server_starts_on_it() {
     let stream: Vec<u8> = parts(&mut running, |_| {}).concat();
     for cut in [0, 1, stream.len() / 2, stream.len() - 1] {
         let (_folder, copy) = target();
-        let mut receiving = Receiving::begin(&copy).unwrap();
+        let mut receiving = Receiving::begin(&copy, None).unwrap();
         receiving.take(&stream[..cut]).unwrap();
-        assert!(matches!(receiving.finish(None), Err(BackupError::Ended)), "at {cut}");
+        assert!(matches!(receiving.finish(), Err(BackupError::Ended)), "at {cut}");
         let found = look_at(&copy);
         assert_eq!((found.sound, found.backup), (false, Some(Stage::Incomplete)));
         let options = Options { dir: copy.clone(), ..running.options.clone() };
@@ -181,11 +182,11 @@ fn a_changed_byte_of_the_stream_is_no_part_of_a_copy() {
     let stream: Vec<u8> = parts(&mut running, |_| {}).concat();
     for at in (0..stream.len()).step_by(stream.len() / 40) {
         let (_folder, copy) = target();
-        let mut receiving = Receiving::begin(&copy).unwrap();
+        let mut receiving = Receiving::begin(&copy, None).unwrap();
         let mut bytes = stream.clone();
         bytes[at] ^= 0x40;
         let taken = receiving.take(&bytes);
-        assert!(taken.is_err() || receiving.finish(None).is_err(), "byte {at}");
+        assert!(taken.is_err() || receiving.finish().is_err(), "byte {at}");
     }
 }
 
@@ -193,9 +194,21 @@ fn a_changed_byte_of_the_stream_is_no_part_of_a_copy() {
 fn a_copy_goes_into_a_folder_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("something"), b"else").unwrap();
-    let begun = Receiving::begin(folder.path());
+    let begun = Receiving::begin(folder.path(), None);
     assert!(matches!(begun.err(), Some(BackupError::NotEmpty(_))));
     assert_eq!(listing(folder.path()).len(), 1, "nothing was touched");
+}
+
+#[test]
+fn nobody_else_may_look_into_a_copy_whoever_made_its_folder() {
+    let mut running = Running::new();
+    running.send_many("alice", "bob", 5);
+    let (_folder, copy) = target();
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    back_up(&mut running, &copy);
+    let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
 }
 
 #[test]
@@ -209,6 +222,29 @@ fn there_is_one_backup_at_a_time_and_one_that_is_given_up_makes_room() {
     let (_folder, copy) = target();
     back_up(&mut running, &copy);
     assert!(look_at(&copy).sound);
+}
+
+#[test]
+fn a_backup_that_is_given_up_at_its_moment_takes_nothing_from_the_next() {
+    let mut running = Running::new();
+    running.send_many("alice", "bob", 5);
+    for _ in 0..10 {
+        let mut given_up = running.block_on(running.store.backup()).unwrap().unwrap();
+        // The plan and the rows; then it asks for the moment, and is gone before the answer.
+        for _ in 0..2 {
+            running.block_on(given_up.next()).unwrap();
+        }
+        running.block_on(async {
+            tokio::select! {
+                biased;
+                _ = given_up.next() => {}
+                () = std::future::ready(()) => {}
+            }
+        });
+        drop(given_up);
+        let (_folder, copy) = target();
+        back_up(&mut running, &copy);
+    }
 }
 
 #[test]
@@ -229,12 +265,47 @@ fn the_folder_of_a_store_that_stopped_is_copied_as_it_is() {
     }
     std::fs::create_dir(dir.join("keys")).unwrap();
     std::fs::write(dir.join("keys/secret"), b"geheim").unwrap();
+    std::fs::write(dir.join("keys/connections"), b"who is connected").unwrap();
     let mut heard = (0, 0);
     let copied = copy_stopped(&dir, &copy, &mut |done, total| heard = (done, total)).unwrap();
     assert!(copied.has_keys && copied.segments > 0 && heard.0 == heard.1 && heard.0 > 0);
     assert_eq!(std::fs::read(copy.join("keys/secret")).unwrap(), b"geheim");
+    assert_eq!(listing(&copy.join("keys")), [copy.join("keys/secret")]);
     assert!(look_at(&copy).sound);
     let restored = open_copy(&running, &copy);
     assert_ne!(restored.store.epoch(), epoch);
     assert_eq!(restored.waiting_ids("bob"), ids(&sent));
+}
+
+#[test]
+fn a_copy_never_goes_into_what_it_is_a_copy_of() {
+    let mut running = Running::new();
+    running.send_many("alice", "bob", 5);
+    let dir = running.dir().to_owned();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("link");
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+    let targets = [
+        dir.join("copy"),
+        dir.join("log/deep/copy"),
+        link.join("copy"),
+        elsewhere.path().join("not there/../link/copy"),
+    ];
+    let before = listing(&dir);
+    for target in &targets {
+        let begun = Receiving::begin(target, Some(&dir)).err();
+        assert!(matches!(begun, Some(BackupError::Inside(_))), "{begun:?}");
+    }
+    assert_eq!(listing(&dir), before, "nothing is left of what was refused");
+    running.store.close();
+    while is_in_use(&dir).unwrap() {
+        std::thread::yield_now();
+    }
+    for target in &targets {
+        let copied = copy_stopped(&dir, target, &mut |_, _| {}).err();
+        assert!(matches!(copied, Some(BackupError::Inside(_))), "{copied:?}");
+    }
+    let beside = elsewhere.path().join("copy");
+    copy_stopped(&link, &beside, &mut |_, _| {}).unwrap();
+    assert!(look_at(&beside).sound);
 }

@@ -24,7 +24,7 @@ const REQUEST_ID: &str = "x-request-id";
 pub(in crate::cli) struct Remote {
     client: Client,
     /// Its address, without a slash at the end.
-    pub(super) url: String,
+    pub(in crate::cli) url: String,
     key: HeaderValue,
     /// Where the key comes from.
     key_from: String,
@@ -38,6 +38,12 @@ impl Remote {
             .map_err(|_| usage(format!("the key of {key_from} has characters that no key has")))?;
         header.set_sensitive(true);
         Ok(Self { client: args.client()?, url, key: header, key_from })
+    }
+
+    /// Whether anything answers where the server should be.
+    pub(in crate::cli) async fn is_there(args: &AccessArgs) -> Result<bool, Failure> {
+        let asked = args.client()?.get(format!("{}/healthz", args.url()?)).send().await;
+        Ok(asked.err().is_none_or(|error| !is_refused(&error)))
     }
 
     /// Asks, and reads the whole answer.

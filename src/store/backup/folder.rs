@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Stage;
@@ -19,6 +19,8 @@ use crate::store::database::{DatabaseError, sync_folder};
 const COPY_BYTES: usize = 1024 * 1024;
 /// Folders of the data folder that other parts of the server keep.
 const OTHERS: [&str; 2] = ["keys", "webhooks"];
+/// Who is connected to the server: a start on a copy would send them away from there.
+const CONNECTED: &str = "keys/connections";
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,9 @@ pub enum BackupError {
     /// The target has something in it.
     #[error("{0} is not empty: a backup goes into a folder of its own")]
     NotEmpty(PathBuf),
+    /// The target is in what is copied.
+    #[error("{0} is in the data folder: a backup goes to a place outside of what it is a copy of")]
+    Inside(PathBuf),
     /// A server uses the data folder, so it cannot be copied from outside.
     #[error("a server is using the data folder {0}")]
     InUse(PathBuf),
@@ -67,8 +72,13 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Makes the folder, or takes one that is empty.
-    pub(super) fn begin(folder: &Path) -> Result<Self, BackupError> {
+    /// Makes the folder, or takes one that is empty. It cannot be in `data`, which is copied.
+    pub(super) fn begin(folder: &Path, data: Option<&Path>) -> Result<Self, BackupError> {
+        if let Some(data) = data
+            && place(folder)?.starts_with(place(data)?)
+        {
+            return Err(BackupError::Inside(folder.to_path_buf()));
+        }
         let disk = DatabaseError::disk("create", folder);
         match fs::read_dir(folder) {
             Ok(mut entries) => {
@@ -83,6 +93,9 @@ impl Target {
             }
             Err(error) => return Err(disk(error).into()),
         }
+        // It may have been there, open to everybody.
+        let owners = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(folder, owners).map_err(DatabaseError::disk("close", folder))?;
         Stage::begin(folder)?;
         Ok(Self { folder: folder.to_path_buf(), copied: Copied::default() })
     }
@@ -103,12 +116,11 @@ impl Target {
         Ok((file.map_err(DatabaseError::disk("create", &path))?, path))
     }
 
-    /// Copies a file, or a folder with all that is in it. `progress` hears of bytes.
+    /// Copies a file, or a folder with the data that is in it. `progress` hears of bytes.
     pub(super) fn copy(
         &mut self,
         from: &Path,
         name: &Path,
-        is_wanted: &impl Fn(&Path) -> bool,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), BackupError> {
         if from.is_dir() {
@@ -116,9 +128,9 @@ impl Target {
             let reading = DatabaseError::disk("read", from);
             for entry in fs::read_dir(from).map_err(&reading)? {
                 let path = entry.map_err(&reading)?.path();
-                if is_wanted(&path) {
+                if is_data(&path) {
                     let name = name.join(path.file_name().unwrap_or_default());
-                    self.copy(&path, &name, is_wanted, progress)?;
+                    self.copy(&path, &name, progress)?;
                 }
             }
             return Ok(sync_folder(&folder)?);
@@ -145,9 +157,7 @@ impl Target {
         for name in OTHERS {
             let from = data.join(name);
             if from.is_dir() {
-                // One that is being replaced.
-                let is_whole = |path: &Path| path.extension().is_none_or(|kind| kind != "new");
-                self.copy(&from, Path::new(name), &is_whole, &mut |_| {})?;
+                self.copy(&from, Path::new(name), &mut |_| {})?;
                 self.copied.has_keys = true;
             }
         }
@@ -159,4 +169,30 @@ impl Target {
         Stage::complete(&self.folder)?;
         Ok(self.copied)
     }
+}
+
+/// Whether a file or folder belongs to a copy: not if it is of the folder itself, of who is
+/// connected, or what a start would remove or has set aside.
+pub(super) fn is_data(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_of_folder = name == "LOCK" || name.starts_with("BACKUP") || path.ends_with(CONNECTED);
+    let is_left =
+        name.starts_with("damaged-") || name.ends_with(".new") || name.ends_with(".removed");
+    !is_of_folder && !is_left
+}
+
+/// Where a folder is, or will be once it is made, without links and steps back.
+fn place(folder: &Path) -> Result<PathBuf, DatabaseError> {
+    match fs::canonicalize(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        found => return found.map_err(DatabaseError::disk("find", folder)),
+    }
+    let Some(parent) = folder.parent() else { return place(Path::new(".")) };
+    let mut path = place(parent)?;
+    match folder.file_name() {
+        Some(name) => path.push(name),
+        None => drop(path.pop()),
+    }
+    // A step back may have led to what there is.
+    Ok(fs::canonicalize(&path).unwrap_or(path))
 }

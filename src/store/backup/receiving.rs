@@ -26,6 +26,8 @@ const GENERATION: u32 = 1;
 #[derive(Debug)]
 pub struct Receiving {
     target: Target,
+    /// The data folder of the server, if it can be read here.
+    data: Option<PathBuf>,
     /// What has come of a frame that is not whole.
     rest: Vec<u8>,
     state: Database,
@@ -35,17 +37,20 @@ pub struct Receiving {
 }
 
 impl Receiving {
-    /// Begins a copy in a folder that is empty or not there. Blocks on the disk.
+    /// Begins a copy in a folder that is empty or not there. `data` is the data folder of the
+    /// server if it can be read here: its keys and endpoints, which do not come over the network,
+    /// are taken from it. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// [`BackupError`]: there is something in the folder, or it cannot be written to.
-    pub fn begin(folder: &Path) -> Result<Self, BackupError> {
-        let target = Target::begin(folder)?;
+    /// [`BackupError`]: there is something in the folder, it is in the data folder, or it cannot
+    /// be written to.
+    pub fn begin(folder: &Path, data: Option<&Path>) -> Result<Self, BackupError> {
+        let target = Target::begin(folder, data)?;
         target.create_folder(Path::new("log"))?;
         let state = Database::open(&folder.join(format!("state-{GENERATION}")))?;
-        let (rest, file) = (Vec::new(), None);
-        Ok(Self { target, rest, state, file, planned: 0, is_over: false })
+        let (data, rest, file) = (data.map(Path::to_path_buf), Vec::new(), None);
+        Ok(Self { target, data, rest, state, file, planned: 0, is_over: false })
     }
 
     /// Takes what has come of the stream. Blocks on the disk.
@@ -71,14 +76,12 @@ impl Receiving {
         (self.target.copied.bytes, self.planned.max(self.target.copied.bytes))
     }
 
-    /// Ends it: all is synced, and the folder marked as complete. `data` is the data folder of
-    /// the server if it can be read here: its keys and endpoints, which do not come over the
-    /// network, are taken from it. Blocks on the disk.
+    /// Ends it: all is synced, and the folder marked as complete. Blocks on the disk.
     ///
     /// # Errors
     ///
     /// [`BackupError`]: the stream was cut, or the disk fails.
-    pub fn finish(mut self, data: Option<&Path>) -> Result<Copied, BackupError> {
+    pub fn finish(mut self) -> Result<Copied, BackupError> {
         if !self.is_over || !self.rest.is_empty() {
             return Err(BackupError::Ended);
         }
@@ -88,8 +91,8 @@ impl Receiving {
         sync_folder(&folder.join("log"))?;
         write_current(&folder, GENERATION)?;
         drop(self.state);
-        if let Some(data) = data {
-            self.target.copy_others(data)?;
+        if let Some(data) = self.data {
+            self.target.copy_others(&data)?;
         }
         self.target.complete()
     }

@@ -77,6 +77,7 @@ struct Fixed {
 /// The part that reads the disk.
 #[derive(Debug)]
 struct Source {
+    number: u64,
     state: Arc<State>,
     at: At,
     fixed: Option<Fixed>,
@@ -107,10 +108,13 @@ impl<T: Send + 'static> Store<T> {
         let Ok(permit) = self.backups.clone().try_acquire_owned() else { return Ok(None) };
         let state = self.reader.state.clone();
         let log_bytes = self.reader.catalog.bytes();
-        let source = Source { state, at: At::Begin, fixed: None, log_bytes, _permit: permit };
+        let number = fastrand::u64(..);
+        let source =
+            Source { number, state, at: At::Begin, fixed: None, log_bytes, _permit: permit };
         let folder = self.reader.catalog.folder.clone();
         let begin = move || {
-            let spool = Spool::new(&folder).map_err(DatabaseError::disk("write", &folder))?;
+            let spool =
+                Spool::new(number, &folder).map_err(DatabaseError::disk("write", &folder))?;
             source.state.database.begin_spool(spool);
             Ok(source)
         };
@@ -132,7 +136,9 @@ impl<T: Send + 'static> Backup<T> {
     pub async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
         let Some(mut source) = self.source.take() else { return Ok(None) };
         if matches!(source.at, At::Moment) {
-            let moment = self.queue.ask(|answer| Question::Backup { answer }).await?;
+            let number = source.number;
+            let asked = self.queue.ask(|answer| Question::Backup { number, answer });
+            let moment = asked.await?;
             source.fix(moment)?;
         }
         let (part, source) = blocking(&self.reads, move || source.part()).await?;
@@ -145,7 +151,7 @@ impl Drop for Source {
     fn drop(&mut self) {
         // Nobody wants to know any more what changes.
         if self.fixed.is_none() {
-            self.state.database.end_spool();
+            self.state.database.end_spool(self.number);
         }
     }
 }

@@ -3,14 +3,14 @@
 //! # Invariants
 //!
 //! * The lock of the folder is held: no server starts meanwhile.
-//! * What a start would remove or has set aside is left out.
+//! * What a start would remove or has set aside is left out, and so is who was connected.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Stage;
-use super::folder::{BackupError, Copied, Target};
+use super::folder::{BackupError, Copied, Target, is_data};
 use crate::store::database::DatabaseError;
 
 /// The lock of a data folder; none if it has none.
@@ -59,13 +59,13 @@ pub fn copy_stopped(
         return Err(BackupError::Cut(data.to_path_buf()));
     }
     let _lock = lock(data)?;
-    let mut target = Target::begin(folder)?;
     let all = data_of(data)?;
+    let mut target = Target::begin(folder, Some(data))?;
     let (total, mut done) = (all.iter().map(|path| bytes(path)).sum(), 0);
     for path in all {
         let name = PathBuf::from(path.file_name().unwrap_or_default());
         target.copied.has_keys |= name.as_os_str() == "keys";
-        target.copy(&path, &name, &|path| is_data(path), &mut |bytes| {
+        target.copy(&path, &name, &mut |bytes| {
             done += bytes;
             progress(done, total);
         })?;
@@ -84,19 +84,13 @@ fn data_of(folder: &Path) -> Result<Vec<PathBuf>, BackupError> {
     Ok(paths)
 }
 
-fn is_data(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_of_folder = name == "LOCK" || name.starts_with("BACKUP");
-    let is_left =
-        name.starts_with("damaged-") || name.ends_with(".new") || name.ends_with(".removed");
-    !is_of_folder && !is_left
-}
-
-/// Bytes of a file, or of all that is in a folder.
+/// Bytes of a file, or of the data that is in a folder.
 fn bytes(path: &Path) -> u64 {
-    let all = fs::read_dir(path).into_iter().flatten().flatten();
+    let all = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => all.map(|entry| bytes(&entry.path())).sum(),
+        Ok(metadata) if metadata.is_dir() => {
+            all.filter(|path| is_data(path)).map(|path| bytes(&path)).sum()
+        }
         Ok(metadata) => metadata.len(),
         Err(_) => 0,
     }

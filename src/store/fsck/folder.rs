@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! * The lock of the folder is held, if it has one: no server starts meanwhile. It is not made.
-//! * The copy can be read by nobody else, and is removed whatever happens.
+//! * The copy can be read by nobody else. It is removed when the looking ends, however that goes;
+//!   who kills the process meanwhile (Ctrl-C too) has to remove it.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -126,7 +127,7 @@ pub(super) fn generation(path: &Path) -> Option<u32> {
     path.file_name()?.to_str()?.strip_prefix("state-")?.parse().ok()
 }
 
-/// A folder beside the system's temporary files.
+/// A folder beside the system's temporary files, until this is dropped.
 pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
