@@ -246,6 +246,9 @@ impl Replay {
                 }
             }
         }
+        if let Some(at) = segment.lost_at {
+            self.damaged(format!("segment {number}: the disk cannot read what stands at byte {at}"));
+        }
         self.empty = None;
         if !is_readable {
             // Its number goes on: a number that is missing is told as damage.
