@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::store::blocks::DiskFile;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::Closed;
-use crate::store::database::{DatabaseError, remove_file, set_aside, sync_folder};
+use crate::store::database::{DatabaseError, keep_aside, remove_file, sync_folder};
 use crate::store::index::OpenIndex;
 use crate::store::log::place;
 use crate::store::record::{HEADER, Record, array};
@@ -151,7 +151,8 @@ pub(super) fn mend(
     // The disk may have read it wrong once.
     if !damage.is_empty() {
         let index = index_of(&segment)?;
-        set_aside(&closed.path)?;
+        // Whoever opens it by its name finds it until the new one takes that.
+        keep_aside(&closed.path)?;
         let rewritten = rewrite(&catalog.folder, &OpenSegment { segment, index })?;
         tracing::warn!(number, "what is whole of it has been written anew");
         if !catalog.replace_closed(rewritten.closed) {
