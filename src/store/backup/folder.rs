@@ -77,9 +77,7 @@ impl Target {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut builder = fs::DirBuilder::new();
-                builder.recursive(true).mode(0o700).create(folder).map_err(&disk)?;
-                sync_folder(folder.parent().unwrap_or(folder))?;
+                create_folder(folder)?;
             }
             Err(error) => return Err(disk(error).into()),
         }
