@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::Stage;
 use crate::id::MessageId;
 use crate::store::archive::ValueError;
-use crate::store::database::{DatabaseError, sync_folder};
+use crate::store::database::{DatabaseError, create_folder, sync_folder};
 
 /// Bytes that are copied at once.
 const COPY_BYTES: usize = 1024 * 1024;
