@@ -80,7 +80,7 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// Makes a folder, and those that it is in, unless they are there: for the user of the server
-/// alone. Blocks on the disk.
+/// alone. No power cut takes those that it has made. Blocks on the disk.
 ///
 /// # Errors
 ///
@@ -89,7 +89,10 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     let mut folder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
-    folder.recursive(true).create(path)
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    folder.recursive(true).create(path)?;
+    missing.into_iter().rev().try_for_each(|made| fs::File::open(folder_of(made))?.sync_all())
 }
 
 /// A file of JSON.
@@ -168,6 +171,20 @@ mod tests {
         }
         let mode = fs::metadata(file.path()).unwrap();
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_folder_is_made_with_those_that_it_is_in_and_may_be_there_already() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("new/deep/data");
+        for _ in 0..2 {
+            create_folder(&deep).unwrap();
+            let mode = fs::metadata(deep.parent().unwrap()).unwrap().permissions();
+            assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o700);
+        }
+        let file = folder.path().join("file");
+        fs::write(&file, []).unwrap();
+        assert!(create_folder(&file.join("beneath")).is_err());
     }
 
     #[test]

@@ -102,14 +102,15 @@ impl Catalog {
         self.hurt.lock().entry(number).or_default();
     }
 
-    /// Those that have been found damaged since the last call.
+    /// Those that have been found damaged and are closed, each once.
     pub(super) fn take_hurt(&self) -> Vec<Arc<Closed>> {
         let mut hurt = self.hurt.lock();
         let segments = self.segments.read();
         let mut fresh = Vec::new();
         for (number, known) in hurt.iter_mut().filter(|(_, known)| !**known) {
-            *known = true;
-            fresh.extend(segments.closed.get(number).cloned());
+            let closed = segments.closed.get(number).cloned();
+            *known = closed.is_some();
+            fresh.extend(closed);
         }
         fresh
     }

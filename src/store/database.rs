@@ -342,11 +342,27 @@ pub(super) fn remove_file(path: &Path) -> Result<(), DatabaseError> {
 
 /// Keeps what is damaged under another name, for who wants to look at it.
 pub(super) fn set_aside(path: &Path) -> Result<(), DatabaseError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = path.with_file_name(format!("damaged-{name}"));
-    if aside.is_dir() {
-        fs::remove_dir_all(&aside).map_err(DatabaseError::disk("remove", &aside))?;
-    }
+    let aside = name_aside(path)?;
     fs::rename(path, &aside).map_err(DatabaseError::disk("rename", path))?;
     sync_folder(path.parent().unwrap_or(path))
+}
+
+/// Keeps a damaged file under another name, too: under its own it is still read.
+pub(super) fn keep_aside(path: &Path) -> Result<(), DatabaseError> {
+    let aside = name_aside(path)?;
+    fs::hard_link(path, &aside).map_err(DatabaseError::disk("link", path))?;
+    sync_folder(path.parent().unwrap_or(path))
+}
+
+/// The other name of what is damaged; what had it before is gone.
+fn name_aside(path: &Path) -> Result<PathBuf, DatabaseError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!("damaged-{name}"));
+    let removed = if aside.is_dir() { fs::remove_dir_all(&aside) } else { fs::remove_file(&aside) };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(DatabaseError::disk("remove", &aside)(error))
+        }
+        _ => Ok(aside),
+    }
 }

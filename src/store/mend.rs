@@ -20,11 +20,11 @@ use crate::metrics::Metrics;
 use crate::store::blocks::DiskFile;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::Closed;
-use crate::store::database::{DatabaseError, remove_file, set_aside, sync_folder};
+use crate::store::database::{DatabaseError, keep_aside, remove_file, sync_folder};
 use crate::store::index::OpenIndex;
 use crate::store::log::place;
 use crate::store::record::{HEADER, Record, array};
-use crate::store::rewrite::{NEW, rewrite};
+use crate::store::rewrite::{NEW, SYNC_EVERY, rewrite};
 use crate::store::segment::Segment;
 
 /// What could be saved of a closed segment.
@@ -47,10 +47,16 @@ pub(super) fn save(log: &Path, number: u32) -> Result<Option<Saved>, DatabaseErr
         _ => {}
     }
     let segment = Segment::open_file(&new, log, number, MessageId::NONE)?;
-    let (mut damage, mut last) = (Vec::new(), MessageId::NONE);
+    let (mut damage, mut last, mut unsynced) = (Vec::new(), MessageId::NONE, 0);
     whole_records(log, number, &mut damage, &mut |record, bytes| {
         last = record.header.last();
-        segment.append(record.header.first, bytes)
+        segment.append(record.header.first, bytes)?;
+        unsynced += bytes.len() as u64;
+        if unsynced >= SYNC_EVERY {
+            unsynced = 0;
+            segment.sync()?;
+        }
+        Ok(())
     })?;
     if last == MessageId::NONE {
         remove_file(&new)?;
@@ -151,7 +157,8 @@ pub(super) fn mend(
     // The disk may have read it wrong once.
     if !damage.is_empty() {
         let index = index_of(&segment)?;
-        set_aside(&closed.path)?;
+        // Whoever opens it by its name finds it until the new one takes that.
+        keep_aside(&closed.path)?;
         let rewritten = rewrite(&catalog.folder, &OpenSegment { segment, index })?;
         tracing::warn!(number, "what is whole of it has been written anew");
         if !catalog.replace_closed(rewritten.closed) {

@@ -57,6 +57,8 @@ pub(super) struct Replay {
     /// What the state is to forget, and files that are to get another name, with the new epoch.
     changes: Changes,
     aside: Vec<PathBuf>,
+    /// The newest segments, if no record of them can be read.
+    unread: Vec<u32>,
     pub(super) report: Report,
 }
 
@@ -82,6 +84,7 @@ impl Replay {
             is_restored: false,
             changes: Changes::default(),
             aside: Vec::new(),
+            unread: Vec::new(),
             report: Report::default(),
         }
     }
@@ -164,7 +167,7 @@ impl Replay {
 
     fn closed(&mut self, closed: Closed) -> Result<(), OpenError> {
         let number = closed.number;
-        self.empty = None;
+        self.is_not_newest();
         if closed.last() <= self.applied {
             self.last = closed.footer.last;
             self.last_commit.clear();
@@ -246,13 +249,15 @@ impl Replay {
                 }
             }
         }
-        self.empty = None;
+        if let Some(at) = segment.lost_at {
+            self.damaged(format!("segment {number}: the disk cannot read what stands at byte {at}"));
+        }
         if !is_readable {
-            // Its number goes on: a number that is missing is told as damage.
-            set_aside(&segment.path)?;
-            self.empty = Some(Segment::open(&self.log, number, self.head)?);
+            self.empty = None;
+            self.unread.push(number);
             return Ok(());
         }
+        self.is_not_newest();
         let info = SegmentInfo {
             last: self.last.last(),
             at_ms: self.last.at_ms,
@@ -261,6 +266,30 @@ impl Replay {
         };
         self.closing.push((Arc::new(OpenSegment { segment, index }), info));
         Ok(())
+    }
+
+    /// There is a segment with records behind those that have none.
+    fn is_not_newest(&mut self) {
+        self.empty = None;
+        let unread = self.unread.drain(..).map(|number| Segment::path(&self.log, number));
+        self.aside.extend(unread);
+    }
+
+    /// The segment that this run writes to.
+    fn next_segment(&mut self) -> Result<Segment, DatabaseError> {
+        let unread = std::mem::take(&mut self.unread);
+        let paths = unread.iter().map(|number| Segment::path(&self.log, *number));
+        if !self.report.damage.is_empty() {
+            self.aside.extend(paths);
+        } else if let Some(number) = unread.first() {
+            // Nothing is lost with them. The number goes on: one that is missing is told as damage.
+            paths.into_iter().try_for_each(|path| set_aside(&path))?;
+            return Segment::open(&self.log, *number, self.head);
+        }
+        match self.empty.take() {
+            Some(segment) => Ok(segment),
+            None => Segment::open(&self.log, self.newest + 1, self.head),
+        }
     }
 
     /// Replays a record; says whether it can be read.
@@ -315,10 +344,7 @@ impl Replay {
 
     /// Makes the segment that this run writes to, beginning with the last commit of the last run.
     pub(super) fn open_segment(&mut self) -> Result<(Arc<Catalog>, u64), OpenError> {
-        let segment = match self.empty.take() {
-            Some(segment) => segment,
-            None => Segment::open(&self.log, self.newest + 1, self.head)?,
-        };
+        let segment = self.next_segment()?;
         for (header, bytes) in std::mem::take(&mut self.last_commit) {
             segment.append(header.first, &bytes)?;
         }

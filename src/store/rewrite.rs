@@ -20,7 +20,7 @@ use crate::store::record::{Header, Record};
 use crate::store::segment::Segment;
 
 /// Bytes after which the file is synced, so that no commit's sync has to wait for more.
-const SYNC_EVERY: u64 = 4 * 1024 * 1024;
+pub(super) const SYNC_EVERY: u64 = 4 * 1024 * 1024;
 /// The extension of a file that is not complete.
 pub(super) const NEW: &str = "new";
 

@@ -57,6 +57,9 @@ pub(super) struct Scanned {
     pub(super) is_torn: bool,
     /// Where what the disk cannot read begins, page by page; not more than a few.
     pub(super) unreadable: Vec<u64>,
+    /// Where, behind the last record, something begins that the disk cannot read and that is not
+    /// room: it may have been synced.
+    pub(super) lost_at: Option<u64>,
 }
 
 impl Scanned {
@@ -70,6 +73,7 @@ impl Scanned {
             is_header_damaged: false,
             is_torn: false,
             unreadable: Vec::new(),
+            lost_at: None,
         }
     }
 }
@@ -153,8 +157,37 @@ pub(super) fn scan(file: &impl ReadAt, bytes: u64, head: MessageId) -> io::Resul
     let end_of = |found: &Found| u64::from(found.row.offset) + u64::from(found.row.bytes);
     let end = found.last().map_or(HEADER_BYTES, end_of);
     let rows = found.into_iter().map(|found| found.row).collect();
+    let lost_at = lost_at(&mut window, mark, end)?;
     let (is_header_damaged, unreadable) = (!is_header_whole, window.unreadable);
-    Ok(Some(Scanned { mark, rows, end, is_damaged, is_header_damaged, is_torn, unreadable }))
+    let scanned =
+        Scanned { mark, rows, end, is_damaged, is_header_damaged, is_torn, unreadable, lost_at };
+    Ok(Some(scanned))
+}
+
+/// Where something begins behind `end` that the disk cannot read, unless it is room: where a frame
+/// was written, its mark stands.
+fn lost_at(
+    window: &mut Window<'_, impl ReadAt>,
+    mark: Mark,
+    end: u64,
+) -> io::Result<Option<u64>> {
+    let behind = window.unreadable.iter().copied().filter(|at| next_page(*at) > end);
+    let Some(first) = behind.min() else { return Ok(None) };
+    let mut at = end;
+    while at + mark.len() as u64 <= first {
+        let len = (first - at).min(WINDOW_BYTES as u64) as usize;
+        match window.get(at, len)? {
+            Some(bytes) if bytes.iter().all(|byte| *byte == 0) => at += len as u64,
+            _ => break,
+        }
+    }
+    let is_room = at > end && at + mark.len() as u64 > first;
+    Ok((!is_room).then_some(first))
+}
+
+/// Where the page behind a place begins.
+fn next_page(at: u64) -> u64 {
+    (at / PAGE_BYTES + 1) * PAGE_BYTES
 }
 
 /// How many of the records may have been synced: those up to `head` have; and all up to the first
@@ -253,7 +286,7 @@ impl<F: ReadAt> Window<'_, F> {
         let mut at = self.start;
         let end = self.start + self.bytes.len() as u64;
         while at < end {
-            let next = ((at / PAGE_BYTES + 1) * PAGE_BYTES).min(end);
+            let next = next_page(at).min(end);
             let page = &mut self.bytes[(at - self.start) as usize..(next - self.start) as usize];
             match self.file.read_at(page, at) {
                 Ok(()) => {}

@@ -62,6 +62,8 @@ pub(super) struct Segment {
     pub(super) is_damaged: bool,
     /// Something behind its last record cannot be read.
     pub(super) is_torn: bool,
+    /// Where that begins, if it is the disk that cannot: it may have been synced.
+    pub(super) lost_at: Option<u64>,
     /// Nothing had been written to it when it was opened.
     pub(super) is_blank: bool,
     file: File,
@@ -110,17 +112,30 @@ impl Segment {
             sync_folder(log)?;
             Scanned::blank(mark)
         };
-        if scanned.is_torn {
+        if scanned.is_torn && scanned.lost_at.is_none() {
             let path = path.display();
             tracing::warn!(%path, "the last record is not whole: unfinished, or damaged");
         }
-        if scanned.is_damaged {
+        let is_damaged = scanned.is_damaged || scanned.lost_at.is_some();
+        if is_damaged {
             tracing::warn!(path = %path.display(), "a part cannot be read; the file will be kept");
         }
-        let Scanned { mark, rows, end, is_damaged, is_torn, .. } = scanned;
+        let Scanned { mark, rows, end, is_torn, lost_at, .. } = scanned;
         let is_blank = rows.is_empty() && !is_torn && !is_damaged;
         let (rows, end, room_end) = (RwLock::new(rows), AtomicU64::new(end), AtomicU64::new(0));
-        Ok(Self { number, path, is_damaged, is_torn, is_blank, file, mark, rows, end, room_end })
+        Ok(Self {
+            number,
+            path,
+            is_damaged,
+            is_torn,
+            lost_at,
+            is_blank,
+            file,
+            mark,
+            rows,
+            end,
+            room_end,
+        })
     }
 
     /// Bytes of its records, and what frames them.

@@ -283,6 +283,34 @@ fn a_page_behind_the_last_record_that_the_disk_cannot_read_is_not_taken_for_room
     let broken = Broken { file: File::open(&path).unwrap(), pages: vec![9] };
     let scanned = scan::scan(&broken, bytes, MessageId::NONE).unwrap().unwrap();
     assert_eq!((scanned.rows.len(), scanned.is_torn, scanned.is_damaged), (3, true, false));
+    assert_eq!(scanned.lost_at, None, "nothing was written there");
+}
+
+#[test]
+fn what_the_disk_cannot_read_behind_the_last_record_is_lost_and_not_torn() {
+    let (_folder, path) = file(&(1..=100).collect::<Vec<_>>());
+    let written = fs::metadata(&path).unwrap().len();
+    let frame = (written - HEADER_BYTES) / 100;
+    let bytes = written + 1024 * 1024;
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes).unwrap();
+    let last_page = (written - 1) / 4096;
+    for (pages, lost) in [
+        (vec![last_page], Some(last_page * 4096)),
+        (vec![last_page - 1, last_page], Some((last_page - 1) * 4096)),
+        // Records stand behind it, or nothing was written to it.
+        (vec![2], None),
+        (vec![last_page + 2], None),
+    ] {
+        let broken = Broken { file: File::open(&path).unwrap(), pages: pages.clone() };
+        let scanned = scan::scan(&broken, bytes, MessageId(100)).unwrap().unwrap();
+        assert_eq!(scanned.lost_at, lost, "pages {pages:?}");
+        assert!(scanned.end + frame > lost.unwrap_or(0), "the records before it are found");
+    }
+    let (_folder, path) = file(&[1]);
+    let broken = Broken { file: File::open(&path).unwrap(), pages: vec![1] };
+    let bytes = fs::metadata(&path).unwrap().len();
+    let scanned = scan::scan(&broken, bytes, MessageId::NONE).unwrap().unwrap();
+    assert_eq!((scanned.rows.len(), scanned.lost_at), (0, Some(4096)));
 }
 
 #[test]

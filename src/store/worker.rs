@@ -3,16 +3,18 @@
 //!
 //! # Invariants
 //!
+//! * A damaged segment is mended when no other job waits: it may take seconds.
 //! * Nothing here is waited for on the path of a message, but the next segment when the log grows
 //!   faster than segments can be made.
 //! * A failure to make a segment is told to the commit thread. One whose file cannot be written is
 //!   told to the operator, stays what it is, and is tried again with the next job.
 //! * What a segment was goes when its file has taken its place.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 
 use crate::chain::Chain;
 use crate::id::MessageId;
@@ -101,7 +103,8 @@ fn run(
 ) {
     // Segments whose file is still to be written.
     let mut closing = Vec::new();
-    for job in todo {
+    let mut damaged = VecDeque::new();
+    while let Some(job) = next(todo, &mut damaged) {
         match job {
             Job::Prepare(number) => {
                 if prepared.send(Segment::open(&catalog.folder, number, MessageId::NONE)).is_err() {
@@ -124,6 +127,22 @@ fn run(
         }
         let failed = closing.into_iter().filter_map(|segment| close(catalog, closed, segment));
         closing = failed.collect();
+    }
+}
+
+/// The job that is next: a segment that is to be mended only if there is no other. `None` when all
+/// are done and none will come.
+fn next(todo: &Receiver<Job>, damaged: &mut VecDeque<Arc<Closed>>) -> Option<Job> {
+    loop {
+        let job = match todo.try_recv() {
+            Ok(job) => job,
+            Err(TryRecvError::Empty) if damaged.is_empty() => todo.recv().ok()?,
+            Err(_) => return damaged.pop_front().map(Job::Mend),
+        };
+        match job {
+            Job::Mend(closed) => damaged.push_back(closed),
+            job => return Some(job),
+        }
     }
 }
 
@@ -152,4 +171,45 @@ fn close(
         tracing::warn!(number, error = %Chain(&error), "cannot remove what a segment was");
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::closed::Footer;
+    use crate::store::record::Header;
+
+    fn closed(number: u32) -> Arc<Closed> {
+        let none = MessageId::NONE;
+        let last = Header { epoch: 0, first: none, before: none, commit: none, at_ms: 0, count: 1 };
+        let (oldest_ms, newest_ms, records, subjects) = (0, 0, 0, 0);
+        let (first, places, tables) = (none, 0, 0);
+        let footer =
+            Footer { last, first, oldest_ms, newest_ms, records, subjects, places, tables };
+        Arc::new(Closed { number, path: "nowhere".into(), footer })
+    }
+
+    #[test]
+    fn a_mend_waits_for_every_other_job() {
+        let (jobs, todo) = bounded(JOBS_MAX);
+        let mut damaged = VecDeque::new();
+        let mend = |number| Job::Mend(closed(number));
+        for job in [mend(1), Job::Prepare(7), mend(2), Job::Prepare(8)] {
+            jobs.send(job).unwrap();
+        }
+        let mut said = Vec::new();
+        for round in 0..5 {
+            match next(&todo, &mut damaged).unwrap() {
+                Job::Prepare(number) => said.push(number),
+                Job::Mend(closed) => said.push(closed.number),
+                Job::Close(_) | Job::Remove(_) => panic!("nobody asked for it"),
+            }
+            if round == 2 {
+                jobs.send(Job::Prepare(9)).unwrap();
+            }
+        }
+        assert_eq!(said, [7, 8, 1, 9, 2]);
+        drop(jobs);
+        assert!(next(&todo, &mut damaged).is_none());
+    }
 }

@@ -83,13 +83,15 @@ fn a_damaged_record_of_a_file_costs_that_record() {
     is_told_once(running);
 }
 
-/// Waits until what is whole of a closed segment has been written anew.
+/// Waits until what is whole of a closed segment has been written anew. It has its name all along.
 fn until_mended(running: &mut Running, file: &Path) {
     let name = file.file_name().unwrap().to_str().unwrap();
     let aside = file.with_file_name(format!("damaged-{name}"));
     running.until("a damaged segment is written anew", |_| {
-        aside.exists() && file.exists() && !file.with_extension("open").exists()
+        assert!(file.exists(), "a reader would not find it");
+        aside.exists() && !file.with_extension("open").exists()
     });
+    assert_ne!(fs::read(&aside).unwrap(), fs::read(file).unwrap());
 }
 
 #[test]

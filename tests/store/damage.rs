@@ -194,6 +194,21 @@ fn a_first_record_that_was_never_finished_is_no_damage_to_any_start_behind_it() 
 }
 
 #[test]
+fn a_segment_no_record_of_which_can_be_read_is_set_aside_with_what_it_costs_told_once() {
+    let made = made();
+    let file = written_last(&made.options.dir);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[4112..].fill(0xA5);
+    fs::write(&file, &bytes).unwrap();
+    let running = made.opens_damaged("the log ends");
+    let name = file.file_name().unwrap().to_str().unwrap();
+    assert_eq!(fs::read(file.with_file_name(format!("damaged-{name}"))).unwrap(), bytes);
+    assert!(!file.exists());
+    assert_eq!(history_len(&running), 21);
+    is_told_once(running);
+}
+
+#[test]
 fn a_damaged_record_of_the_log_costs_that_record() {
     let made = made();
     let file = written_last(&made.options.dir);

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::Stage;
 use crate::id::MessageId;
 use crate::store::archive::ValueError;
-use crate::store::database::{DatabaseError, sync_folder};
+use crate::store::database::{DatabaseError, create_folder, sync_folder};
 
 /// Bytes that are copied at once.
 const COPY_BYTES: usize = 1024 * 1024;
@@ -87,9 +87,7 @@ impl Target {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut builder = fs::DirBuilder::new();
-                builder.recursive(true).mode(0o700).create(folder).map_err(&disk)?;
-                sync_folder(folder.parent().unwrap_or(folder))?;
+                create_folder(folder)?;
             }
             Err(error) => return Err(disk(error).into()),
         }
