@@ -48,7 +48,7 @@ pub(super) fn save(log: &Path, number: u32) -> Result<Option<Saved>, DatabaseErr
     }
     let segment = Segment::open_file(&new, log, number, MessageId::NONE)?;
     let (mut damage, mut last) = (Vec::new(), MessageId::NONE);
-    whole_records(log, number, &mut damage, &mut |record, bytes| {
+    whole_records(log, number, &mut damage, |record, bytes| {
         last = record.header.last();
         segment.append(record.header.first, bytes)
     })?;
@@ -70,7 +70,7 @@ pub(super) fn whole_records(
     log: &Path,
     number: u32,
     damage: &mut Vec<String>,
-    take: &mut dyn FnMut(Record<'_>, &[u8]) -> Result<(), DatabaseError>,
+    mut take: impl FnMut(Record<'_>, &[u8]) -> Result<(), DatabaseError>,
 ) -> Result<(), DatabaseError> {
     let file = DiskFile::open(&Closed::path(log, number))?;
     let (mut end, mut known) = (file.bytes()?, BTreeMap::new());
