@@ -84,14 +84,17 @@ impl<T: Send + 'static> Committer<T> {
                 let page = self.ledger.letters.page(&endpoint, after, max);
                 draft.then.push(Box::new(move || drop(answer.send(page))));
             }
-            Question::Backup { number, answer } => {
-                // The state changes between commits only, and shows nothing behind the head.
-                let spool = self.ledger.state.database.end_spool(number);
-                let (files, epoch) = (self.log.catalog.files(self.log.last), self.log.epoch);
-                let _ = answer.send(Moment { spool, files, epoch, head: self.log.last });
-            }
+            Question::Backup { number, answer } => drop(answer.send(self.moment(number))),
         }
         Ok(())
+    }
+
+    /// The moment that a backup is of: the state changes between commits only, and shows nothing
+    /// behind the head.
+    fn moment(&self, number: u64) -> Moment {
+        let spool = self.ledger.state.database.end_spool(number);
+        let (head, epoch) = (self.log.last, self.log.epoch);
+        Moment { spool, files: self.log.catalog.files(head), epoch, head }
     }
 
     /// A page of what waits for a peer; of that only what is for the device, if one is named.

@@ -108,9 +108,10 @@ impl Catalog {
         let segments = self.segments.read();
         let mut fresh = Vec::new();
         for (number, known) in hurt.iter_mut().filter(|(_, known)| !**known) {
-            let closed = segments.closed.get(number).cloned();
+            // One that still closes is looked at when it has closed.
+            let closed = segments.closed.get(number);
             *known = closed.is_some();
-            fresh.extend(closed);
+            fresh.extend(closed.cloned());
         }
         fresh
     }

@@ -48,7 +48,7 @@ pub(super) fn save(log: &Path, number: u32) -> Result<Option<Saved>, DatabaseErr
     }
     let segment = Segment::open_file(&new, log, number, MessageId::NONE)?;
     let (mut damage, mut last, mut unsynced) = (Vec::new(), MessageId::NONE, 0);
-    whole_records(log, number, &mut damage, &mut |record, bytes| {
+    whole_records(log, number, &mut damage, |record, bytes| {
         last = record.header.last();
         segment.append(record.header.first, bytes)?;
         unsynced += bytes.len() as u64;
@@ -70,16 +70,13 @@ pub(super) fn save(log: &Path, number: u32) -> Result<Option<Saved>, DatabaseErr
     Ok(Some(Saved { segment, last, damage }))
 }
 
-/// What takes a record, with its bytes.
-pub(super) type Take<'a> = dyn FnMut(Record<'_>, &[u8]) -> Result<(), DatabaseError> + 'a;
-
 /// Hands all records of the file of a closed segment that are whole to `take`, and says what is
 /// damaged. All of the file is read.
 pub(super) fn whole_records(
     log: &Path,
     number: u32,
     damage: &mut Vec<String>,
-    take: &mut Take<'_>,
+    mut take: impl FnMut(Record<'_>, &[u8]) -> Result<(), DatabaseError>,
 ) -> Result<(), DatabaseError> {
     let file = DiskFile::open(&Closed::path(log, number))?;
     let (mut end, mut known) = (file.bytes()?, BTreeMap::new());

@@ -250,7 +250,9 @@ impl Replay {
             }
         }
         if let Some(at) = segment.lost_at {
-            self.damaged(format!("segment {number}: the disk cannot read what stands at byte {at}"));
+            self.damaged(format!(
+                "segment {number}: the disk cannot read what stands at byte {at}"
+            ));
         }
         if !is_readable {
             self.empty = None;

@@ -166,11 +166,7 @@ pub(super) fn scan(file: &impl ReadAt, bytes: u64, head: MessageId) -> io::Resul
 
 /// Where something begins behind `end` that the disk cannot read, unless it is room: where a frame
 /// was written, its mark stands.
-fn lost_at(
-    window: &mut Window<'_, impl ReadAt>,
-    mark: Mark,
-    end: u64,
-) -> io::Result<Option<u64>> {
+fn lost_at(window: &mut Window<'_, impl ReadAt>, mark: Mark, end: u64) -> io::Result<Option<u64>> {
     let behind = window.unreadable.iter().copied().filter(|at| next_page(*at) > end);
     let Some(first) = behind.min() else { return Ok(None) };
     let mut at = end;
@@ -270,8 +266,9 @@ impl<F: ReadAt> Window<'_, F> {
             let left = self.len - at;
             self.bytes.resize(left.min(len.max(WINDOW_BYTES) as u64) as usize, 0);
             self.start = at;
-            if let Err(error) = self.file.read_at(&mut self.bytes, at) {
-                self.read_around(&error)?;
+            match self.file.read_at(&mut self.bytes, at) {
+                Err(error) if is_of_the_disk(&error) => self.read_around()?,
+                read => read?,
             }
         }
         let from = (at - self.start) as usize;
@@ -279,10 +276,7 @@ impl<F: ReadAt> Window<'_, F> {
     }
 
     /// Reads page by page; what the disk cannot read becomes what no record and no room has.
-    fn read_around(&mut self, error: &io::Error) -> io::Result<()> {
-        if !is_of_the_disk(error) {
-            return Err(io::Error::new(error.kind(), error.to_string()));
-        }
+    fn read_around(&mut self) -> io::Result<()> {
         let mut at = self.start;
         let end = self.start + self.bytes.len() as u64;
         while at < end {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use tidings::limits::{BACKUP_PART_BYTES, RECORD_BYTES_MAX};
 use tidings::metrics::Metrics;
 use tidings::store::{
     BackupError, Findings, HistoryOf, OpenError, Options, Receiving, Stage, Store, copy_stopped,
@@ -27,6 +28,8 @@ fn parts(running: &mut Running, mut between: impl FnMut(&mut Running)) -> Vec<Ve
     let mut backup = running.block_on(running.store.backup()).unwrap().unwrap();
     let mut parts = Vec::new();
     while let Some(part) = running.block_on(backup.next()).unwrap() {
+        let most = BACKUP_PART_BYTES + RECORD_BYTES_MAX + 1_000;
+        assert!(part.len() <= most, "{} bytes at once", part.len());
         parts.push(part.to_vec());
         between(running);
     }

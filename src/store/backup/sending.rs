@@ -1,10 +1,10 @@
 //! A backup of a store that runs, as a stream.
 //!
 //! The state is read row by row while it changes; what changes is kept beside it and sent behind.
-//! At one moment, between two commits, that ends, and the files of the log are opened. They are sent
-//! up to where the log was then: closed ones never change, and the open one only grows. So the
-//! copy is what a crash at that moment would have left, and holds all that was acknowledged before
-//! the backup began.
+//! At one moment, between two commits, that ends, and the files of the log are opened. They are
+//! sent up to where the log was then: closed ones never change, and the open one only grows. So
+//! the copy is what a crash at that moment would have left, and holds all that was acknowledged
+//! before the backup began.
 //!
 //! # Invariants
 //!

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::frames::{Kind, frame, row};
-use crate::limits::BACKUP_SPOOL_BYTES_MAX;
+use crate::limits::{BACKUP_PART_BYTES, BACKUP_SPOOL_BYTES_MAX};
 use crate::store::database::Change;
 
 /// What has changed so far.
@@ -40,7 +40,12 @@ impl Spool {
             return;
         }
         let (mut content, mut out) = (Vec::new(), Vec::new());
-        changes.iter().for_each(|(key, value)| row(&mut content, key, value.as_deref()));
+        for (key, value) in changes {
+            if content.len() >= BACKUP_PART_BYTES {
+                frame(&mut out, Kind::Rows, &std::mem::take(&mut content));
+            }
+            row(&mut content, key, value.as_deref());
+        }
         frame(&mut out, Kind::Rows, &content);
         self.bytes += out.len() as u64;
         let written = match self.bytes > BACKUP_SPOOL_BYTES_MAX {
@@ -88,5 +93,51 @@ mod tests {
             spool.take(&change());
             assert_eq!(spool.file.is_ok(), is_kept);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frames::{first, rows};
+    use super::*;
+
+    /// A spool that has one byte more than may be in it, or that has not, with so many changes.
+    fn spool(changes: &[Change], more: u64) -> io::Result<(File, u64)> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(folder.path()).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it has a name");
+        spool.take(changes);
+        let bytes = spool.bytes;
+        spool.bytes = BACKUP_SPOOL_BYTES_MAX - bytes + more;
+        spool.take(changes);
+        spool.end()
+    }
+
+    #[test]
+    fn one_byte_too_many_ends_the_backup_and_nothing_else() {
+        let changes = [(b"key".to_vec(), Some(b"value".to_vec())), (b"gone".to_vec(), None)];
+        assert!(spool(&changes, 0).is_ok());
+        let error = spool(&changes, 1).unwrap_err();
+        assert!(error.to_string().contains("more has changed"), "{error}");
+    }
+
+    #[test]
+    fn changes_that_are_many_are_sent_in_frames_that_are_not_long() {
+        let change = |number: u32| (number.to_be_bytes().to_vec(), Some(vec![7; 1_000]));
+        let changes: Vec<Change> = (0..2_000).map(change).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(folder.path()).unwrap();
+        spool.take(&changes);
+        let (file, bytes) = spool.end().unwrap();
+        let mut stream = vec![0; bytes as usize];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut stream, 0).unwrap();
+        let (mut rest, mut found) = (&stream[..], Vec::new());
+        while let Some((_, content, bytes)) = first(rest).unwrap() {
+            assert!(content.len() <= BACKUP_PART_BYTES + 1_012);
+            let rows = rows(content).map(Result::unwrap);
+            found.extend(rows.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec))));
+            rest = &rest[bytes..];
+        }
+        assert_eq!(found, changes);
     }
 }

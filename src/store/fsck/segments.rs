@@ -91,7 +91,7 @@ fn closed_segment(
     let path = Closed::path(log, number);
     let mut found = SegmentFound::new(looking, &path, number, "closed");
     let mut damage = Vec::new();
-    let read = whole_records(log, number, &mut damage, &mut |record, bytes| {
+    let read = whole_records(log, number, &mut damage, |record, bytes| {
         looking.advance(bytes.len() as u64);
         found.record(record, chain);
         Ok(())
