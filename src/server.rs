@@ -178,7 +178,7 @@ impl Server {
     /// A dropped future may still change them.
     pub async fn reload_certificates(&self) -> Result<(), ReloadError> {
         let (endpoint, http) = (self.endpoint.clone(), self.http.clone());
-        let reload = move || {
+        let reload = move || -> Result<(), ReloadError> {
             endpoint.reload_certificate()?;
             Ok(http.map_or(Ok(()), |http| http.reload_certificate())?)
         };
