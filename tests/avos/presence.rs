@@ -34,7 +34,7 @@ async fn after_a_crash_who_does_not_come_back_is_told_offline_once_and_who_does_
 }
 
 #[tokio::test]
-async fn a_watcher_that_comes_back_late_hears_what_has_changed_once() {
+async fn a_watcher_that_comes_back_hears_what_has_changed_once() {
     let mut server = Server::start_with(&[("presence-restart-grace", "500ms")]).await;
     let mut ann = server.open_as(on("ann", "phone").watch(peers("bob cat dan"))).await;
     let mut bob = server.open_as(on("bob", "phone")).await;
@@ -48,11 +48,13 @@ async fn a_watcher_that_comes_back_late_hears_what_has_changed_once() {
     if !dan.opening.online.is_empty() {
         assert_eq!(dan.next().await, Event::Offline(peers("cat")));
     }
-    let (events, opening) = ann.come_back().await;
-    assert_eq!((events, opening.online), (vec![], peers("bob dan")));
+    // It may be back before the grace is over or dan is there, or after that.
+    let (events, _) = ann.come_back().await;
+    assert_eq!(events, vec![]);
     let mut told = vec![ann.next().await, ann.next().await];
     told.sort_by_key(|event| matches!(event, Event::Offline(_)));
     assert_eq!(told, [Event::Online(peers("dan")), Event::Offline(peers("cat"))]);
+    assert_eq!(ann.status(peers("bob cat dan")).await.unwrap(), peers("bob dan"));
     assert_eq!(ann.news().await, []);
 }
 
