@@ -10,11 +10,10 @@ use tokio::task::JoinSet;
 use crate::failures::Process;
 use crate::harness::{Manner, Raw, Session, open, raw_frame, send};
 use tidings::id::MessageId;
-use tidings::limits::RECIPIENTS_MAX;
 use tidings::wire::Ack;
 
 /// Clients of each kind.
-const CLIENTS: usize = RECIPIENTS_MAX;
+const CLIENTS: usize = 20;
 /// Messages of 5,000 bytes for each of those who do not read: 1 MB each, four times an outbox.
 const UNREAD: usize = 200;
 const MEMORY_KIB_MAX: u64 = 64 * 1024;
