@@ -2,8 +2,8 @@
 //! 16, from two threads at once, and while one of them opens and ends sessions?
 //!
 //! Share of the whole, by `perf`: the hub, of which this is the half that looks up, has 4.3 percent
-//! of the server's CPU at `chat --sessions 200 --window 16`, 2.4 at `--sessions 1000 --window 1` and
-//! 1.3 at `rate` 1,000/s; the maps themselves about 1.
+//! of the server's CPU at `chat --sessions 200 --window 16`, 2.4 at `--sessions 1000 --window 1`
+//! and 1.3 at `rate` 1,000/s; the maps themselves about 1.
 
 use std::hint::black_box;
 use std::net::SocketAddr;

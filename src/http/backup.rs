@@ -17,6 +17,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use utoipa_axum::routes;
 
@@ -49,8 +50,12 @@ async fn backup(Ready(hub): Ready) -> Outcome<Response> {
         Problem::new(Kind::Busy, "another backup goes on").retry_after(COME_BACK_AFTER)
     })?;
     let (to, parts) = mpsc::channel(1);
-    tokio::spawn(send(backup, to));
-    let parts = stream::unfold(parts, |mut parts| async { Some((parts.recv().await?, parts)) });
+    // It ends with the answer that it is for.
+    let mut sending = JoinSet::new();
+    sending.spawn(send(backup, to));
+    let parts = stream::unfold((parts, sending), |(mut parts, sending)| async {
+        Some((parts.recv().await?, (parts, sending)))
+    });
     let kind = [(header::CONTENT_TYPE, "application/vnd.tidings.backup")];
     Ok((kind, Body::from_stream(parts)).into_response())
 }

@@ -6,7 +6,8 @@
 //! the stateless reset of RFC 9000, section 10.3. The client comes back at once.
 //!
 //! ```text
-//! place, 48 bytes: crc32 of the rest u32 | port u16 | address [u8; 16] | length of the id u8 | id [u8; 20] | 0...
+//! place, 48 bytes:
+//! crc32 of the rest u32 | port u16 | address [u8; 16] | length of the id u8 | id [u8; 20] | 0...
 //! ```
 //!
 //! # Invariants
