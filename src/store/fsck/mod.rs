@@ -222,6 +222,11 @@ pub fn fsck(folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Finding
         let damage = |what: &String| Damage { file: state.file.clone(), what: what.clone() };
         findings.damage.extend(state.damage.iter().map(damage));
     }
+    // The first start is killed before it has one when there is no log yet, either.
+    if findings.log.first.is_some() && findings.states.iter().all(|state| state.epoch.is_none()) {
+        let what = "says how far it has come in none of its generations".to_owned();
+        findings.damage.push(Damage { file: "state".to_owned(), what });
+    }
     let is_cut = findings.backup == Some(Stage::Incomplete);
     let are_told = findings.lost.iter().all(|lost| lost.told);
     findings.sound = findings.damage.is_empty() && are_told && !is_cut;
@@ -231,7 +236,7 @@ pub fn fsck(folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Finding
 /// The generation that a start would open.
 fn in_force(findings: &Findings) -> Option<&StateFound> {
     let opens = |state: &&StateFound| {
-        findings.current.is_none_or(|current| state.generation <= current) && state.starts > 0
+        findings.current.is_none_or(|current| state.generation <= current) && state.epoch.is_some()
     };
     findings.states.iter().rev().find(opens)
 }

@@ -114,9 +114,6 @@ fn look_at_rows(state: &State, found: &mut StateFound) -> Result<(), DatabaseErr
     if more > 0 {
         found.damage.push(format!("and {more} rows more"));
     }
-    if found.starts == 0 {
-        found.damage.push("it has no checkpoint".to_owned());
-    }
     for endpoint in &mut found.endpoints {
         endpoint.letters = letters.get(endpoint.id.as_bytes()).copied().unwrap_or(0);
     }
