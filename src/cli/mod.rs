@@ -171,3 +171,15 @@ fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
     runtime.shutdown_background();
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn no_command_names_two_things_alike() {
+        Cli::command().debug_assert();
+    }
+}

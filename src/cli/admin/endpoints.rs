@@ -148,7 +148,7 @@ pub(super) enum EndpointCommand {
 #[derive(Args, Debug)]
 pub(super) struct EndpointSettings {
     /// Where it is; give it again for more, over which requests are spread.
-    #[arg(long = "url", value_name = "URL", required = true)]
+    #[arg(long = "target", value_name = "URL", required = true)]
     urls: Vec<String>,
     /// How it is told: tidings, wukongim, easemob or getui.
     #[arg(long)]
