@@ -1134,7 +1134,8 @@ proptest! {
                 Telling::End(on, closed) => {
                     let on = device(NAMES[on]);
                     let session = bob.peer.device(&on).and_then(|device| device.session);
-                    let session = session.unwrap_or(SessionId(1));
+                    // One that never was, if none is open: hubs end what they have opened.
+                    let session = session.unwrap_or(SessionId(bob.next));
                     let gone = bob.peer.end(&on, session, closed, bob.now_ms, &bob.rules);
                     has_ended = gone.is_some();
                 }
