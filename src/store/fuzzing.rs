@@ -132,6 +132,12 @@ pub struct Found {
     pub is_torn: bool,
 }
 
+/// Whether bytes are the header of a file of a segment, whatever its mark is.
+pub fn is_segment_header(bytes: &[u8]) -> bool {
+    let mark = bytes.get(4..12).and_then(|mark| mark.try_into().ok());
+    mark.is_some_and(|mark| bytes == scan::file_header(mark))
+}
+
 /// Looks for the records in the file of a segment, of which those up to `head` have been synced.
 ///
 /// # Panics
