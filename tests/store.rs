@@ -26,6 +26,8 @@ mod figures;
 mod folders;
 #[path = "store/groups.rs"]
 mod groups;
+#[path = "store/harms.rs"]
+mod harms;
 #[path = "store/harness.rs"]
 mod harness;
 #[path = "store/history.rs"]
@@ -48,9 +50,13 @@ mod model;
 mod recalls;
 #[path = "store/retention.rs"]
 mod retention;
+#[path = "store/sample.rs"]
+mod sample;
 #[path = "store/sessions.rs"]
 mod sessions;
 #[path = "store/upstream.rs"]
 mod upstream;
 #[path = "store/vetted.rs"]
 mod vetted;
+#[path = "store/whole_set.rs"]
+mod whole_set;

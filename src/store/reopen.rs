@@ -365,6 +365,12 @@ impl Replay {
             changes.segment(segment.segment.number, info);
         }
         changes.apply(&self.ledger.state)?;
+        if !self.aside.is_empty() {
+            // Nothing is lost with these. That their numbers are missing is no damage from the time
+            // that the state knows of the segments behind them.
+            self.ledger.state.database.sync()?;
+            self.aside.drain(..).try_for_each(|path| set_aside(&path))?;
+        }
         Ok((Arc::new(catalog), epoch))
     }
 

@@ -1,8 +1,18 @@
 //! Damaged files of a data folder, as who runs the server sees it: it starts, and says what is
 //! lost; or, where it cannot do without, it refuses with one sentence. It never panics.
+//!
+//! Without being asked, one damage of each kind is tried for each file. Every byte of the keys and
+//! of what else is kept beside the log and the state, of which `tests/store/every_damage.rs` tries
+//! every byte:
+//!
+//! ```sh
+//! TMPDIR=/dev/shm cargo test --release -p tidings --test cli every_damage -- --ignored --nocapture
+//! ```
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
@@ -47,27 +57,48 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What can happen to a file: a bit changes, it ends early, it is overwritten, it is no file, it
-/// is gone.
-const HARMS: [&str; 6] = ["a bit", "its end", "all of it", "nothing in it", "a folder", "gone"];
+/// What can happen to a file.
+#[derive(Clone, Copy, Debug)]
+enum Harm {
+    /// A bit of the byte here changes.
+    Flip(usize),
+    /// It ends here.
+    Cut(usize),
+    Overwritten,
+    Folder,
+    Gone,
+}
 
-fn harm(path: &Path, how: &str) {
-    let mut bytes = fs::read(path).unwrap();
-    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-    match how {
-        "a bit" => bytes[used / 2] ^= 4,
-        "its end" => bytes.truncate(used / 2),
-        "all of it" => bytes.fill(0x5A),
-        "nothing in it" => bytes.clear(),
-        _ => {
-            fs::remove_file(path).unwrap();
-            if how == "a folder" {
-                fs::create_dir(path).unwrap();
-            }
-            return;
-        }
+impl Harm {
+    /// One of each kind.
+    fn few(bytes: &[u8]) -> Vec<Self> {
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        let flip = (used > 0).then_some(Self::Flip(used / 2));
+        let rest = [Self::Cut(used / 2), Self::Cut(0), Self::Overwritten, Self::Folder, Self::Gone];
+        flip.into_iter().chain(rest).collect()
     }
-    fs::write(path, bytes).unwrap();
+
+    /// Every byte is changed, and is where the file ends.
+    fn all(bytes: &[u8]) -> Vec<Self> {
+        let flips = (0..bytes.len()).map(Self::Flip);
+        let cuts = (0..bytes.len()).map(Self::Cut);
+        flips.chain(cuts).chain([Self::Overwritten, Self::Folder, Self::Gone]).collect()
+    }
+
+    fn happen(self, path: &Path) {
+        let mut bytes = fs::read(path).unwrap();
+        match self {
+            Self::Flip(at) => bytes[at] ^= 1 << (at % 8),
+            Self::Cut(at) => bytes.truncate(at),
+            Self::Overwritten => bytes.fill(0x5A),
+            Self::Gone => return fs::remove_file(path).unwrap(),
+            Self::Folder => {
+                fs::remove_file(path).unwrap();
+                return fs::create_dir(path).unwrap();
+            }
+        }
+        fs::write(path, bytes).unwrap();
+    }
 }
 
 /// What a start on a damaged folder comes to: whether it starts, and all that it says.
@@ -90,41 +121,73 @@ fn start(home: &TempDir, what: &str) -> (bool, String) {
     (is_ready, said)
 }
 
-/// Harms every file whose name from the data folder on has one of these words.
-fn harm_all(words: &[&str], judge: impl Fn(&str, &str, bool, &str)) {
+/// Starts of servers at the same time, when every damage is tried.
+const TOGETHER: usize = 6;
+
+/// Harms every file whose name from the data folder on has one of these words; `judge` says
+/// whether what came of it is as it should be.
+fn harm_all(
+    words: &[&str],
+    together: usize,
+    harms: impl Fn(&[u8]) -> Vec<Harm>,
+    judge: impl Fn(&str, bool, &str) -> bool + Sync,
+) {
     let made = made();
     let data = made.path().join("tidings-data");
-    let mut unhurt = words.to_vec();
+    let (mut unhurt, mut todo) = (words.to_vec(), Vec::new());
     for file in files(&data) {
         let name = file.strip_prefix(&data).unwrap().display().to_string();
-        if !words.iter().any(|word| name.contains(word)) {
-            continue;
+        if words.iter().any(|word| name.contains(word)) {
+            let harms = harms(&fs::read(&file).unwrap());
+            todo.extend(harms.into_iter().map(|harm| (name.clone(), harm)));
+            unhurt.retain(|word| !name.contains(word));
         }
-        for how in HARMS {
-            let home = TempDir::new().unwrap();
-            copy(&data, &home.path().join("tidings-data"));
-            harm(&home.path().join("tidings-data").join(&name), how);
-            let (is_ready, said) = start(&home, &format!("{name}, {how}"));
-            judge(&name, how, is_ready, &said);
-        }
-        unhurt.retain(|word| !name.contains(word));
     }
     assert_eq!(unhurt, [""; 0], "there is no such file");
+    let (next, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let complaints = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..together {
+            scope.spawn(|| {
+                while let Some((name, harm)) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let home = TempDir::new().unwrap();
+                    copy(&data, &home.path().join("tidings-data"));
+                    harm.happen(&home.path().join("tidings-data").join(name));
+                    let what = format!("{name}, {harm:?}");
+                    let (is_ready, said) = start(&home, &what);
+                    refused.fetch_add(usize::from(!is_ready), Ordering::Relaxed);
+                    if !judge(name, is_ready, &said) {
+                        complaints.lock().unwrap().push(format!("{what}: {said}"));
+                    }
+                }
+            });
+        }
+    });
+    eprintln!("{} damages, {} starts refused", todo.len(), refused.into_inner());
+    let complaints = complaints.into_inner().unwrap();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// It comes up, or says in one sentence which file it cannot do without.
+fn is_up_or_names_the_file(name: &str, is_ready: bool, said: &str) -> bool {
+    let printed = said.lines().find(|line| line.starts_with("tidings: "));
+    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+    let names = printed.is_some_and(|line| line.contains(file) || line.contains("certificate"));
+    is_ready || names
 }
 
 #[test]
 fn a_start_on_damaged_data_always_comes_up_and_says_what_is_lost() {
-    harm_all(&["log/", "state-", "CURRENT"], |name, how, is_ready, said| {
-        assert!(is_ready, "{name}, {how}: {said}");
-    });
+    harm_all(&["log/", "state-", "CURRENT"], 1, Harm::few, |_, is_ready, _| is_ready);
 }
 
 #[test]
 fn a_start_on_damaged_keys_comes_up_or_names_the_file_in_one_sentence() {
-    harm_all(&["keys/", "webhooks/"], |name, how, is_ready, said| {
-        let printed = said.lines().find(|line| line.starts_with("tidings: "));
-        let file = name.rsplit_once('/').unwrap().1;
-        let names = printed.is_some_and(|line| line.contains(file) || line.contains("certificate"));
-        assert!(is_ready || names, "{name}, {how}: {said}");
-    });
+    harm_all(&["keys/", "webhooks/"], 1, Harm::few, is_up_or_names_the_file);
+}
+
+#[test]
+#[ignore = "it takes many minutes"]
+fn every_damage_of_the_keys_comes_up_or_names_the_file_in_one_sentence() {
+    harm_all(&["keys/", "webhooks/"], TOGETHER, Harm::all, is_up_or_names_the_file);
 }

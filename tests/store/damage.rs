@@ -194,6 +194,27 @@ fn a_first_record_that_was_never_finished_is_no_damage_to_any_start_behind_it() 
 }
 
 #[test]
+fn a_segment_of_which_nothing_was_finished_is_looked_at_by_one_start_only() {
+    let made = made();
+    let torn = written_last(&made.options.dir);
+    let number: u32 = torn.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let behind = torn.with_file_name(format!("{:010}.open", number + 1));
+    fs::rename(&torn, &behind).unwrap();
+    let header = fs::read(&behind).unwrap()[..4112].to_vec();
+    fs::write(&torn, [&header[..], b"half a record"].concat()).unwrap();
+    for round in 1..=3 {
+        let mut running = Running::open_in(made.options.clone());
+        assert_eq!(running.store.report().damage, [""; 0], "start {round}");
+        assert_eq!(running.store.epoch(), made.epoch);
+        assert_eq!(running.send("alice", "bob", "on").sequence, made.last().sequence + round);
+        assert!(!torn.exists());
+        running.store.close();
+    }
+    let name = torn.file_name().unwrap().to_str().unwrap();
+    assert!(torn.with_file_name(format!("damaged-{name}")).exists());
+}
+
+#[test]
 fn a_segment_no_record_of_which_can_be_read_is_set_aside_with_what_it_costs_told_once() {
     let made = made();
     let file = written_last(&made.options.dir);
