@@ -126,6 +126,7 @@ const _: () = assert!(CLIENT_SENDS_MAX < SENDS_REMEMBERED);
 const _: () = assert!(RECORD_BYTES_TARGET + 2 * BODY_BYTES_MAX < RECORD_BYTES_MAX);
 const _: () = assert!(FEED_MESSAGES_MAX * 2 <= OUTBOX_FRAMES_MAX);
 const _: () = assert!(CLIENT_SENDS_MAX * BODY_BYTES_MAX < CLIENT_SEND_WINDOW as usize);
+const _: () = assert!(SESSIONS_PER_CONNECTION_MAX < STREAMS_AT_ONCE);
 const _: () = assert!(CONNECTIONS_MAX * TICKETS_PER_CONNECTION <= TICKETS_MAX);
 const _: () = assert!(
     FRAME_BYTES_MAX + CLIENT_EARLY_BYTES_MAX + BODY_BYTES_MAX + 4096 < CLIENT_SEND_WINDOW as usize

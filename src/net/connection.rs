@@ -3,17 +3,20 @@
 //! # Invariants
 //!
 //! * A connection on which no session is opened in time is closed.
+//! * Streams are taken at a bounded rate; QUIC grants no further ones for those that wait.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use quinn::{Connection, VarInt};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::SetOnce;
 
 use crate::hub::{Datagrams, Session};
 use crate::limits::OPEN_TIMEOUT;
+use crate::net::turns::Turns;
 use crate::net::{STREAMS_MAX, Shared, code, session};
 use crate::reason::Reason;
 use crate::wire::{ClientFrame, Decoder, datagram_stream, put_datagram_stream};
@@ -37,19 +40,20 @@ pub(super) async fn serve(connection: Connection, shared: &Arc<Shared>, handshak
             return connection.close(code(Reason::OpenTimeout), b"no session was opened");
         }
     };
-    let mut streams = 0_u64;
+    let (mut streams, mut turns) = (0_u64, Turns::default());
     while let Ok((send, recv)) = next {
         let (connection_too, handshake) = (connection.clone(), handshake.clone());
         let stream = session::Stream { connection: connection_too, send, recv, handshake };
         shared.sessions.spawn(session::run(stream, shared.clone(), sessions.clone()));
         streams += 1;
+        turns.take(Instant::now());
         if streams == 2 {
             // Who wants more than one session may have them all.
             connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_MAX));
         }
         next = loop {
             tokio::select! {
-                next = connection.accept_bi() => break next,
+                next = accept_in_turn(&connection, &turns) => break next,
                 datagram = connection.read_datagram() => match datagram {
                     Ok(datagram) => Box::pin(receive_datagram(datagram, shared, &sessions)).await,
                     Err(error) => break Err(error),
@@ -57,6 +61,19 @@ pub(super) async fn serve(connection: Connection, shared: &Arc<Shared>, handshak
             }
         };
     }
+}
+
+/// The next stream of the client, once it is its turn. Cancel safe.
+async fn accept_in_turn(
+    connection: &Connection,
+    turns: &Turns,
+) -> Result<(SendStream, RecvStream), ConnectionError> {
+    let wait = turns.wait(Instant::now());
+    if !wait.is_zero() {
+        // Boxed, for it is rare, and the task of each connection would keep its room.
+        Box::pin(tokio::time::sleep(wait)).await;
+    }
+    connection.accept_bi().await
 }
 
 /// A transient Send that rides a datagram. What is wrong with it is passed over, as a datagram

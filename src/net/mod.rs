@@ -15,6 +15,7 @@ mod segments;
 mod session;
 mod tickets;
 mod tls;
+mod turns;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;

@@ -113,7 +113,7 @@ impl Forms {
         let number = segments.len() as u32 + 1;
         let mut closed = BTreeMap::new();
         for segment in &segments {
-            let rewritten = rewrite(folder.path(), segment).unwrap();
+            let rewritten = rewrite(folder.path(), segment, &mut || {}).unwrap();
             assert!(!rewritten.lost);
             closed.insert(rewritten.closed.number, Arc::new(rewritten.closed));
         }
@@ -283,7 +283,7 @@ fn golden() -> Vec<u8> {
         index.extend(at_ms, [place(1, 1, 2), place(2, 3, 0)]);
         before = first;
     }
-    let rewritten = rewrite(folder.path(), &OpenSegment { segment, index }).unwrap();
+    let rewritten = rewrite(folder.path(), &OpenSegment { segment, index }, &mut || {}).unwrap();
     std::fs::read(&rewritten.closed.path).unwrap()
 }
 

@@ -156,7 +156,7 @@ pub(super) fn mend(
         let index = index_of(&segment)?;
         // Whoever opens it by its name finds it until the new one takes that.
         keep_aside(&closed.path)?;
-        let rewritten = rewrite(&catalog.folder, &OpenSegment { segment, index })?;
+        let rewritten = rewrite(&catalog.folder, &OpenSegment { segment, index }, &mut || {})?;
         tracing::warn!(number, "what is whole of it has been written anew");
         if !catalog.replace_closed(rewritten.closed) {
             // It has expired meanwhile.

@@ -32,14 +32,18 @@ pub(super) struct Rewritten {
     pub(super) lost: bool,
 }
 
-/// Writes a closed segment as one file.
-pub(super) fn rewrite(log: &Path, open: &OpenSegment) -> Result<Rewritten, DatabaseError> {
+/// Writes a closed segment as one file; `rest` is called again and again, and may take its time.
+pub(super) fn rewrite(
+    log: &Path,
+    open: &OpenSegment,
+    rest: &mut dyn FnMut(),
+) -> Result<Rewritten, DatabaseError> {
     let number = open.segment.number;
     let path = Closed::path(log, number);
     let new = path.with_extension(NEW);
     let disk = DatabaseError::disk("write", &new);
     let mut out = Output::create(&new).map_err(&disk)?;
-    let records = write_records(&mut out, &open.segment).map_err(&disk)?;
+    let records = write_records(&mut out, &open.segment, rest).map_err(&disk)?;
     write_rest(&mut out, &records, &open.index).and_then(|()| out.finish()).map_err(&disk)?;
     fs::rename(&new, &path).map_err(&disk)?;
     sync_folder(log)?;
@@ -99,7 +103,11 @@ struct Records {
 }
 
 /// Copies the records that can be read.
-fn write_records(out: &mut Output, segment: &Segment) -> io::Result<Records> {
+fn write_records(
+    out: &mut Output,
+    segment: &Segment,
+    rest: &mut dyn FnMut(),
+) -> io::Result<Records> {
     let mut records = Records { lost: segment.is_damaged, ..Records::default() };
     for record in segment.records(MessageId::NONE) {
         let (first, bytes) = match record {
@@ -123,6 +131,7 @@ fn write_records(out: &mut Output, segment: &Segment) -> io::Result<Records> {
         let (at_ms, bytes) = (header.at_ms, bytes.len() as u32);
         records.rows.push(Row { first: header.first, at_ms, offset, bytes });
         records.last = Some(header);
+        rest();
     }
     Ok(records)
 }

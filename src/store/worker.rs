@@ -9,10 +9,13 @@
 //! * A failure to make a segment is told to the commit thread. One whose file cannot be written is
 //!   told to the operator, stays what it is, and is tried again with the next job.
 //! * What a segment was goes when its file has taken its place.
+//! * Writing a file takes a quarter of a processor, unless a further job waits: those who send need
+//!   it more, and at full load the next segment is full only seconds later.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 
@@ -30,11 +33,18 @@ use crate::store::segment::Segment;
 /// Jobs that wait: one of each kind, and a removal for each segment that a start may find expired.
 const JOBS_MAX: usize = 1024;
 
+/// How long a file is written before the first rest.
+const WORK_MIN: Duration = Duration::from_millis(2);
+/// The longest rest: a sync of a slow disk was no work.
+const REST_MAX: Duration = Duration::from_millis(50);
+
 enum Job {
     Prepare(u32),
     Close(Arc<OpenSegment>),
     Remove(Arc<Closed>),
     Mend(Arc<Closed>),
+    /// Nothing: the last one, so that nobody rests while its end is waited for.
+    End,
 }
 
 /// A handle on the segment thread. Dropping it lets the thread finish its jobs.
@@ -87,6 +97,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.give(Job::End);
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -112,6 +123,7 @@ fn run(
                 }
             }
             Job::Close(segment) => closing.push(segment),
+            Job::End => continue,
             Job::Mend(closed) => {
                 if let Err(error) = mend(catalog, &closed, metrics) {
                     let number = closed.number;
@@ -125,9 +137,28 @@ fn run(
                 }
             }
         }
-        let failed = closing.into_iter().filter_map(|segment| close(catalog, closed, segment));
+        let mut rest = resting(|| !todo.is_empty());
+        let close = |segment| close(catalog, closed, segment, &mut rest);
+        let failed = closing.into_iter().filter_map(close);
         closing = failed.collect();
     }
+}
+
+/// Rests now and then, whenever it is called, but not while a job waits.
+fn resting(waits: impl Fn() -> bool) -> impl FnMut() {
+    let mut since = Instant::now();
+    move || {
+        let worked = since.elapsed();
+        if worked >= WORK_MIN {
+            std::thread::sleep(rest_after(worked, waits()));
+            since = Instant::now();
+        }
+    }
+}
+
+/// How long to rest after so much work.
+fn rest_after(worked: Duration, waits: bool) -> Duration {
+    if waits { Duration::ZERO } else { REST_MAX.min(worked * 3) }
 }
 
 /// The job that is next: a segment that is to be mended only if there is no other. `None` when all
@@ -151,9 +182,10 @@ fn close(
     catalog: &Catalog,
     told: &Sender<(u32, SegmentInfo)>,
     segment: Arc<OpenSegment>,
+    rest: &mut dyn FnMut(),
 ) -> Option<Arc<OpenSegment>> {
     let number = segment.segment.number;
-    let Rewritten { closed, lost } = match rewrite(&catalog.folder, &segment) {
+    let Rewritten { closed, lost } = match rewrite(&catalog.folder, &segment, rest) {
         Ok(rewritten) => rewritten,
         Err(error) => {
             tracing::warn!(number, error = %Chain(&error), "cannot close a segment");
@@ -190,6 +222,13 @@ mod tests {
     }
 
     #[test]
+    fn a_quarter_of_the_time_is_work_unless_a_job_waits() {
+        assert_eq!(rest_after(WORK_MIN, false), WORK_MIN * 3);
+        assert_eq!(rest_after(REST_MAX, false), REST_MAX, "a slow sync is no work");
+        assert_eq!(rest_after(WORK_MIN, true), Duration::ZERO);
+    }
+
+    #[test]
     fn a_mend_waits_for_every_other_job() {
         let (jobs, todo) = bounded(JOBS_MAX);
         let mut damaged = VecDeque::new();
@@ -202,7 +241,7 @@ mod tests {
             match next(&todo, &mut damaged).unwrap() {
                 Job::Prepare(number) => said.push(number),
                 Job::Mend(closed) => said.push(closed.number),
-                Job::Close(_) | Job::Remove(_) => panic!("nobody asked for it"),
+                Job::Close(_) | Job::Remove(_) | Job::End => panic!("nobody asked for it"),
             }
             if round == 2 {
                 jobs.send(Job::Prepare(9)).unwrap();

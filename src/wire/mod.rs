@@ -5,7 +5,8 @@
 //! A client opens a QUIC connection (RFC 9000) to the server with the ALPN identifier
 //! `tidings/1`. Each bidirectional stream that the client opens is **one session**: one peer on
 //! one device. Several peers on one device are several streams of one connection, 16 at the
-//! most; QUIC grants four of them until the second is opened. Unidirectional streams are not used.
+//! most; QUIC grants four of them until the second is opened. Of more than 64 streams opened in a
+//! row the further ones wait, and are taken 20 a second. Unidirectional streams are not used.
 //! A stream carries frames back to back in both directions until one side ends it.
 //!
 //! # Frames

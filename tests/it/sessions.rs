@@ -2,7 +2,7 @@
 
 use crate::harness::{End, Running, assert_serves, open, open_on, until};
 use tidings::id::{DeviceId, MessageId};
-use tidings::limits::SESSIONS_PER_CONNECTION_MAX;
+use tidings::limits::{SESSIONS_PER_CONNECTION_MAX, STREAMS_AT_ONCE};
 use tidings::reason::Reason;
 use tidings::wire::{Ack, Close, Open, Ping, ServerFrame};
 
@@ -110,6 +110,24 @@ async fn a_connection_has_16_sessions_and_one_more_when_one_ends() {
     for session in &mut sessions {
         assert_eq!(session.hear_all().await, []);
     }
+}
+
+#[tokio::test]
+async fn who_opens_and_breaks_off_too_many_streams_waits_for_the_next_and_loses_no_session() {
+    let server = Running::start().await;
+    let raw = server.connect().await;
+    let mut ann = raw.open(open("ann")).await;
+    for _ in 0..=STREAMS_AT_ONCE {
+        let mut stream = raw.stream().await;
+        stream.say_bytes(bytes::Bytes::from_static(&[1])).await;
+        stream.send.reset(1u8.into()).unwrap();
+        stream.recv.stop(1u8.into()).unwrap();
+    }
+    ann.say(Ping { request: 1 }).await;
+    assert!(matches!(ann.hear().await, ServerFrame::Pong(pong) if pong.request == 1));
+    let mut bob = raw.open(open("bob")).await;
+    ann.send(&["bob"], "hello").await;
+    assert_eq!(bob.hear_message().await.body, "hello");
 }
 
 #[tokio::test]

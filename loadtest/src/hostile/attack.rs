@@ -28,6 +28,9 @@ use crate::tls::SERVER_NAME;
 
 /// How long a round may take that waits for the server.
 const ROUND_MAX: Duration = Duration::from_secs(5);
+/// How long a round waits to be turned out that said what is no frame: what looks like the beginning
+/// of a long one leaves the server waiting for the rest.
+const GARBAGE_MAX: Duration = Duration::from_millis(20);
 /// Bytes of what is sent to one who never acknowledges.
 const BODY_BYTES: usize = 1_024;
 
@@ -260,7 +263,7 @@ impl Attack {
         let ack = frame(Ack { id: MessageId(i64::MAX) });
         session.send.write_chunk(ack).await.map_err(|_| Over)?;
         self.did();
-        self.read_to_end(&mut session.recv).await
+        self.read_to_end(&mut session.recv, ROUND_MAX).await
     }
 
     async fn watch(&mut self) -> Result<(), Over> {
@@ -299,7 +302,8 @@ impl Attack {
         Ok(())
     }
 
-    /// Writes bytes that are no frame, on streams and as datagrams, until it is turned out.
+    /// Writes bytes that are no frame, on a stream and as datagrams, and waits a little to be turned
+    /// out.
     async fn write(&mut self, bytes: impl Fn() -> Bytes) -> Result<(), Over> {
         let mut session = self.open(0).await?;
         session.send.write_all(&bytes()).await.map_err(|_| Over)?;
@@ -309,12 +313,12 @@ impl Attack {
         let strange = strange.map_err(|_| Over)?;
         let _ = strange.send_to(&bytes(), self.server);
         self.did();
-        self.read_to_end(&mut session.recv).await
+        self.read_to_end(&mut session.recv, GARBAGE_MAX).await
     }
 
-    async fn read_to_end(&self, recv: &mut RecvStream) -> Result<(), Over> {
+    async fn read_to_end(&self, recv: &mut RecvStream, max: Duration) -> Result<(), Over> {
         let ended = async { while let Ok(Some(_)) = recv.read_chunk(usize::MAX, true).await {} };
-        tokio::time::timeout(ROUND_MAX, ended).await.map_err(|_| Over)?;
+        tokio::time::timeout(max, ended).await.map_err(|_| Over)?;
         self.heard();
         Ok(())
     }

@@ -124,13 +124,13 @@ pub(crate) struct Hostile {
     /// Messages a second of the others, all sessions together
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
-    /// How long each kind goes on, in seconds
+    /// How long each kind goes on, and before it nobody, in seconds
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=3_600))]
     pub(crate) seconds: u32,
     /// How long to run before measuring, in seconds
     #[arg(long, default_value_t = 3)]
     pub(crate) warmup: u32,
-    /// What a hostile client does at the most, a second
+    /// What a hostile client does at the most, a second; 100000 for as much as it can
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) attacks: u32,
     /// Kinds of hostile clients, one after another [default: all of them]
