@@ -37,7 +37,12 @@ impl DiskFile {
     }
 
     pub(super) fn bytes(&self) -> Result<u64, DatabaseError> {
-        let metadata = self.file.metadata().map_err(DatabaseError::disk("read", &self.path))?;
+        let disk = DatabaseError::disk("read", &self.path);
+        let metadata = self.file.metadata().map_err(&disk)?;
+        if metadata.is_dir() {
+            // How long it is depends on the file system, and says nothing.
+            return Err(disk(io::ErrorKind::IsADirectory.into()));
+        }
         Ok(metadata.len())
     }
 

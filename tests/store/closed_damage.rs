@@ -63,6 +63,17 @@ fn a_file_that_was_cut_off_costs_what_stood_behind_the_cut() {
 }
 
 #[test]
+fn a_folder_in_the_place_of_a_file_is_set_aside() {
+    let made = made();
+    let file = first_file(&made.options.dir);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let running = made.opens_damaged("segment 1 cannot be opened");
+    assert_eq!(history_len(&running), 1 + 21 + 1);
+    is_told_once(running);
+}
+
+#[test]
 fn a_damaged_record_of_a_file_costs_that_record() {
     let made = made();
     let file = first_file(&made.options.dir);
