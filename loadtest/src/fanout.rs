@@ -1,11 +1,12 @@
-//! Open loop in a group: each message reaches every other member, while others talk beside it.
+//! Open loop in groups: each message reaches every other member, while others talk beside it.
 //!
 //! # Invariants
 //!
-//! * The group is complete, and every member knows that it is one, before the first message.
+//! * The groups are complete, and every member knows that it is one, before the first message.
 //! * The load beside it is a `rate` load of peers of its own, with a proof of its own.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::chat;
 use crate::fleet::{Fleet, Life};
@@ -39,21 +40,7 @@ async fn fan_out(
     beside: Option<(&Fleet, u32)>,
 ) -> Result<Outcome, String> {
     let (fleet, progress) = (&stage.fleet, stage.progress);
-    let (opened, took) = stage.open(1..fanout.group, Work::Member).await?;
-    let found = Work::Found { asked: false, invited: 1 };
-    stage.open(0..1, found).await?;
-    progress.begin("gathering", u64::from(fanout.group));
-    fleet
-        .until_steady(|| {
-            let count = fleet.run.group.count();
-            progress.reach(count);
-            (u64::from(fanout.group) - count, count)
-        })
-        .await;
-    if fleet.run.group.count() < u64::from(fanout.group) {
-        let (count, troubles) = (fleet.run.group.count(), fleet.run.troubles().join("; "));
-        return Err(format!("only {count} peers know that they are members: {troubles}"));
-    }
+    let opening = gather(stage).await?;
     if let Some((beside, per_second)) = beside {
         let talkers = 0..beside.run.talkers;
         beside.open(talkers, |_| Work::Rate, Life::Held, progress).await?;
@@ -69,7 +56,35 @@ async fn fan_out(
         beside.settle(progress).await;
     }
     fleet.settle(progress).await;
-    Ok(Outcome { spent, opening: Some((opened, took)), ..Outcome::default() })
+    Ok(Outcome { spent, opening: Some(opening), ..Outcome::default() })
+}
+
+/// Opens the members of all groups and lets the first of each make it; says how many were opened
+/// before their groups were made, and how long that took.
+async fn gather(stage: &Stage<'_>) -> Result<(u32, Duration), String> {
+    let (fleet, progress) = (&stage.fleet, stage.progress);
+    let (mut opened, mut took) = (0, Duration::ZERO);
+    for group in fleet.run.groups.all() {
+        let founder = group.peers.start;
+        let (some, time) = stage.open(founder + 1..group.peers.end, Work::Member).await?;
+        (opened, took) = (opened + some, took + time);
+        let found = Work::Found { asked: false, invited: founder + 1 };
+        stage.open(founder..founder + 1, found).await?;
+    }
+    let all = u64::from(fleet.run.talkers);
+    progress.begin("gathering", all);
+    fleet
+        .until_steady(|| {
+            let count = fleet.run.groups.count();
+            progress.reach(count);
+            (all - count, count)
+        })
+        .await;
+    if fleet.run.groups.count() < all {
+        let (count, troubles) = (fleet.run.groups.count(), fleet.run.troubles().join("; "));
+        return Err(format!("only {count} peers know that they are members: {troubles}"));
+    }
+    Ok((opened, took))
 }
 
 /// What the load beside the group proves.

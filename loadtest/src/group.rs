@@ -1,18 +1,26 @@
 //! The proof that what was sent to a group reached every other member: once, and in order.
 //!
+//! ```text
+//! group > groups
+//! ```
+//!
 //! # Invariants
 //!
 //! * A message is known by its sender and the sender's number; its place in the group is one and
 //!   the same for everybody.
 //! * Nothing here knows of sockets, clocks or sessions.
 
+mod groups;
+
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tidings::id::GroupId;
 
+pub(crate) use self::groups::Groups;
 use crate::proof::Numbers;
 
 /// Messages that one run may send to its group; a place beyond it is nonsense.
@@ -31,10 +39,12 @@ pub(crate) enum Taken {
     Foreign,
 }
 
-/// Every message of the group of a run: who sent it, and who had it.
+/// Every message of one group of a run: who sent it, and who had it.
 #[derive(Debug)]
 pub(crate) struct GroupLedger {
     id: OnceLock<GroupId>,
+    /// The peers with these indices; the first of them makes the group.
+    pub(crate) peers: Range<u32>,
     roll: Mutex<Roll>,
     members: Box<[Mutex<Member>]>,
     joined: AtomicU64,
@@ -66,12 +76,13 @@ pub(crate) struct Verdict {
 }
 
 impl GroupLedger {
-    /// A ledger for a group of the peers with indices below `members`.
-    pub(crate) fn new(members: u32) -> Self {
+    /// A ledger for a group of the peers with these indices.
+    pub(crate) fn new(peers: Range<u32>) -> Self {
         Self {
             id: OnceLock::new(),
             roll: Mutex::default(),
-            members: (0..members).map(|_| Mutex::default()).collect(),
+            members: peers.clone().map(|_| Mutex::default()).collect(),
+            peers,
             joined: AtomicU64::new(0),
         }
     }
@@ -92,9 +103,13 @@ impl GroupLedger {
         self.members.len() as u32
     }
 
+    fn member(&self, peer: u32) -> Option<&Mutex<Member>> {
+        self.members.get(peer.checked_sub(self.peers.start)? as usize)
+    }
+
     /// A peer knows that it is a member.
-    pub(crate) fn joined(&self, member: u32) {
-        let Some(member) = self.members.get(member as usize) else { return };
+    pub(crate) fn joined(&self, peer: u32) {
+        let Some(member) = self.member(peer) else { return };
         if !std::mem::replace(&mut member.lock().joined, true) {
             self.joined.fetch_add(1, Ordering::Relaxed);
         }
@@ -113,9 +128,9 @@ impl GroupLedger {
     }
 
     /// A member's app has had a message.
-    pub(crate) fn delivered(&self, member: u32, sender: u32, number: u64, sequence: u64) -> Taken {
-        let is_other = sender != member && sender < self.size();
-        let Some(of) = self.members.get(member as usize).filter(|_| is_other) else {
+    pub(crate) fn delivered(&self, peer: u32, sender: u32, number: u64, sequence: u64) -> Taken {
+        let is_other = sender != peer && self.peers.contains(&sender);
+        let Some(of) = self.member(peer).filter(|_| is_other) else {
             return Taken::Foreign;
         };
         match self.roll.lock().agree(sender, number, sequence) {
@@ -136,10 +151,10 @@ impl GroupLedger {
     pub(crate) fn verdict(&self) -> Verdict {
         let roll = self.roll.lock();
         let mut verdict = Verdict::default();
-        for (index, member) in self.members.iter().enumerate() {
+        for (peer, member) in self.peers.clone().zip(&self.members) {
             let had = &member.lock().had;
             let missing = roll.sends.iter().filter(|(sequence, (sender, _))| {
-                *sender as usize != index && roll.acked.has(**sequence) && !had.has(**sequence)
+                *sender != peer && roll.acked.has(**sequence) && !had.has(**sequence)
             });
             verdict.lost += missing.count() as u64;
         }
@@ -180,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_message_must_reach_every_other_member() {
-        let ledger = GroupLedger::new(3);
+        let ledger = GroupLedger::new(0..3);
         assert!(ledger.acked(0, 1, 1));
         assert_eq!(ledger.verdict().lost, 2);
         assert_eq!(ledger.delivered(1, 0, 1, 1), Taken::InOrder);
@@ -190,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_message_without_an_acknowledgement_is_not_lost() {
-        let ledger = GroupLedger::new(3);
+        let ledger = GroupLedger::new(0..3);
         assert_eq!(ledger.delivered(1, 0, 1, 1), Taken::InOrder);
         assert_eq!(ledger.verdict().lost, 0);
         assert!(ledger.acked(0, 1, 1));
@@ -199,7 +214,7 @@ mod tests {
 
     #[test]
     fn whatever_is_wrong_with_a_delivery_is_noticed() {
-        let ledger = GroupLedger::new(3);
+        let ledger = GroupLedger::new(0..3);
         assert_eq!(ledger.delivered(1, 0, 1, 2), Taken::InOrder);
         assert_eq!(ledger.delivered(1, 0, 1, 2), Taken::Repeated);
         assert_eq!(ledger.delivered(1, 0, 1, 3), Taken::Repeated, "in another place");
@@ -214,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_messages_of_one_sender_keep_their_order() {
-        let ledger = GroupLedger::new(2);
+        let ledger = GroupLedger::new(0..2);
         ledger.acked(0, 2, 1);
         ledger.acked(0, 1, 2);
         ledger.acked(1, 1, 3);
@@ -223,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_member_counts_once() {
-        let ledger = GroupLedger::new(2);
+        let ledger = GroupLedger::new(0..2);
         ledger.joined(1);
         ledger.joined(1);
         ledger.joined(5);

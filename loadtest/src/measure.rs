@@ -1,4 +1,4 @@
-//! What the server spends during the measured time.
+//! What the server spends during the measured time, and what goes over UDP.
 //!
 //! # Invariants
 //!
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 use crate::metrics::{self, Metrics};
-use crate::process;
+use crate::process::{self, Udp};
 use crate::report::Brief;
-use crate::server::Server;
+use crate::server::{Access, Server};
 
 /// How often memory and the log's size are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -30,6 +30,8 @@ pub(crate) struct Spent {
     pub(crate) commits: Option<u64>,
     pub(crate) syncs: Option<u64>,
     pub(crate) sync_ms: Option<Brief>,
+    /// What went over UDP, on all of this machine.
+    pub(crate) udp: Option<Udp>,
     /// Messages handed to apps in each second.
     pub(crate) delivered_each_second: Vec<u64>,
     /// The most that was seen.
@@ -52,6 +54,7 @@ struct Reading {
     server_cpu_us: Option<u64>,
     log_cpu_us: Option<u64>,
     own_cpu_us: Option<u64>,
+    udp: Option<Udp>,
 }
 
 /// The greatest values seen; 0 for none.
@@ -98,6 +101,10 @@ impl<'a> Measure<'a> {
             commits: risen("tidings_commits_total"),
             syncs: risen("tidings_syncs_total"),
             sync_ms: both.and_then(|(before, after)| after.sync_ms(before)),
+            udp: self.before.udp.zip(after.udp).map(|(before, after)| Udp {
+                sent: after.sent - before.sent,
+                dropped: after.dropped - before.dropped,
+            }),
             delivered_each_second: Vec::new(),
             rss_kib: most(&self.most.rss_kib),
             log_bytes: most(&self.most.log_bytes),
@@ -112,6 +119,7 @@ impl Reading {
             server_cpu_us: server.pid.and_then(process::cpu_us),
             log_cpu_us: server.pid.and_then(|pid| process::threads_cpu_us(pid, LOG_THREADS)),
             own_cpu_us: process::cpu_us(std::process::id()),
+            udp: matches!(server.access, Access::Quic(_)).then(process::udp).flatten(),
         }
     }
 }

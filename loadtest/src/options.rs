@@ -54,11 +54,13 @@ pub(crate) enum Command {
     Compare(Compare),
     /// What a message costs as sessions, the log, a group, or its recipients grow
     ///
-    /// Each step is a run of another scenario, whose proof counts here too. Sessions: `chat` with
-    /// one send of each under way, and `rate` with 2,000 messages a second of all of them. Log:
-    /// `chat` on a log that is filled first. Groups and recipients: as many messages as make
-    /// 10,000 deliveries a second, and 20 messages a second to groups of any size. A step that the
-    /// server or the disk does not allow says so.
+    /// Each step is a run of another scenario, whose proof counts here too. Sessions: `rate` with a
+    /// message every five seconds of each, and with 2,000 a second of all of them; `chat` with one
+    /// send of each under way, on the server and on the bare relay. Log: `chat` on a log that is
+    /// filled first. Groups: 1,000 sessions in groups of any size, each of which hears 10 messages
+    /// a second; one group with 20 messages a second, and one with 10,000 deliveries a second.
+    /// Recipients: as many messages as make 10,000 deliveries a second. A step that the server or
+    /// the disk does not allow says so, and each series says what else grows in it.
     ///
     /// A series is flat if no step costs more than 25 percent more of the server's CPU, for each
     /// message (or delivery, where a message has several), than the step at its base: 1,000
@@ -83,13 +85,13 @@ pub(crate) enum Scenario {
     Offline(With<Offline>),
     /// Opens sessions, one connection each, and holds them
     Idle(With<Idle>),
-    /// Open loop in one group: every message must reach every other member
+    /// Open loop in a group: every message must reach every other member
     ///
     /// Members are invited by the first of them. Then random members send so many messages a
     /// second in all, each of which is due to all the others: a group of 1,000 makes 999 deliveries
-    /// of each. The proof: every member gets every acknowledged message of the others once, in the
-    /// one order of the group, and no message of its own. Latency counts from the intended send to
-    /// each delivery.
+    /// of each. With --groups there are several such groups, each of other peers. The proof: every
+    /// member gets every acknowledged message of the others once, in the one order of the group,
+    /// and no message of its own. Latency counts from the intended send to each delivery.
     ///
     /// With --beside-rate other peers talk to one another at the same time, as `rate` does; their
     /// latency and their proof are reported beside the group's, under `beside` in the JSON.

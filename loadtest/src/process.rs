@@ -49,6 +49,28 @@ pub(crate) fn open_files(pid: u32) -> Option<u64> {
     Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
 }
 
+/// UDP over IPv4 on this machine, all programs together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Udp {
+    /// Datagrams that were sent; of those handed over together, one.
+    pub(crate) sent: u64,
+    /// Datagrams for which a socket's buffer had no room.
+    pub(crate) dropped: u64,
+}
+
+/// What has gone over UDP since the machine was started.
+pub(crate) fn udp() -> Option<Udp> {
+    udp_in(&fs::read_to_string("/proc/net/snmp").ok()?)
+}
+
+fn udp_in(snmp: &str) -> Option<Udp> {
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let (names, values) = (lines.next()?.split(' '), lines.next()?.split(' '));
+    let named: Vec<_> = names.zip(values).collect();
+    let value = |name| named.iter().find(|(own, _)| *own == name)?.1.parse().ok();
+    Some(Udp { sent: value("OutDatagrams")?, dropped: value("RcvbufErrors")? })
+}
+
 /// What the status of a process says behind a name.
 fn status(pid: u32, name: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -146,6 +168,14 @@ mod tests {
         let told = hardware_in(cpus, "MemTotal:       2048000 kB\nMemFree: 1 kB\n");
         assert_eq!(told, "2 x A 1, 2000 MiB of memory");
         assert!(hardware().contains("MiB"));
+    }
+
+    #[test]
+    fn datagrams_are_counted_by_their_names() {
+        let snmp = "Udp: InDatagrams OutDatagrams RcvbufErrors\nUdp: 7 8 9\nUdpLite: In\n";
+        assert_eq!(udp_in(snmp), Some(Udp { sent: 8, dropped: 9 }));
+        assert_eq!(udp_in("Udp: InDatagrams\n"), None);
+        assert!(udp().is_some());
     }
 
     #[test]

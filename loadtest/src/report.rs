@@ -163,6 +163,10 @@ pub(crate) struct Report {
     pub(crate) offline_notices: Option<u64>,
     pub(crate) server_cpu_us_per_message: Option<f64>,
     pub(crate) log_cpu_us_per_message: Option<f64>,
+    /// UDP packets on this machine, both ways, for each message, or delivery where it has several.
+    pub(crate) packets_each: Option<f64>,
+    /// Of a hundred packets, those for which a socket had no room.
+    pub(crate) packets_dropped_percent: Option<f64>,
     pub(crate) server_rss_mib: Option<f64>,
     pub(crate) rss_kib_per_session: Option<f64>,
     pub(crate) connects_per_second: Option<f64>,
@@ -300,6 +304,10 @@ impl Report {
         rows.number("generator CPU", self.generator_cpu_us_per_message, " us a message");
         rows.number("server CPU", self.server_cpu_us_per_delivery, " us a delivery");
         rows.number("generator CPU", self.generator_cpu_us_per_delivery, " us a delivery");
+        if let Some((each, dropped)) = self.packets_each.zip(self.packets_dropped_percent) {
+            let what = if self.fans_out() { "delivery" } else { "message" };
+            rows.add("UDP packets", format_args!("{each:.2} a {what}, {dropped:.1}% dropped"));
+        }
         if self.scenario.ends_with("idle") {
             let cost = self.cpu_us_per_session_second;
             rows.number("session CPU", cost, " us a session and second");

@@ -16,7 +16,7 @@ use tidings::limits::SYSTEM_PEER;
 
 use crate::acks::{ACK_DUE, LOOK};
 use crate::frames::DeliverView;
-use crate::group::GroupLedger;
+use crate::group::Groups;
 use crate::names::Names;
 use crate::proof::Ledger;
 use crate::record::{Record, Records};
@@ -139,12 +139,14 @@ pub(crate) struct Run {
     pub(crate) from_backend: bool,
     /// Peers that send, and are sent to, by themselves: those with indices below it.
     pub(crate) talkers: u32,
+    /// Of them, how many each sends to: those behind it; all others if `None`.
+    pub(crate) partners: Option<u32>,
     pub(crate) ledger: Ledger,
     /// Recipients of each send; of several, the peers behind the sender, so that a sender has one
     /// conversation.
     pub(crate) recipients: u32,
-    /// What is sent to the group, if there is one.
-    pub(crate) group: GroupLedger,
+    /// What is sent to groups, if there are any.
+    pub(crate) groups: Groups,
     /// Who watches whom, if anybody does.
     pub(crate) roster: Roster,
     /// How much is to be sent at the moment, where that changes.
@@ -183,9 +185,10 @@ impl Run {
             payload,
             from_backend: false,
             talkers: peers,
+            partners: None,
             ledger: Ledger::new(peers),
             recipients: 1,
-            group: GroupLedger::new(0),
+            groups: Groups::new(0, 0),
             roster: Roster::default(),
             tide: Tide::default(),
             keeps_samples: false,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub(crate) use self::outcome::{Outcome, per, report, rounded};
 use crate::fleet::{Fleet, Life};
-use crate::group::GroupLedger;
+use crate::group::Groups;
 use crate::options::{Against, Scenario};
 use crate::peer::Work;
 use crate::process;
@@ -115,7 +115,7 @@ fn share(scenario: &Scenario) -> Run {
     let keep_ids = matches!(scenario, Scenario::Offline(_));
     let mut run = Run::new(scenario.peers(), scenario.payload(), keep_ids);
     match scenario {
-        Scenario::Fanout(fanout) => run.group = GroupLedger::new(fanout.group),
+        Scenario::Fanout(fanout) => run.groups = Groups::new(fanout.groups, fanout.group),
         Scenario::Presence(options) => {
             let first = options.watchers;
             run.roster = Roster::new(0..first, first..first + options.watched());
@@ -126,6 +126,7 @@ fn share(scenario: &Scenario) -> Run {
         }
         Scenario::Push(_) => run.from_backend = true,
         Scenario::Overload(_) | Scenario::Hostile(_) => run.keeps_samples = true,
+        Scenario::Chat(chat) => run.partners = chat.partners,
         Scenario::Rate(rate) => run.recipients = rate.recipients,
         _ => {}
     }

@@ -60,7 +60,8 @@ impl Talker {
     }
 
     fn random_peer(&mut self, run: &Run) -> u32 {
-        let other = self.random.u32(0..run.talkers - 1);
-        if other >= self.index { other + 1 } else { other }
+        let others = run.talkers - 1;
+        let partners = run.partners.map_or(others, |partners| partners.min(others));
+        (self.index + 1 + self.random.u32(0..partners)) % run.talkers
     }
 }

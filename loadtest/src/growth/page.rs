@@ -14,9 +14,11 @@ use crate::html::{Page, escaped};
 type Of = fn(&Figures) -> Option<f64>;
 
 /// What is shown of each step.
-const COLUMNS: [(&str, Of); 7] = [
+const COLUMNS: [(&str, Of); 9] = [
     ("CPU us", |figures| figures.cpu_us),
     ("to the base", |figures| figures.to_base),
+    ("packets", |figures| figures.packets),
+    ("dropped %", |figures| figures.dropped_percent),
     ("messages/s", |figures| figures.messages_per_second),
     ("deliveries/s", |figures| figures.deliveries_per_second),
     ("p50 ms", |figures| figures.p50_ms),
@@ -27,8 +29,9 @@ const COLUMNS: [(&str, Of); 7] = [
 /// A chart: its title, its unit, and its lines.
 type Chart<'a> = (&'a str, &'a str, &'a [(&'a str, Of)]);
 
-const CHARTS: [Chart<'_>; 3] = [
+const CHARTS: [Chart<'_>; 4] = [
     ("server CPU", " us", &[("CPU", |figures| figures.cpu_us)]),
+    ("UDP packets", "", &[("packets", |figures| figures.packets)]),
     ("latency", " ms", &[("p50", |figures| figures.p50_ms), ("p99", |figures| figures.p99_ms)]),
     ("messages/s", "/s", &[("messages/s", |figures| figures.messages_per_second)]),
 ];
@@ -38,7 +41,8 @@ pub(super) fn page(grown: &Grown) -> String {
     let mut page = Page::new("Tidings as it grows");
     page.add(format_args!(
         "<p>What a message costs as one thing grows and the rest stays as it is; medians of {} \
-         rounds. CPU is that of the server, for each delivery where a message has several. The \
+         rounds. CPU is that of the server, and packets are all that go over UDP, for each delivery \
+         where a message has several; dropped are those for which a socket had no room. The \
          generator runs on the same machine.",
         grown.rounds
     ));
@@ -60,7 +64,8 @@ fn add_series(page: &mut Page, series: &Series) {
         Some(false) => "worse",
         None => "",
     };
-    page.add(format_args!("<h2>{}</h2><p class=\"{class}\">{}", series.title, series.verdict));
+    let (title, verdict) = (series.title, &series.verdict);
+    page.add(format_args!("<h2>{title}</h2><p>{}<p class=\"{class}\">{verdict}", series.note));
     page.put("<table><tr><th>step</th>");
     COLUMNS.iter().for_each(|(name, _)| page.add(format_args!("<th>{name}</th>")));
     page.put("<th class=text>command</th><th class=text>proof</th></tr>");

@@ -3,17 +3,21 @@
 //! # Invariants
 //!
 //! * A step is a command line of this program, so that it can be run again on its own.
-//! * Only one thing grows within a series; the messages under way, or the deliveries a second, stay
-//!   as they are.
+//! * The first series of each thing lets nothing else grow; where more does, the series says what.
 
 use std::path::Path;
 
 use tidings::limits::{GROUP_MEMBERS_SETTING_MAX, RECIPIENTS_MAX};
 
 use crate::options::{Growth, What};
+use crate::scenario::On;
 
+/// Sessions of which all are in groups, whatever the size of these.
+const IN_GROUPS: u64 = 1_000;
 /// Deliveries a second, where these stay as they are.
 const DELIVERIES: u64 = 10_000;
+/// Seconds after which a session says something again, where that stays as it is.
+const PAUSE: f64 = 5.0;
 /// Messages a second to a group, where these stay as they are.
 const GROUP_RATE: u64 = 20;
 /// Deliveries a second that are too many for a machine with two processors.
@@ -25,6 +29,10 @@ const ROOM: f64 = 1.5;
 /// Steps of one thing that grows.
 pub(super) struct Plan {
     pub(super) title: &'static str,
+    /// What it shows.
+    pub(super) note: &'static str,
+    /// What it is run on.
+    pub(super) on: On,
     pub(super) unit: &'static str,
     /// The step that the others are compared with.
     pub(super) base: f64,
@@ -42,14 +50,7 @@ pub(super) fn plans(what: What, growth: &Growth) -> Vec<Plan> {
     let seconds = growth.measured_seconds();
     let timing = format!("--seconds {seconds} --warmup 2");
     let mut plans = match what {
-        What::Sessions => vec![
-            plan("sessions, one message of each under way", "", 1e3, &SESSIONS, |sessions| {
-                Ok(format!("chat --sessions {sessions} --window 1 {timing}"))
-            }),
-            plan("sessions, 2,000 messages/s of all together", "", 1e3, &SESSIONS, |sessions| {
-                Ok(format!("rate --sessions {sessions} --rate 2000 {timing}"))
-            }),
-        ],
+        What::Sessions => sessions(&timing),
         What::Log => vec![plan("the log, in GiB", " GiB", 0.1, &[0.1, 1.0, 10.0], |gib| {
             let room = free_bytes(growth.data.as_deref());
             if room.is_some_and(|room| room < (gib + 1.0) * GIB * ROOM) {
@@ -57,14 +58,7 @@ pub(super) fn plans(what: What, growth: &Growth) -> Vec<Plan> {
             }
             Ok(format!("chat --sessions 1000 --window 1 --log-gib {gib} {timing}"))
         })],
-        What::Groups => vec![
-            plan("members, 10,000 deliveries/s to all together", "", 100.0, &MEMBERS, |members| {
-                group(members, (DELIVERIES / (members as u64 - 1)).max(1), &timing)
-            }),
-            plan("members, 20 messages/s to each", "", 100.0, &MEMBERS, |members| {
-                group(members, GROUP_RATE, &timing)
-            }),
-        ],
+        What::Groups => groups(&timing),
         What::Recipients => {
             vec![plan("recipients of a message", "", 1.0, &RECIPIENTS, |count| {
                 recipients(count as u64, &timing)
@@ -89,10 +83,70 @@ fn plan(
     command: impl Fn(f64) -> Result<String, String>,
 ) -> Plan {
     let steps = values.iter().map(|value| Planned { value: *value, command: command(*value) });
-    Plan { title, unit, base, steps: steps.collect() }
+    Plan { title, note: "", on: On::Server, unit, base, steps: steps.collect() }
 }
 
-fn group(members: f64, rate: u64, timing: &str) -> Result<String, String> {
+impl Plan {
+    fn shows(self, note: &'static str) -> Self {
+        Self { note, ..self }
+    }
+}
+
+fn sessions(timing: &str) -> Vec<Plan> {
+    let rate = |sessions, rate| Ok(format!("rate --sessions {sessions} --rate {rate} {timing}"));
+    let chat = |sessions| Ok(format!("chat --sessions {sessions} --window 1 {timing}"));
+    let each = |sessions: f64| rate(sessions, sessions / PAUSE);
+    let relay =
+        plan("the bare relay, one message of each session under way", "", 1e3, &SESSIONS, chat);
+    vec![
+        plan("sessions, a message every five seconds of each", "", 1e3, &SESSIONS, each)
+            .shows("What each session says and hears stays as it is."),
+        plan("sessions, 2,000 messages/s of all together", "", 1e3, &SESSIONS, |sessions| {
+            rate(sessions, 2e3)
+        })
+        .shows("The same messages, spread over more sessions."),
+        plan("sessions, one message of each under way", "", 1e3, &SESSIONS, chat).shows(CROWDED),
+        Plan { on: On::Floor, ..relay }.shows(
+            "The series above without conversations, log and inboxes: what it costs QUIC that \
+             sessions have less to say in one go.",
+        ),
+    ]
+}
+
+/// What a closed loop shows.
+const CROWDED: &str = "Not only the sessions grow: as many messages as there are sessions are under \
+                       way, the processors are busy all the time, and each session has its turn \
+                       more seldom. Answers, deliveries and acknowledgements that shared packets \
+                       then go alone, and a busy server's socket drops some: see the packets, and \
+                       the relay's series below.";
+
+fn groups(timing: &str) -> Vec<Plan> {
+    let of_all = |members: f64| DELIVERIES / (members as u64 - 1);
+    vec![
+        plan(
+            "members of each group, of 1,000 sessions in groups",
+            "",
+            100.0,
+            &MEMBERS,
+            |members| group(members, IN_GROUPS / members as u64, of_all(members), timing),
+        )
+        .shows("Each session hears 10 messages a second, from a few large groups or many small."),
+        plan("members of one group, 20 messages/s to it", "", 100.0, &MEMBERS, |members| {
+            group(members, 1, GROUP_RATE, timing)
+        })
+        .shows("Each session hears as many messages; the sessions grow too."),
+        plan("members of one group, 10,000 deliveries/s", "", 100.0, &MEMBERS, |members| {
+            group(members, 1, of_all(members), timing)
+        })
+        .shows(
+            "Not only the group grows: a member of ten hears a message every millisecond, one of \
+             1,000 every tenth of a second. What the first hears and acknowledges shares packets; \
+             each delivery to the second has three of its own: see the packets.",
+        ),
+    ]
+}
+
+fn group(members: f64, groups: u64, rate: u64, timing: &str) -> Result<String, String> {
     let members = members as u64;
     if members > GROUP_MEMBERS_SETTING_MAX as u64 {
         return Err(format!("the server allows {GROUP_MEMBERS_SETTING_MAX} members at the most"));
@@ -101,7 +155,7 @@ fn group(members: f64, rate: u64, timing: &str) -> Result<String, String> {
         return Err(format!("{} deliveries a second are too many", rate * (members - 1)));
     }
     let serve = format!("--serve-arg=--group-members-max={members}");
-    Ok(format!("fanout --group {members} --rate {rate} {timing} {serve}"))
+    Ok(format!("fanout --group {members} --groups {groups} --rate {rate} {timing} {serve}"))
 }
 
 fn recipients(count: u64, timing: &str) -> Result<String, String> {

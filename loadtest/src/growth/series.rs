@@ -20,6 +20,10 @@ const FLAT: f64 = 1.25;
 pub(super) struct Series {
     pub(super) what: What,
     pub(super) title: &'static str,
+    /// What it shows.
+    pub(super) note: &'static str,
+    #[serde(skip)]
+    on: On,
     #[serde(skip)]
     pub(super) unit: &'static str,
     /// The step that the others are compared with.
@@ -51,6 +55,9 @@ pub(super) struct Figures {
     pub(super) cpu_us: Option<f64>,
     /// That, in parts of the base's.
     pub(super) to_base: Option<f64>,
+    /// UDP packets of a delivery, or of a message where it has one.
+    pub(super) packets: Option<f64>,
+    pub(super) dropped_percent: Option<f64>,
     pub(super) messages_per_second: Option<f64>,
     pub(super) deliveries_per_second: Option<f64>,
     pub(super) p50_ms: Option<f64>,
@@ -79,27 +86,32 @@ impl Series {
             })
         };
         let steps: Result<Vec<Step>, String> = plan.steps.into_iter().map(step).collect();
-        let Plan { title, unit, base, .. } = plan;
+        let Plan { title, note, on, unit, base, .. } = plan;
         let verdict = "nothing measured".to_owned();
-        Ok(Self { what, title, unit, base, steps: steps?, is_flat: None, verdict })
+        Ok(Self { what, title, note, on, unit, base, steps: steps?, is_flat: None, verdict })
     }
 
     /// Takes a step once more; says how it went, if it could be taken.
     pub(super) async fn play(&mut self, step: usize) -> Option<String> {
+        let is_ours = matches!(self.on, On::Server);
         let step = &mut self.steps[step];
         let (scenario, command) = (step.scenario.as_ref()?, step.command.clone()?);
-        match scenario::run(scenario, On::Server).await {
+        match scenario::run(scenario, self.on).await {
             Ok(report) => step.rounds.push(report),
             Err(why) => step.failures.push(why),
         }
         Some(match step.failures.last() {
             Some(why) => format!("{command}: {why}"),
             None => {
-                let Figures { cpu_us, messages_per_second, p99_ms, .. } = Figures::of(&step.rounds);
+                let figures = Figures::of(&step.rounds);
+                let Figures { cpu_us, messages_per_second, packets, p99_ms, .. } = figures;
                 let told = |value: Option<f64>| value.map_or("?".into(), |v| format!("{v:.1}"));
                 let (cpu, speed, p99) = (told(cpu_us), told(messages_per_second), told(p99_ms));
+                let (packets, on) = (told(packets), if is_ours { "" } else { "floor " });
                 let proof = if step.is_good() { "" } else { ", promises broken" };
-                format!("{command}: {cpu} us, {speed} messages/s, p99 {p99} ms{proof}")
+                format!(
+                    "{on}{command}: {cpu} us, {packets} packets, {speed} messages/s, p99 {p99} ms{proof}"
+                )
             }
         })
     }
@@ -146,6 +158,8 @@ impl Figures {
                 round.server_cpu_us_per_delivery.or(round.server_cpu_us_per_message)
             }),
             to_base: None,
+            packets: middle(|round| round.packets_each),
+            dropped_percent: middle(|round| round.packets_dropped_percent),
             messages_per_second: middle(|round| Some(round.messages_per_second)),
             deliveries_per_second: middle(|round| round.deliveries_per_second),
             p50_ms: middle(|round| Some(round.latency_ms?.p50)),
@@ -165,7 +179,8 @@ pub(super) mod tests {
         let planned = |value| Planned { value, command: Ok("chat".into()) };
         let mut steps: Vec<_> = [10.0, 100.0, 1e3].into_iter().map(planned).collect();
         steps.push(Planned { value: 1e4, command: Err("there is no room".into()) });
-        let plan = Plan { title: "members", unit: "", base: 100.0, steps };
+        let (note, on) = ("What it shows.", On::Server);
+        let plan = Plan { title: "members", note, on, unit: "", base: 100.0, steps };
         let mut series = Series::new(What::Groups, plan, &[]).unwrap();
         for (step, cost) in series.steps.iter_mut().zip(costs) {
             let cost = Some(cost);

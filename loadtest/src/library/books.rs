@@ -8,13 +8,13 @@
 
 use tidings::id::GroupId;
 
-use crate::group::{GroupLedger, Taken, Verdict};
+use crate::group::{Groups, Taken, Verdict};
 use crate::proof::Ledger;
 
 /// The groups of a run, and what was acknowledged.
 #[derive(Debug)]
 pub(crate) struct Books {
-    groups: Box<[GroupLedger]>,
+    groups: Groups,
     /// Members of each.
     size: u32,
     /// Of a thousand sends of a member, so many go to its group.
@@ -25,8 +25,7 @@ pub(crate) struct Books {
 impl Books {
     /// So many groups of so many members, of a run of peers with indices below `peers`.
     pub(crate) fn new(peers: u32, groups: u32, size: u32, share: u32) -> Self {
-        let groups = (0..groups).map(|_| GroupLedger::new(size)).collect();
-        Self { groups, size, share, all: Ledger::new(peers) }
+        Self { groups: Groups::new(groups, size), size, share, all: Ledger::new(peers) }
     }
 
     /// Without groups.
@@ -36,12 +35,12 @@ impl Books {
 
     /// How many groups there are.
     pub(crate) fn count(&self) -> u32 {
-        self.groups.len() as u32
+        self.groups.all().len() as u32
     }
 
     /// The peers that are members of a group.
     pub(crate) fn members(&self, group: u32) -> std::ops::Range<u32> {
-        group * self.size..(group + 1) * self.size
+        self.groups.all()[group as usize].peers.clone()
     }
 
     /// Who hears a message to a group.
@@ -51,18 +50,18 @@ impl Books {
 
     /// A group has been made.
     pub(crate) fn created(&self, group: u32, id: GroupId) {
-        self.groups[group as usize].created(id);
+        self.groups.all()[group as usize].created(id);
     }
 
     /// The group with this number, once it is made.
     pub(super) fn id(&self, group: usize) -> Option<GroupId> {
-        self.groups.get(group)?.id()
+        self.groups.all().get(group)?.id()
     }
 
     /// The group that the next message of a peer goes to, if it is not for a peer.
     pub(super) fn pick(&self, peer: u32) -> Option<usize> {
         let group = (peer / self.size) as usize;
-        (group < self.groups.len() && fastrand::u32(0..1_000) < self.share).then_some(group)
+        (group < self.groups.all().len() && fastrand::u32(0..1_000) < self.share).then_some(group)
     }
 
     /// A message was acknowledged, whomever it is for.
@@ -72,8 +71,7 @@ impl Books {
 
     /// One to a group was; `false` if its members have something else in its place.
     pub(super) fn acked_in(&self, group: usize, sender: u32, number: u64, sequence: u32) -> bool {
-        let place = sender % self.size;
-        self.groups[group].acked(place, number, u64::from(sequence))
+        self.groups.all()[group].acked(sender, number, u64::from(sequence))
     }
 
     /// A member's app has had a message of its group.
@@ -85,14 +83,10 @@ impl Books {
         number: u64,
         sequence: u32,
     ) -> Taken {
-        let group = (member / self.size) as usize;
-        let is_its = self.id(group) == Some(id) && (sender / self.size) as usize == group;
-        match self.groups.get(group).filter(|_| is_its) {
-            Some(ledger) => {
-                let (member, sender) = (member % self.size, sender % self.size);
-                ledger.delivered(member, sender, number, u64::from(sequence))
-            }
-            None => Taken::Foreign,
+        let group = self.groups.of(member);
+        match group.id() == Some(id) {
+            true => group.delivered(member, sender, number, u64::from(sequence)),
+            false => Taken::Foreign,
         }
     }
 
@@ -103,12 +97,7 @@ impl Books {
 
     /// Compares what groups were sent with what their members have had.
     pub(crate) fn verdict(&self) -> Verdict {
-        let mut sum = Verdict::default();
-        for verdict in self.groups.iter().map(GroupLedger::verdict) {
-            sum.lost += verdict.lost;
-            sum.out_of_order += verdict.out_of_order;
-        }
-        sum
+        self.groups.verdict()
     }
 }
 

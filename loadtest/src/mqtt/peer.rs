@@ -95,7 +95,7 @@ impl Peer {
         Ok(Self {
             index,
             topic: topics::peer(&run.names, index),
-            group: topics::group(run),
+            group: topics::group(run, index),
             work,
             talker: Talker::new(index, 1),
             order: Order::default(),
@@ -183,7 +183,7 @@ impl Peer {
         if ack.pkid != SUBSCRIPTION || granted != topics {
             return Err(format!("the broker did not subscribe a session: {:?}", ack.return_codes));
         }
-        run.group.joined(self.index);
+        run.groups.of(self.index).joined(self.index);
         self.stage = Stage::Open;
         Ok(())
     }
@@ -242,7 +242,7 @@ impl Peer {
 
     fn taken_of_group(&mut self, stamp: &Stamp, run: &Run) -> Taken {
         let place = place(stamp.sender, stamp.number, run);
-        match run.group.delivered(self.index, stamp.sender, stamp.number, place) {
+        match run.groups.of(self.index).delivered(self.index, stamp.sender, stamp.number, place) {
             // The place is no order of the broker's: it keeps that of each sender alone.
             Taken::InOrder | Taken::OutOfOrder => self.arrived(stamp),
             other => other,
@@ -268,8 +268,9 @@ impl Peer {
                 stored[to as usize].lock().push(number);
             }
         } else {
-            record.counts.due += u64::from(run.group.size() - 1);
-            let agreed = run.group.acked(self.index, number, place(self.index, number, run));
+            record.counts.due += u64::from(run.groups.of(self.index).size() - 1);
+            let agreed =
+                run.groups.of(self.index).acked(self.index, number, place(self.index, number, run));
             record.counts.misdelivered += u64::from(!agreed);
         }
         record.answered(send.intended_ns, *now_ns, run);
@@ -337,8 +338,9 @@ fn stored(run: &Run, index: u32) -> u64 {
 
 /// The place of a message in the ledger of the group, which no two messages share.
 fn place(sender: u32, number: u64, run: &Run) -> u64 {
-    let row = number.saturating_sub(1).saturating_mul(u64::from(run.group.size()));
-    row.saturating_add(u64::from(sender) + 1)
+    let group = run.groups.of(sender);
+    let row = number.saturating_sub(1).saturating_mul(u64::from(group.size()));
+    row.saturating_add(u64::from(sender.saturating_sub(group.peers.start)) + 1)
 }
 
 /// The packet id of a send.

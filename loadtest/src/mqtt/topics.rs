@@ -19,11 +19,11 @@ pub(super) fn peer(names: &Names, index: u32) -> String {
     topic
 }
 
-/// The topic of the group of a run, if it has one.
-pub(super) fn group(run: &Run) -> Option<String> {
-    let mut topic = String::new();
-    write(&mut topic, "group/", &run.names, 0);
-    (run.group.size() > 0).then_some(topic)
+/// The topic of the group of a peer, if it has one.
+pub(super) fn group(run: &Run, index: u32) -> Option<String> {
+    let (group, mut topic) = (run.groups.of(index), String::new());
+    write(&mut topic, "group/", &run.names, group.peers.start);
+    (group.size() > 0).then_some(topic)
 }
 
 /// The id of the client that the peer with this index is: the same in all its sessions.
@@ -42,7 +42,7 @@ fn write(text: &mut String, prefix: &str, names: &Names, index: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::GroupLedger;
+    use crate::group::Groups;
 
     #[test]
     fn every_peer_has_a_topic_of_its_own_in_its_own_run() {
@@ -65,8 +65,8 @@ mod tests {
     #[test]
     fn only_a_run_with_members_has_a_group() {
         let mut run = Run::new(2, 64, false);
-        assert_eq!(group(&run), None);
-        run.group = GroupLedger::new(2);
-        assert!(group(&run).is_some_and(|topic| topic.starts_with("group/lt")));
+        assert_eq!(group(&run, 1), None);
+        run.groups = Groups::new(1, 2);
+        assert!(group(&run, 1).is_some_and(|topic| topic.starts_with("group/lt")));
     }
 }

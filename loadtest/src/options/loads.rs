@@ -20,6 +20,9 @@ pub(crate) struct Chat {
     /// Sends that each session keeps in flight
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=128))]
     pub(crate) window: u16,
+    /// Peers that each session sends to: those behind it [default: all others]
+    #[arg(long, value_name = "PEERS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) partners: Option<u32>,
     #[command(flatten)]
     pub(crate) talk: Talk,
 }
@@ -70,7 +73,10 @@ pub(crate) struct Fanout {
     /// Members of the group, one session on a connection of its own each
     #[arg(long, default_value_t = 1_000, value_parser = members())]
     pub(crate) group: u32,
-    /// Messages a second to the group, all members together
+    /// Groups of that size, each of other peers
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) groups: u32,
+    /// Messages a second to the group, all members together; of several groups, to all of them
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
     /// Messages a second between other peers at the same time [default: none]

@@ -36,7 +36,7 @@ impl Scenario {
             Self::Rate(rate) => rate.sessions,
             Self::Offline(offline) => offline.peers + crate::offline::SENDERS,
             Self::Idle(idle) => idle.sessions,
-            Self::Fanout(fanout) => fanout.group,
+            Self::Fanout(fanout) => fanout.groups * fanout.group,
             Self::Presence(presence) => presence.sessions,
             // One more watches them.
             Self::Roam(roam) => roam.sessions + 1,

@@ -37,8 +37,8 @@ impl Peer {
             ServerFrame::GroupEvent(event) => self.group_changed(&event, moment),
             ServerFrame::Presence(presence) => self.hear(&presence, moment),
             ServerFrame::Joined(joined) if joined.request == FOUND => {
-                run.group.created(joined.group);
-                run.group.joined(self.index);
+                run.groups.of(self.index).created(joined.group);
+                run.groups.of(self.index).joined(self.index);
                 self.founded();
             }
             ServerFrame::Invited(invited) if invited.request == FOUND => self.founded(),
@@ -89,12 +89,13 @@ impl Peer {
         let Moment { now_ns, run, record } = moment;
         let id = event.id.0 as u64;
         self.acks.add(id, *now_ns);
-        let is_ours = run.group.id().is_none_or(|group| group == event.group);
+        let ours = run.groups.of(self.index);
+        let is_ours = ours.id().is_none_or(|group| group == event.group);
         let is_own = |peer: &PeerId| peer.as_str().as_bytes() == self.name;
         let is_expected = match event.change {
             GroupChange::Invited => true,
             // Nobody but the founder joins by itself.
-            GroupChange::Joined => self.index == 0 && event.peers.iter().all(is_own),
+            GroupChange::Joined => self.index == ours.peers.start && event.peers.iter().all(is_own),
             _ => false,
         };
         if !self.order.is_new(id) {
@@ -102,7 +103,7 @@ impl Peer {
         } else if !is_expected || !is_ours {
             record.counts.misdelivered += 1;
         } else if event.peers.iter().any(is_own) {
-            run.group.joined(self.index);
+            ours.joined(self.index);
         }
     }
 

@@ -41,9 +41,11 @@ impl Peer {
     fn taken(&mut self, view: &DeliverView<'_>, stamp: &Stamp, run: &Run) -> Taken {
         let Stamp { sender, number, .. } = *stamp;
         if let Some(group) = view.group {
-            let is_ours = run.group.id().is_some_and(|id| id.0 == group);
+            let is_ours = run.groups.of(self.index).id().is_some_and(|id| id.0 == group);
             return match is_ours {
-                true => run.group.delivered(self.index, sender, number, view.sequence),
+                true => {
+                    run.groups.of(self.index).delivered(self.index, sender, number, view.sequence)
+                }
                 false => Taken::Foreign,
             };
         }
@@ -105,8 +107,8 @@ impl Peer {
                 stored[to as usize].lock().push(view.id);
             }
         } else {
-            counts.due += u64::from(run.group.size() - 1);
-            let agreed = run.group.acked(self.index, view.request, view.sequence);
+            counts.due += u64::from(run.groups.of(self.index).size() - 1);
+            let agreed = run.groups.of(self.index).acked(self.index, view.request, view.sequence);
             counts.misdelivered += u64::from(!agreed);
         }
         record.answered(send.intended_ns, now_ns, run);

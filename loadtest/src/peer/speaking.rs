@@ -37,7 +37,8 @@ impl Peer {
         if std::mem::replace(asked, true) {
             return;
         }
-        let Some(group) = run.group.id() else {
+        let ours = run.groups.of(self.index);
+        let Some(group) = ours.id() else {
             let join = Join {
                 request: FOUND,
                 group: Join::NEW,
@@ -48,7 +49,7 @@ impl Peer {
             };
             return ClientFrame::from(join).encode(&mut self.out);
         };
-        let until = run.group.size().min(*invited + INVITED_MAX as u32);
+        let until = ours.peers.end.min(*invited + INVITED_MAX as u32);
         let peers: Vec<PeerId> = (*invited..until).map(|index| run.names.peer(index)).collect();
         *invited = until;
         if peers.is_empty() {
@@ -93,7 +94,7 @@ impl Peer {
                 return false;
             };
             let several: Vec<_>;
-            let to = match (send.to, run.group.id()) {
+            let to = match (send.to, run.groups.of(self.index).id()) {
                 (Some(first), _) if run.recipients > 1 => {
                     let all = (0..run.recipients).map(|place| (first + place) % run.talkers);
                     several = all.map(|index| run.names.name(index)).collect();

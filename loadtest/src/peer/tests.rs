@@ -15,7 +15,7 @@ use tidings::wire::{
 };
 
 use super::*;
-use crate::group::GroupLedger;
+use crate::group::Groups;
 use crate::roster::Roster;
 use crate::tide::{Level, Mark};
 
@@ -220,7 +220,7 @@ fn invited(peers: &[u32], run: &Run, id: i64) -> GroupEvent {
 #[test]
 fn a_founder_invites_the_others_a_hundred_at_a_time_and_then_sends() {
     let mut play = Play::new(Work::Found { asked: false, invited: 1 }, 0, 0);
-    play.run.group = GroupLedger::new(150);
+    play.run.groups = Groups::new(1, 150);
     assert!(matches!(play.speak().as_slice(), [ClientFrame::Join(join)]
         if join.group == Join::NEW && !join.open));
     assert!(play.speak().is_empty(), "one request at a time");
@@ -249,13 +249,13 @@ fn a_founder_invites_the_others_a_hundred_at_a_time_and_then_sends() {
 #[test]
 fn a_member_knows_that_it_is_one_and_takes_the_messages_of_its_group_alone() {
     let mut play = Play::new(Work::Member, 0, 0);
-    play.run.group = GroupLedger::new(PEERS);
-    play.run.group.created(GroupId([7; 12]));
+    play.run.groups = Groups::new(1, PEERS);
+    play.run.groups.of(0).created(GroupId([7; 12]));
     play.hear(invited(&[2, 3], &play.run, 1)).unwrap();
-    assert_eq!(play.run.group.count(), 0);
+    assert_eq!(play.run.groups.count(), 0);
     play.hear(invited(&[0, 1], &play.run, 2)).unwrap();
     play.hear(invited(&[0, 1], &play.run, 2)).unwrap();
-    assert_eq!(play.run.group.count(), 1);
+    assert_eq!(play.run.groups.count(), 1);
     let joined = |peers: &[u32], id| GroupEvent {
         change: GroupChange::Joined,
         ..invited(peers, &play.run, id)

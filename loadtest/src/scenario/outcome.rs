@@ -108,7 +108,7 @@ pub(crate) fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report
 
 /// What the whole run proves.
 fn add_proof(report: &mut Report, scenario: &Scenario, run: &Run, counts: &Counts) {
-    let (verdict, group) = (run.ledger.verdict(), run.group.verdict());
+    let (verdict, group) = (run.ledger.verdict(), run.groups.verdict());
     report.lost = verdict.lost + group.lost + run.roster.lost();
     report.duplicated = counts.duplicated + counts.unasked_notices;
     report.duplicated_on_wire = counts.duplicated_on_wire;
@@ -143,9 +143,14 @@ fn add_speed(report: &mut Report, scenario: &Scenario, counts: &Counts, outcome:
         false => delivered.min(counts.acked_within),
     };
     report.messages_per_second = rounded(within as f64 / spent.seconds);
+    let deliveries = delivered + beside.map_or(0, |beside| beside.deliveries_within);
+    if let Some(udp) = spent.udp {
+        let each = if scenario.fans_out() { deliveries } else { within };
+        report.packets_each = per(Some(udp.sent), each as f64);
+        report.packets_dropped_percent = per(Some(100 * udp.dropped), udp.sent as f64);
+    }
     match scenario.fans_out() {
         true => {
-            let deliveries = delivered + beside.map_or(0, |beside| beside.deliveries_within);
             report.server_cpu_us_per_delivery = per(spent.server_cpu_us, deliveries as f64);
             report.generator_cpu_us_per_delivery = per(spent.own_cpu_us, deliveries as f64);
         }

@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::flight::Flight;
-use crate::group::GroupLedger;
+use crate::group::Groups;
 
 const PEERS: u32 = 4;
 const PAYLOAD: usize = 64;
@@ -22,7 +22,7 @@ impl Play {
     /// A peer with index 0 that has asked for its session.
     fn ask(work: Work, members: u32) -> Self {
         let mut run = Run::new(PEERS, PAYLOAD, true);
-        run.group = GroupLedger::new(members);
+        run.groups = Groups::new(1, members);
         run.measure(0, u64::MAX);
         let peer = Peer::new(0, &run, work).unwrap();
         Self { run, peer, now_ns: 1_000 }
@@ -175,8 +175,8 @@ fn a_message_without_qos_1_or_nonsense_in_one_is_noticed() {
 #[test]
 fn a_group_is_a_topic_and_its_order_that_of_each_sender() {
     let mut play = Play::open(Work::Found { asked: false, invited: 1 }, 3);
-    assert_eq!(play.run.group.count(), 1);
-    let group = topics::group(&play.run).unwrap();
+    assert_eq!(play.run.groups.count(), 1);
+    let group = topics::group(&play.run, 0).unwrap();
     let said = play.speak(&[7]);
     let [Packet::Publish(publish)] = &said[..] else { panic!("{said:?}") };
     assert_eq!(publish.topic, group);
@@ -192,7 +192,7 @@ fn a_group_is_a_topic_and_its_order_that_of_each_sender() {
     play.hear_message(1, 2, group).unwrap();
     let counts = play.run.records.counts();
     assert_eq!((counts.delivered, counts.out_of_order, counts.duplicated), (6, 1, 1));
-    assert_eq!(play.run.group.verdict().lost, 2, "the own message at two others");
+    assert_eq!(play.run.groups.verdict().lost, 2, "the own message at two others");
 }
 
 #[test]
