@@ -239,9 +239,10 @@ pub(crate) enum Scenario {
     /// The proof is that of `rate`; and for each kind the p99 of the others stays below 50 ms, from
     /// when a message was due to its app, and the server's memory grows by less than 64 MiB. Before
     /// each kind the others are measured alone, as long; both tell how long the disk took for the
-    /// server's syncs, and the CPU of the server and of this generator: a slow disk or a busy machine
-    /// shows alone too. Server, others and hostile client share the machine, so the client does at
-    /// most `--attacks` things a second, by default 500: some hundred times what an app does.
+    /// server's syncs, and the CPU of the server and of this generator: a slow disk or a busy
+    /// machine shows alone too. Server, others and hostile client share the machine, so the client
+    /// does at most `--attacks` things a second, by default 500: some hundred times what an app
+    /// does.
     ///
     /// Example: loadtest hostile --rate 500 --seconds 10
     Hostile(With<Hostile>),

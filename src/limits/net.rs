@@ -41,8 +41,8 @@ pub const RESET_INTERVAL: Duration = Duration::from_millis(50);
 /// Sessions (streams) of one connection.
 pub const SESSIONS_PER_CONNECTION_MAX: u32 = 16;
 /// Streams that a connection may open at once: four times its sessions, so that all of them may end
-/// and come back. Who opens and breaks off streams without end costs 15 us for each:
-/// a tenth of a core at 7,000 a second.
+/// and come back. Who opens and breaks off streams without end costs 15 us for each: a tenth of a
+/// core at 7,000 a second.
 pub const STREAMS_AT_ONCE: u32 = 64;
 /// After how long it may open another: 20 a second, which is nothing to a core. Until then its
 /// stream waits.

@@ -28,8 +28,8 @@ use crate::tls::SERVER_NAME;
 
 /// How long a round may take that waits for the server.
 const ROUND_MAX: Duration = Duration::from_secs(5);
-/// How long a round waits to be turned out that said what is no frame: what looks like the beginning
-/// of a long one leaves the server waiting for the rest.
+/// How long a round waits to be turned out that said what is no frame: what looks like the
+/// beginning of a long one leaves the server waiting for the rest.
 const GARBAGE_MAX: Duration = Duration::from_millis(20);
 /// Bytes of what is sent to one who never acknowledges.
 const BODY_BYTES: usize = 1_024;
@@ -302,8 +302,8 @@ impl Attack {
         Ok(())
     }
 
-    /// Writes bytes that are no frame, on a stream and as datagrams, and waits a little to be turned
-    /// out.
+    /// Writes bytes that are no frame, on a stream and as datagrams, and waits a little to be
+    /// turned out.
     async fn write(&mut self, bytes: impl Fn() -> Bytes) -> Result<(), Over> {
         let mut session = self.open(0).await?;
         session.send.write_all(&bytes()).await.map_err(|_| Over)?;
