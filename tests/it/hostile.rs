@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::failures::Process;
-use crate::harness::{Manner, Raw, Session, open, raw_frame, send};
+use crate::harness::{Manner, Raw, Session, open, raw_frame, send, until};
 use tidings::id::MessageId;
 use tidings::wire::Ack;
 
@@ -129,8 +129,9 @@ async fn hostile_clients_of_every_kind_cost_little_memory_and_nobody_else_their_
     while let Some(ended) = ending.join_next().await {
         ended.unwrap();
     }
-    let grown = server.memory_kib().saturating_sub(before);
-    println!("p99 beside hostile clients: {:?}; memory grown by {grown} KiB", times[197]);
-    assert!(grown < MEMORY_KIB_MAX, "{grown} KiB");
+    let grown = || server.memory_kib().saturating_sub(before);
+    println!("p99 beside hostile clients: {:?}; memory grown by {} KiB", times[197], grown());
+    // What a busy disk has not taken yet waits in memory, and is no client's.
+    until("they cost little memory", || grown() < MEMORY_KIB_MAX).await;
     converse(&mut ann, &mut bob, 10).await;
 }
