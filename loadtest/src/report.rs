@@ -163,7 +163,8 @@ pub(crate) struct Report {
     pub(crate) offline_notices: Option<u64>,
     pub(crate) server_cpu_us_per_message: Option<f64>,
     pub(crate) log_cpu_us_per_message: Option<f64>,
-    /// UDP packets on this machine, both ways, for each message, or delivery where it has several.
+    /// What is handed to UDP on this machine, both ways, for each message, or delivery where it has
+    /// several. Packets that are handed over together count once.
     pub(crate) packets_each: Option<f64>,
     /// Of a hundred packets, those for which a socket had no room.
     pub(crate) packets_dropped_percent: Option<f64>,

@@ -9,8 +9,9 @@
 //! * A failure to make a segment is told to the commit thread. One whose file cannot be written is
 //!   told to the operator, stays what it is, and is tried again with the next job.
 //! * What a segment was goes when its file has taken its place.
-//! * Writing a file takes a quarter of a processor, unless a further job waits: those who send need
-//!   it more, and at full load the next segment is full only seconds later.
+//! * Copying the records of a segment takes a quarter of a processor, unless a further job waits or
+//!   the server ends: those who send need it more, and at full load the next segment is full only
+//!   seconds later.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -115,6 +116,7 @@ fn run(
     // Segments whose file is still to be written.
     let mut closing = Vec::new();
     let mut damaged = VecDeque::new();
+    let mut is_ending = false;
     while let Some(job) = next(todo, &mut damaged) {
         match job {
             Job::Prepare(number) => {
@@ -123,7 +125,10 @@ fn run(
                 }
             }
             Job::Close(segment) => closing.push(segment),
-            Job::End => continue,
+            Job::End => {
+                is_ending = true;
+                continue;
+            }
             Job::Mend(closed) => {
                 if let Err(error) = mend(catalog, &closed, metrics) {
                     let number = closed.number;
@@ -137,7 +142,7 @@ fn run(
                 }
             }
         }
-        let mut rest = resting(|| !todo.is_empty());
+        let mut rest = resting(|| is_ending || !todo.is_empty());
         let close = |segment| close(catalog, closed, segment, &mut rest);
         let failed = closing.into_iter().filter_map(close);
         closing = failed.collect();

@@ -2,7 +2,7 @@
 
 use crate::harness::{End, Running, assert_serves, open, open_on, until};
 use tidings::id::{DeviceId, MessageId};
-use tidings::limits::{SESSIONS_PER_CONNECTION_MAX, STREAMS_AT_ONCE};
+use tidings::limits::{SESSIONS_PER_CONNECTION_MAX, STREAM_INTERVAL, STREAMS_AT_ONCE};
 use tidings::reason::Reason;
 use tidings::wire::{Ack, Close, Open, Ping, ServerFrame};
 
@@ -116,6 +116,7 @@ async fn a_connection_has_16_sessions_and_one_more_when_one_ends() {
 async fn who_opens_and_breaks_off_too_many_streams_waits_for_the_next_and_loses_no_session() {
     let server = Running::start().await;
     let raw = server.connect().await;
+    let began = std::time::Instant::now();
     let mut ann = raw.open(open("ann")).await;
     for _ in 0..=STREAMS_AT_ONCE {
         let mut stream = raw.stream().await;
@@ -126,6 +127,8 @@ async fn who_opens_and_breaks_off_too_many_streams_waits_for_the_next_and_loses_
     ann.say(Ping { request: 1 }).await;
     assert!(matches!(ann.hear().await, ServerFrame::Pong(pong) if pong.request == 1));
     let mut bob = raw.open(open("bob")).await;
+    // His is the third stream that had to wait; a slow machine only makes it longer.
+    assert!(began.elapsed() >= STREAM_INTERVAL * 3);
     ann.send(&["bob"], "hello").await;
     assert_eq!(bob.hear_message().await.body, "hello");
 }

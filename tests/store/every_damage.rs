@@ -59,7 +59,7 @@ fn try_some(of: &str, count: u64) {
     let one = std::env::var("TIDINGS_ONE_DAMAGE").ok();
     let mut complaints = Vec::new();
     for (name, content) in files {
-        let mut harms = Harm::some(content, count);
+        let mut harms = Harm::some(name, content, count);
         if let Some(one) = &one {
             harms = Harm::all(name, content);
             harms.retain(|harm| *one == format!("{} {harm:?}", name.display()));

@@ -73,13 +73,16 @@ impl Harm {
     }
 
     /// So many of each kind that a file can suffer, spread over it.
-    pub(crate) fn some(content: &Content, count: u64) -> Vec<Self> {
+    pub(crate) fn some(name: &Path, content: &Content, count: u64) -> Vec<Self> {
         let used = content.used.len() as u64;
+        let records = Self::records(name, content);
         let step = |of: u64| (of / count).max(1) as usize;
         let flips = (0..used).step_by(step(used)).map(Self::Flip);
         let cuts = (0..used).step_by(step(used)).map(Self::Cut);
         let pages = (0..used.div_ceil(PAGE)).step_by(step(used / PAGE));
-        flips.chain(cuts).chain(pages.map(|page| Self::Page(page * PAGE))).collect()
+        let pages = pages.map(|page| Self::Page(page * PAGE));
+        let each = step(records.len() as u64);
+        flips.chain(cuts).chain(pages).chain(records.into_iter().step_by(each)).collect()
     }
 
     /// All that a file can suffer, `name` by name: each byte changed, the file cut at each byte,
@@ -89,9 +92,13 @@ impl Harm {
         let flips = places.iter().copied().map(Self::Flip);
         let cuts = places.iter().copied().map(Self::Cut);
         let pages = (0..content.used.len() as u64).step_by(PAGE as usize).map(Self::Page);
+        flips.chain(cuts).chain(pages).chain(Self::records(name, content)).collect()
+    }
+
+    /// Each record overwritten.
+    fn records(name: &Path, content: &Content) -> Vec<Self> {
         let records = content.records(name).into_iter();
-        let records = records.map(|record| Self::Record(record.at.start, record.at.end));
-        flips.chain(cuts).chain(pages).chain(records).collect()
+        records.map(|record| Self::Record(record.at.start, record.at.end)).collect()
     }
 }
 

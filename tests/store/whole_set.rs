@@ -190,9 +190,11 @@ fn every_single_damage_is_survived_and_told() {
     });
     let tallies = tallies.into_inner().unwrap();
     eprintln!("{tallies}");
+    let tried = tallies.total().tried as usize;
     let (minutes, complaints) = (start.elapsed().as_secs_f64() / 60.0, tallies.complaints);
     eprintln!("in {minutes:.1} minutes; complaints: {}", complaints.len());
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    assert_eq!(tried, all);
 }
 
 /// What another process runs: it tries a share, several damages at the same time, and says what

@@ -178,8 +178,8 @@ impl Attack {
             Kind::Future => self.acknowledge_the_future().await,
             Kind::Watch => self.watch().await,
             Kind::Bytes => self.write_bytes().await,
-            Kind::Garbage => self.write(|| random_bytes(200)).await,
-            Kind::Lengths => self.write(|| Bytes::from_static(&[0xff; 8])).await,
+            Kind::Garbage => self.write(|| random_bytes(200), GARBAGE_MAX).await,
+            Kind::Lengths => self.write(|| Bytes::from_static(&[0xff; 8]), ROUND_MAX).await,
         }
     }
 
@@ -302,9 +302,9 @@ impl Attack {
         Ok(())
     }
 
-    /// Writes bytes that are no frame, on a stream and as datagrams, and waits a little to be
-    /// turned out.
-    async fn write(&mut self, bytes: impl Fn() -> Bytes) -> Result<(), Over> {
+    /// Writes bytes that are no frame, on a stream and as datagrams, and waits so long to be turned
+    /// out.
+    async fn write(&mut self, bytes: impl Fn() -> Bytes, wait: Duration) -> Result<(), Over> {
         let mut session = self.open(0).await?;
         session.send.write_all(&bytes()).await.map_err(|_| Over)?;
         // The server may be told of a datagram that is none of its protocol.
@@ -313,7 +313,7 @@ impl Attack {
         let strange = strange.map_err(|_| Over)?;
         let _ = strange.send_to(&bytes(), self.server);
         self.did();
-        self.read_to_end(&mut session.recv, GARBAGE_MAX).await
+        self.read_to_end(&mut session.recv, wait).await
     }
 
     async fn read_to_end(&self, recv: &mut RecvStream, max: Duration) -> Result<(), Over> {
