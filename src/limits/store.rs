@@ -29,7 +29,8 @@ pub const DISPATCH_QUEUE_COMMITS_MAX: usize = 64;
 // The log.
 
 /// Bytes at which a commit takes no further entry: some 1,300 messages of 256 bytes, half of the
-/// bytes of the queue, of which an entry takes more than it has, so that under load one sync and one wake-up of each writer serve many messages.
+/// bytes of the queue, of which an entry takes more than it has, so that under load one sync and
+/// one wake-up of each writer serve many messages.
 pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
 /// How long a commit takes entries, whatever their bytes: questions and refusals have none, and
 /// as many as come while others are dealt with would keep what waits from ever being stored.

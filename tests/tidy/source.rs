@@ -38,7 +38,7 @@ impl Source {
         let below = self.path.strip_prefix("src/").unwrap_or_default();
         match below.split(['/', '.']).next().unwrap_or_default() {
             "cli" => "main",
-            module => module,
+            module => module.strip_suffix("_tests").unwrap_or(module),
         }
     }
 

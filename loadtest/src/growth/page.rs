@@ -41,9 +41,9 @@ pub(super) fn page(grown: &Grown) -> String {
     let mut page = Page::new("Tidings as it grows");
     page.add(format_args!(
         "<p>What a message costs as one thing grows and the rest stays as it is; medians of {} \
-         rounds. CPU is that of the server, and packets are what this machine hands to UDP, one for \
-         those that go together, for each delivery where a message has several; dropped are those for which a socket had no room. The \
-         generator runs on the same machine.",
+         rounds. CPU is that of the server, and packets are what this machine hands to UDP, one \
+         for those that go together, for each delivery where a message has several; dropped are \
+         those for which a socket had no room. The generator runs on the same machine.",
         grown.rounds
     ));
     page.add_facts(&[

@@ -120,11 +120,11 @@ fn sessions(timing: &str) -> Vec<Plan> {
 }
 
 /// What a closed loop shows.
-const CROWDED: &str = "Not only the sessions grow: as many messages as there are sessions are under \
-                       way, the processors are busy all the time, and each session has its turn \
-                       more seldom. Answers, deliveries and acknowledgements that shared packets \
-                       then go alone, and a busy server's socket drops some: see the packets, and \
-                       the relay's series below.";
+const CROWDED: &str = "Not only the sessions grow: as many messages as there are sessions are \
+                       under way, the processors are busy all the time, and each session has its \
+                       turn more seldom. Answers, deliveries and acknowledgements that shared \
+                       packets then go alone, and a busy server's socket drops some: see the \
+                       packets, and the relay's series below.";
 
 fn groups(timing: &str) -> Vec<Plan> {
     let of_all = |members: f64| DELIVERIES / (members as u64 - 1);

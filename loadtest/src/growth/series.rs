@@ -109,9 +109,8 @@ impl Series {
                 let (cpu, speed, p99) = (told(cpu_us), told(messages_per_second), told(p99_ms));
                 let (packets, on) = (told(packets), if is_ours { "" } else { "floor " });
                 let proof = if step.is_good() { "" } else { ", promises broken" };
-                format!(
-                    "{on}{command}: {cpu} us, {packets} packets, {speed} messages/s, p99 {p99} ms{proof}"
-                )
+                let cost = format!("{cpu} us, {packets} packets");
+                format!("{on}{command}: {cost}, {speed} messages/s, p99 {p99} ms{proof}")
             }
         })
     }
