@@ -79,12 +79,14 @@ impl Place {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    /// What the servers found wrong; a kill is no reason for that.
+    /// What the servers found wrong; a kill is no reason for that, but for a record that it left
+    /// half written.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let mut lines = self.lines();
         lines.retain(|line| {
             let warns = line.contains(r#""level":"WARN""#) && line.contains(r#""target":"tidings"#);
-            warns || line.contains(r#""level":"ERROR""#)
+            let is_cut = line.contains("the last record is not whole");
+            warns && !is_cut || line.contains(r#""level":"ERROR""#)
         });
         lines
     }

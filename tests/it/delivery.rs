@@ -159,6 +159,7 @@ async fn a_message_for_one_device_reaches_that_device_and_no_other() {
     let mut phone = server.open_with(open_on("bob", "phone")).await;
     let mut laptop = server.open_with(open_on("bob", "laptop")).await;
     let mut ann = server.open("ann").await;
+    server.until_caught_up(&mut ann, "ann").await;
     server.push("ann", "bob", &["phone"], "for the phone").await;
     server.push("ann", "bob", &["phone", "laptop"], "for both").await;
     let heard = phone.hear_messages(2).await;
@@ -179,6 +180,7 @@ async fn only_a_device_that_a_message_is_for_tells_that_it_was_delivered() {
     let mut phone = server.open_with(open_on("bob", "phone")).await;
     let mut laptop = server.open_with(open_on("bob", "laptop")).await;
     let mut ann = server.open("ann").await;
+    server.until_caught_up(&mut ann, "ann").await;
     server.push("ann", "bob", &["phone"], "for the phone").await;
     assert!(ann.hear_message().await.own);
     let all = ann.send(&["bob"], "for both").await;

@@ -167,6 +167,19 @@ impl Running {
         soon("a push", store.submit(None, Request::Message(message))).await.unwrap();
     }
 
+    /// Waits until a session that was just opened is not behind any more: until then it does
+    /// without echoes, which wait in no inbox.
+    pub(crate) async fn until_caught_up(&self, session: &mut Session, name: &str) {
+        loop {
+            self.push("zoe", name, &[], "are you there").await;
+            let message = session.hear_message().await;
+            session.ack(message.id).await;
+            if !message.waited {
+                return;
+            }
+        }
+    }
+
     pub(crate) fn sessions(&self) -> i64 {
         self.server().metrics().sessions.get()
     }
