@@ -35,6 +35,10 @@ pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
 /// How long a commit takes entries, whatever their bytes: questions and refusals have none, and
 /// as many as come while others are dealt with would keep what waits from ever being stored.
 pub const COMMIT_GATHER_MAX: Duration = Duration::from_millis(20);
+/// How long a closed segment is written before the first rest: shorter sleeps are no rest.
+pub const SEGMENT_WORK_MIN: Duration = Duration::from_millis(2);
+/// The longest rest of that: a sync of a slow disk was no work.
+pub const SEGMENT_REST_MAX: Duration = Duration::from_millis(50);
 /// Bytes at which a record takes no further entry, and of a row of the state. sled keeps a leaf of
 /// up to 16 values in one page, and a page over a quarter of its 8 MiB segments would leave the
 /// database's file: 16 x 112 KiB is 1.75 MiB, below the 2 MiB where that begins.

@@ -22,6 +22,7 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 
 use crate::chain::Chain;
 use crate::id::MessageId;
+use crate::limits::{SEGMENT_REST_MAX, SEGMENT_WORK_MIN};
 use crate::metrics::Metrics;
 use crate::store::catalog::{Catalog, OpenSegment};
 use crate::store::closed::Closed;
@@ -33,11 +34,6 @@ use crate::store::segment::Segment;
 
 /// Jobs that wait: one of each kind, and a removal for each segment that a start may find expired.
 const JOBS_MAX: usize = 1024;
-
-/// How long a file is written before the first rest.
-const WORK_MIN: Duration = Duration::from_millis(2);
-/// The longest rest: a sync of a slow disk was no work.
-const REST_MAX: Duration = Duration::from_millis(50);
 
 enum Job {
     Prepare(u32),
@@ -154,7 +150,7 @@ fn resting(waits: impl Fn() -> bool) -> impl FnMut() {
     let mut since = Instant::now();
     move || {
         let worked = since.elapsed();
-        if worked >= WORK_MIN {
+        if worked >= SEGMENT_WORK_MIN {
             std::thread::sleep(rest_after(worked, waits()));
             since = Instant::now();
         }
@@ -163,7 +159,7 @@ fn resting(waits: impl Fn() -> bool) -> impl FnMut() {
 
 /// How long to rest after so much work.
 fn rest_after(worked: Duration, waits: bool) -> Duration {
-    if waits { Duration::ZERO } else { REST_MAX.min(worked * 3) }
+    if waits { Duration::ZERO } else { SEGMENT_REST_MAX.min(worked * 3) }
 }
 
 /// The job that is next: a segment that is to be mended only if there is no other. `None` when all
@@ -228,9 +224,9 @@ mod tests {
 
     #[test]
     fn a_quarter_of_the_time_is_work_unless_a_job_waits() {
-        assert_eq!(rest_after(WORK_MIN, false), WORK_MIN * 3);
-        assert_eq!(rest_after(REST_MAX, false), REST_MAX, "a slow sync is no work");
-        assert_eq!(rest_after(WORK_MIN, true), Duration::ZERO);
+        assert_eq!(rest_after(SEGMENT_WORK_MIN, false), SEGMENT_WORK_MIN * 3);
+        assert_eq!(rest_after(SEGMENT_REST_MAX, false), SEGMENT_REST_MAX, "a slow sync is no work");
+        assert_eq!(rest_after(SEGMENT_WORK_MIN, true), Duration::ZERO);
     }
 
     #[test]
