@@ -535,6 +535,21 @@ fn the_largest_message_added_to_a_nearly_full_record_fits_the_bound_of_a_value()
 }
 
 #[test]
+fn a_record_of_ids_that_no_message_can_have_is_damaged_whatever_its_checksum_says() {
+    let of = |first| {
+        let mut writer = RecordWriter::default();
+        writer.push(MessageId(first), &Entry::Started { run: 6 });
+        writer.finish(Header { first: MessageId(first), ..header(1) })
+    };
+    for first in [1, ID.0, i64::MAX - 1] {
+        assert_eq!(Record::parse(&of(first)).unwrap().header.last(), MessageId(first));
+    }
+    for first in [i64::MIN, -1, 0, i64::MAX] {
+        assert!(Record::parse(&of(first)).is_err(), "{first}");
+    }
+}
+
+#[test]
 fn the_longest_change_of_a_group_fits_what_is_reckoned_for_it_and_the_bound_of_a_value() {
     let peers: Vec<PeerId> =
         (0..CHANGED_MEMBERS_MAX).map(|index| peer(&format!("{index:064}"))).collect();

@@ -12,7 +12,8 @@
 //! # Invariants
 //!
 //! * One entry is read without decoding its neighbours.
-//! * Ids are dense in a record and rise from one record to the next.
+//! * Ids are dense in a record and rise from one record to the next. A record whose ids are not
+//!   positive, or do not end below the greatest `i64`, is damaged, whatever its checksum says.
 
 use crate::id::MessageId;
 use crate::store::archive::{Kind, ValueError, access, append, strip};
@@ -128,6 +129,9 @@ impl<'a> Record<'a> {
         let (ends, archives) = rest
             .split_at_checked(header.count as usize * 4)
             .ok_or_else(|| ValueError::damaged("cut off"))?;
+        if header.first.0 <= 0 || header.first.0.checked_add(i64::from(header.count)).is_none() {
+            return Err(ValueError::damaged("ids that no message can have"));
+        }
         Ok(Self { header, ends, archives })
     }
 
