@@ -10,6 +10,7 @@
 //!   stops reading.
 
 mod connection;
+mod credit;
 mod roll;
 mod segments;
 mod session;
@@ -51,13 +52,6 @@ const STREAMS_MAX: u32 = SESSIONS_PER_CONNECTION_MAX + SESSIONS_PER_CONNECTION_M
 /// Streams of a connection that has one session, as nearly all have. quinn keeps a place for each
 /// stream that there may be: a kilobyte less than for [`STREAMS_MAX`].
 const STREAMS_FIRST: u32 = 4;
-/// Bytes a client may have on the way on one stream: some 27 messages of 256 bytes. What is on its
-/// way and not read yet waits longest when too much is offered, so it is kept small: of 200
-/// sessions that offer all they can it is a tenth of a second of work, where 256 KiB were half a
-/// second. Over a round trip of 50 ms it lets 500 such messages a second through.
-const STREAM_WINDOW_BYTES: u32 = 8 * 1024;
-/// Bytes a client may have on the way in all.
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Bytes on the way to a client that it has not acknowledged.
 const SEND_WINDOW_BYTES: u64 = 512 * 1024;
 /// Bytes of datagrams that wait, each way; the oldest go first.
@@ -321,8 +315,8 @@ fn transport() -> quinn::TransportConfig {
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_FIRST))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .stream_receive_window(VarInt::from_u32(credit::STREAM_BYTES))
+        .receive_window(VarInt::from_u32(credit::FIRST_BYTES))
         .send_window(SEND_WINDOW_BYTES)
         .max_idle_timeout(quinn::IdleTimeout::try_from(IDLE_TIMEOUT).ok())
         .initial_rtt(Duration::from_millis(100))

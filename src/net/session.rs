@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt, WriteError};
 
-use crate::hub::{Flow, Hub, Next, Prepared, Session};
+use crate::hub::{Crowd, Flow, Hub, Next, Prepared, Session};
 use crate::limits::{FRAME_BYTES_MAX, OPEN_TIMEOUT, SESSIONS_PER_CONNECTION_MAX};
 use crate::net::connection::{Handshake, SessionDatagrams, Sessions};
+use crate::net::credit::Credit;
 use crate::net::{CLOSE_TIMEOUT, Shared, code};
 use crate::reason::Reason;
 use crate::wire::{
@@ -27,6 +28,7 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// A stream that a client has opened.
 pub(super) struct Stream {
     pub(super) connection: Connection,
+    pub(super) credit: Arc<Credit>,
     pub(super) send: SendStream,
     pub(super) recv: RecvStream,
     pub(super) handshake: Handshake,
@@ -48,9 +50,9 @@ enum Ended {
 
 /// Serves a session until it is over.
 pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions) {
-    let Stream { connection, mut send, recv, handshake } = stream;
+    let Stream { connection, credit, mut send, recv, handshake } = stream;
     let id = u64::from(VarInt::from(send.id()));
-    let mut input = Input { recv, decoder: Decoder::new(FRAME_BYTES_MAX), held: None };
+    let mut input = Input { recv, credit, decoder: Decoder::new(FRAME_BYTES_MAX), held: None };
     if !take_place(&sessions, id) {
         shared.metrics.refuse(Reason::TooManySessions);
         return Box::pin(turn_away(send, input.recv, Reason::TooManySessions)).await;
@@ -255,6 +257,7 @@ async fn turn_away(mut send: SendStream, mut recv: RecvStream, reason: Reason) {
 /// The reading half of a stream.
 struct Input {
     recv: RecvStream,
+    credit: Arc<Credit>,
     decoder: Decoder,
     /// What came early and has to wait for the end of the handshake.
     held: Option<RawFrame>,
@@ -340,7 +343,9 @@ impl Input {
                 Ok(Flow::Close) => return Ended::Closed,
                 Err(reason) => return Ended::Refused(reason),
             }
-            if shared.hub.is_crowded() {
+            let crowd = shared.hub.crowd();
+            self.credit.follow(crowd);
+            if crowd != Crowd::None {
                 tokio::task::yield_now().await;
             }
             let read = tokio::select! {

@@ -38,6 +38,18 @@ const LAZY_MAX: usize = 16 * 1024;
 /// Questions that may wait beside the items.
 const QUESTIONS_MAX: usize = 4096;
 
+/// How much waits for its commit or its hand-out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Crowd {
+    /// Less than half of what may wait.
+    None,
+    /// Half of it: who submits should take turns with the others. Whoever has the processor would
+    /// take all the room there is, and others wait for several commits.
+    Half,
+    /// Nearly all of it: who submits has to wait, and should have less on the way.
+    Full,
+}
+
 /// A message that wants to be stored.
 #[derive(Clone, Debug)]
 pub struct NewMessage {
@@ -353,9 +365,13 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether so much waits that those who hand over should take turns.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.shared.permits.available_permits() < COMMIT_QUEUE_BYTES_MAX / 2
+    /// How much of its room is taken.
+    pub(super) fn crowd(&self) -> Crowd {
+        match self.shared.permits.available_permits() {
+            free if free < COMMIT_QUEUE_BYTES_MAX / 8 => Crowd::Full,
+            free if free < COMMIT_QUEUE_BYTES_MAX / 2 => Crowd::Half,
+            _ => Crowd::None,
+        }
     }
 
     /// Hands over what may wait for company.
@@ -504,8 +520,12 @@ mod tests {
         for _ in 0..half {
             queue.submit(None, request()).await.unwrap();
         }
-        assert!(!queue.is_crowded());
+        assert_eq!(queue.crowd(), Crowd::None);
         queue.submit(None, request()).await.unwrap();
-        assert!(queue.is_crowded());
+        assert_eq!(queue.crowd(), Crowd::Half);
+        for _ in half + 1..2 * half {
+            queue.submit(None, request()).await.unwrap();
+        }
+        assert_eq!(queue.crowd(), Crowd::Full);
     }
 }
