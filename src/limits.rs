@@ -26,6 +26,14 @@ pub use webhook::*;
 /// Version of the protocol that this crate speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
 
+/// Packets after which a QUIC acknowledgement is due at once, on both sides, where QUIC has two:
+/// most travel with data.
+pub const QUIC_ACK_PACKETS: u32 = 10;
+/// How long a QUIC acknowledgement may wait for company, on both sides, where QUIC has 25 ms: 5,000
+/// sessions with one send in flight each took 5.8 packets a message with that, and 4.1 with this.
+/// A gap in what came is told at once; who lost the last of what it said finds it so much later.
+pub const QUIC_ACK_DELAY: Duration = Duration::from_millis(100);
+
 /// ALPN identifier of the protocol.
 pub const ALPN: &[u8] = b"tidings/1";
 

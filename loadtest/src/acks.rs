@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! * Acknowledgements are cumulative and lazy: after 32 messages, with the next frame out, or
-//!   within 20 ms.
+//!   within 100 ms.
 
 use std::time::Duration;
 

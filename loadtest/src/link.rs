@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * The relay's transport settings are the server's, so that what differs between the floor and
-//!   the server is not the transport.
+//! * The relay acknowledges packets as the server does, so that what differs between the floor and
+//!   the server is not the transport. Its windows are wider than what is ever on the way.
 //! * Only the client keeps a connection alive.
 
 use std::io;
@@ -14,7 +14,9 @@ use std::time::Duration;
 use quinn::{AckFrequencyConfig, Endpoint, EndpointConfig, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tidings::client::Fingerprint;
-use tidings::limits::{IDLE_TIMEOUT, KEEP_ALIVE, SESSIONS_PER_CONNECTION_MAX};
+use tidings::limits::{
+    IDLE_TIMEOUT, KEEP_ALIVE, QUIC_ACK_DELAY, QUIC_ACK_PACKETS, SESSIONS_PER_CONNECTION_MAX,
+};
 
 use crate::tls;
 
@@ -30,15 +32,11 @@ const SEND_WINDOW: u64 = 1024 * 1024;
 const DATAGRAM_BUFFER: usize = 64 * 1024;
 /// The round trip assumed before one is measured; a lost first packet costs three of them.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
-/// Packets that may come before one is acknowledged.
-const ACK_THRESHOLD: u32 = 10;
-/// How long the acknowledgement of a packet may wait.
-const ACK_DELAY: Duration = Duration::from_millis(25);
 
 fn transport() -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(ACK_THRESHOLD));
-    acks.max_ack_delay(Some(ACK_DELAY));
+    acks.ack_eliciting_threshold(VarInt::from_u32(QUIC_ACK_PACKETS));
+    acks.max_ack_delay(Some(QUIC_ACK_DELAY));
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(SESSIONS_PER_CONNECTION_MAX))

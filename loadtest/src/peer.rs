@@ -4,8 +4,8 @@
 //!
 //! * Every message is checked: whom it is for, who sent it, its number, its place in the
 //!   conversation, and whether the app has had it before.
-//! * Acknowledgements are lazy, as the protocol has it: after 32 messages, after 20 ms, or with the
-//!   next frame out.
+//! * Acknowledgements are lazy, as the protocol has it: after 32 messages, after 100 ms, or with
+//!   the next frame out.
 
 mod hearing;
 mod receiving;

@@ -24,9 +24,9 @@ use crate::client::state::Shared;
 use crate::client::{ConnectError, ConnectOptions, TooLong};
 use crate::limits::{
     APP_ID_BYTES_MAX, CLIENT_CONNECTION_WINDOW, CLIENT_DATAGRAM_BYTES_MAX, CLIENT_END_TIMEOUT,
-    CLIENT_INITIAL_RTT, CLIENT_NAME_BYTES_MAX, CLIENT_QUIC_ACK_DELAY, CLIENT_QUIC_ACK_PACKETS,
-    CLIENT_SEND_WINDOW, CLIENT_STREAM_WINDOW, CLIENT_TICKETS_MAX, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT,
-    KEEP_ALIVE, SESSIONS_PER_CONNECTION_MAX,
+    CLIENT_INITIAL_RTT, CLIENT_NAME_BYTES_MAX, CLIENT_SEND_WINDOW, CLIENT_STREAM_WINDOW,
+    CLIENT_TICKETS_MAX, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE, QUIC_ACK_DELAY,
+    QUIC_ACK_PACKETS, SESSIONS_PER_CONNECTION_MAX,
 };
 use crate::reason::Reason;
 use crate::wire;
@@ -350,8 +350,8 @@ fn client_config(options: &ConnectOptions) -> Result<quinn::ClientConfig, Connec
 fn transport_config() -> TransportConfig {
     let mut ack_frequency = AckFrequencyConfig::default();
     ack_frequency
-        .ack_eliciting_threshold(VarInt::from_u32(CLIENT_QUIC_ACK_PACKETS))
-        .max_ack_delay(Some(CLIENT_QUIC_ACK_DELAY));
+        .ack_eliciting_threshold(VarInt::from_u32(QUIC_ACK_PACKETS))
+        .max_ack_delay(Some(QUIC_ACK_DELAY));
     let idle_ms = VarInt::from_u32(IDLE_TIMEOUT.as_millis() as u32);
     let mut transport = TransportConfig::default();
     transport

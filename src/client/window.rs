@@ -59,11 +59,14 @@ pub(super) struct Window<T> {
     written: usize,
     next_number: u64,
     written_max: usize,
+    /// When the front was last answered.
+    answered: Option<Instant>,
 }
 
 impl<T> Window<T> {
     pub(super) fn new() -> Self {
-        Self { entries: VecDeque::new(), written: 0, next_number: 1, written_max: 0 }
+        let entries = VecDeque::new();
+        Self { entries, written: 0, next_number: 1, written_max: 0, answered: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -119,12 +122,15 @@ impl<T> Window<T> {
     }
 
     /// Takes the send that has been answered; `None` if it is not known (any more).
-    pub(super) fn answer(&mut self, number: u64) -> Option<T> {
+    pub(super) fn answer(&mut self, number: u64, now: Instant) -> Option<T> {
         if number == 0 {
             return None;
         }
         let index = match self.entries.front() {
-            Some(first) if first.number == number => 0,
+            Some(first) if first.number == number => {
+                self.answered = Some(now);
+                0
+            }
             // Numbers rise; those of sends without one come last.
             _ => self
                 .entries
@@ -142,9 +148,11 @@ impl<T> Window<T> {
         Some(GivenUp { item: entry.item, maybe_stored: entry.number != 0 })
     }
 
-    /// Since when the oldest send on the current stream has been without an answer.
+    /// Since when the oldest send on the current stream has been without an answer, and the one
+    /// before it: as long as they are answered in turn, many may take longer than one may.
     pub(super) fn unanswered_since(&self) -> Option<Instant> {
-        self.entries.front().filter(|_| self.written > 0).map(|entry| entry.written)
+        let front = self.entries.front().filter(|_| self.written > 0)?;
+        Some(self.answered.map_or(front.written, |at| at.max(front.written)))
     }
 
     /// Takes the first send that was queued `timeout` ago or earlier.
@@ -204,7 +212,7 @@ mod tests {
         let mut window = opened();
         push(&mut window, &["a", "b", "c", "d"]);
         written(&mut window);
-        assert_eq!(window.answer(2), Some("b"));
+        assert_eq!(window.answer(2, Instant::now()), Some("b"));
         push(&mut window, &["e"]);
         window.begin();
         window.opened(3, 8);
@@ -230,14 +238,14 @@ mod tests {
         for _ in 0..3 {
             window.next(Instant::now());
         }
-        assert_eq!(window.answer(3), Some("c"));
-        assert_eq!(window.answer(3), None);
-        assert_eq!(window.answer(4), None, "it was not written yet");
-        assert_eq!(window.answer(0), None);
-        assert_eq!(window.answer(1), Some("a"));
+        assert_eq!(window.answer(3, Instant::now()), Some("c"));
+        assert_eq!(window.answer(3, Instant::now()), None);
+        assert_eq!(window.answer(4, Instant::now()), None, "it was not written yet");
+        assert_eq!(window.answer(0, Instant::now()), None);
+        assert_eq!(window.answer(1, Instant::now()), Some("a"));
         assert_eq!(written(&mut window), [(4, 2, "d")], "2 is the lowest without an answer");
-        assert_eq!(window.answer(2), Some("b"));
-        assert_eq!(window.answer(4), Some("d"));
+        assert_eq!(window.answer(2, Instant::now()), Some("b"));
+        assert_eq!(window.answer(4, Instant::now()), Some("d"));
         assert!(window.is_empty());
         push(&mut window, &["e"]);
         assert_eq!(written(&mut window), [(5, 5, "e")]);
@@ -248,7 +256,7 @@ mod tests {
         let mut window = opened();
         push(&mut window, &["a", "b"]);
         written(&mut window);
-        window.answer(1);
+        window.answer(1, Instant::now());
         window.begin();
         window.opened(1, 8);
         push(&mut window, &["c"]);
@@ -264,8 +272,8 @@ mod tests {
         window.opened(9, 8);
         push(&mut window, &["b"]);
         assert_eq!(written(&mut window), [(1, 1, "a"), (9, 1, "b")]);
-        assert_eq!(window.answer(9), Some("b"));
-        assert_eq!(window.answer(1), Some("a"));
+        assert_eq!(window.answer(9, Instant::now()), Some("b"));
+        assert_eq!(window.answer(1, Instant::now()), Some("a"));
     }
 
     #[test]
@@ -276,7 +284,11 @@ mod tests {
         window.begin();
         let early = |next: Next<'_, &'static str>| (next.number, *next.item);
         assert_eq!(window.next(Instant::now()).map(early), Some((1, "a")));
-        assert_eq!(window.answer(1), Some("a"), "an answer may come before the stream is open");
+        assert_eq!(
+            window.answer(1, Instant::now()),
+            Some("a"),
+            "an answer may come before the stream is open"
+        );
         window.opened(2, 8);
         push(&mut window, &["c"]);
         assert_eq!(written(&mut window), [(2, 2, "b"), (3, 2, "c")]);
@@ -289,7 +301,7 @@ mod tests {
         push(&mut window, &["a", "b", "c"]);
         assert_eq!(written(&mut window).len(), 2);
         assert!(!window.has_next() && !window.all_written());
-        window.answer(1);
+        window.answer(1, Instant::now());
         assert_eq!(written(&mut window), [(3, 2, "c")]);
         assert!(window.all_written());
     }
@@ -333,6 +345,19 @@ mod tests {
         assert_eq!(window.unanswered_since(), None);
         written(&mut window);
         assert_eq!(window.unanswered_since(), Some(start + Duration::from_secs(3)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sends_that_are_answered_in_turn_are_not_without_an_answer() {
+        let mut window = opened();
+        push(&mut window, &["a", "b", "c"]);
+        let start = Instant::now();
+        written(&mut window);
+        window.answer(1, start + Duration::from_secs(3));
+        assert_eq!(window.unanswered_since(), Some(start + Duration::from_secs(3)));
+        window.answer(3, start + Duration::from_secs(5));
+        let since = window.unanswered_since();
+        assert_eq!(since, Some(start + Duration::from_secs(3)), "it is not the front's turn");
     }
 
     #[test]

@@ -13,9 +13,11 @@ pub const CLIENT_SENDS_MAX: usize = 128;
 pub const CLIENT_INCOMING_MAX: usize = 256;
 /// Messages after which a client acknowledges without waiting for company.
 pub const CLIENT_ACK_MESSAGES: usize = 32;
-/// How long an acknowledgement waits for another frame to travel with.
-pub const CLIENT_ACK_DELAY: Duration = Duration::from_millis(20);
-/// A send unanswered for this long means that the connection is broken.
+/// How long an acknowledgement waits for another frame to travel with. It tells the sender that
+/// its message was delivered, and is long before what was not acknowledged goes to the disk.
+pub const CLIENT_ACK_DELAY: Duration = Duration::from_millis(100);
+/// A send unanswered for this long, while none before it is answered either, means that the
+/// connection is broken.
 pub const CLIENT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests of one session that await their answer; the next one waits. A screen of an app asks
 /// for a dozen things at once.
@@ -68,7 +70,3 @@ pub const CLIENT_TICKETS_MAX: usize = 8;
 pub const CLIENT_EARLY_BYTES_MAX: usize = 12 * 1024;
 /// The round trip that a client assumes first: a lost first packet is sent again after 300 ms.
 pub const CLIENT_INITIAL_RTT: Duration = Duration::from_millis(100);
-/// Packets after which a QUIC acknowledgement is due at once, so that most travel with data.
-pub const CLIENT_QUIC_ACK_PACKETS: u32 = 10;
-/// How long a QUIC acknowledgement may wait for company.
-pub const CLIENT_QUIC_ACK_DELAY: Duration = Duration::from_millis(25);

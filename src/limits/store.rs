@@ -14,7 +14,7 @@ pub const SENDS_REMEMBERED: usize = 256;
 pub const INSTANCES_REMEMBERED: usize = 4;
 /// Bytes of entries that wait for their commit or its hand-out, all sessions together.
 ///
-/// Some 3,700 messages of 256 bytes, 40 ms of work at 90,000 a second: enough to fill some commits
+/// Some 3,800 messages of 256 bytes, 40 ms of work at 90,000 a second: enough to fill some commits
 /// while one is synced, and little enough that what is accepted under overload is answered within
 /// a quarter of a second. When it is full, clients get less to send ahead.
 pub const COMMIT_QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -28,9 +28,9 @@ pub const DISPATCH_QUEUE_COMMITS_MAX: usize = 64;
 
 // The log.
 
-/// Bytes at which a commit takes no further entry: some 1,300 messages of 256 bytes, half of the
-/// bytes of the queue, of which an entry takes more than it has, so that under load one sync and
-/// one wake-up of each writer serve many messages.
+/// Bytes at which a commit takes no further entry: some 1,300 messages of 256 bytes, a third
+/// of what the queue has room for, so that under load one sync and one wake-up of each writer serve
+/// many messages.
 pub const COMMIT_BYTES_MAX: usize = 512 * 1024;
 /// How long a commit takes entries, whatever their bytes: questions and refusals have none, and
 /// as many as come while others are dealt with would keep what waits from ever being stored.

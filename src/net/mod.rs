@@ -38,7 +38,8 @@ pub use tls::{CERTIFICATE_FILE, CertificateFiles, TlsError};
 use crate::hub::Hub;
 use crate::limits::{
     CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HANDSHAKES_MAX,
-    HANDSHAKES_PROVEN_PART, IDLE_TIMEOUT, SESSIONS_PER_CONNECTION_MAX, WRITE_TIMEOUT,
+    HANDSHAKES_PROVEN_PART, IDLE_TIMEOUT, QUIC_ACK_DELAY, QUIC_ACK_PACKETS,
+    SESSIONS_PER_CONNECTION_MAX, WRITE_TIMEOUT,
 };
 use crate::metrics::Metrics;
 use crate::reason::Reason;
@@ -309,8 +310,8 @@ fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
 /// connections; those that cost memory for each connection are as small as chat allows.
 fn transport() -> quinn::TransportConfig {
     let mut acks = quinn::AckFrequencyConfig::default();
-    // Every tenth packet instead of every second, as fits small messages: nearly half the packets.
-    acks.ack_eliciting_threshold(VarInt::from_u32(10)).max_ack_delay(Some(ACK_DELAY));
+    acks.ack_eliciting_threshold(VarInt::from_u32(QUIC_ACK_PACKETS));
+    acks.max_ack_delay(Some(QUIC_ACK_DELAY));
     let mut transport = quinn::TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_FIRST))
@@ -325,9 +326,6 @@ fn transport() -> quinn::TransportConfig {
         .datagram_send_buffer_size(DATAGRAM_BYTES);
     transport
 }
-
-/// The longest a client's acknowledgement of packets is held back; the default of QUIC.
-const ACK_DELAY: Duration = Duration::from_millis(25);
 
 /// Accepts connections until the endpoint is closed.
 async fn accept(endpoint: quinn::Endpoint, shared: Arc<Shared>) {

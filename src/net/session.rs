@@ -9,6 +9,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt, WriteError};
 
@@ -24,6 +25,9 @@ use crate::wire::{
 
 /// Bytes taken from the stream at once, so that one session does not hold up the others.
 const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a session with little on the way may be held up: a few times what a full queue takes.
+const HELD_UP: Duration = Duration::from_secs(1);
 
 /// A stream that a client has opened.
 pub(super) struct Stream {
@@ -164,7 +168,9 @@ async fn serve(
             return ended;
         }
         place.sessions.lock().insert(place.stream, Some(session.clone()));
-        input.read(&session, shared).await
+        let ended = input.read(&session, shared).await;
+        input.credit.relax();
+        ended
     };
     if let Some(written) = written {
         return written;
@@ -338,14 +344,12 @@ impl Input {
         let quiesced = shared.quiesce.cancelled();
         tokio::pin!(quiesced);
         loop {
-            match self.handle_all(session, &shared.hub).await {
+            match self.handle_in_time(session, &shared.hub).await {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Close) => return Ended::Closed,
                 Err(reason) => return Ended::Refused(reason),
             }
-            let crowd = shared.hub.crowd();
-            self.credit.follow(crowd);
-            if crowd != Crowd::None {
+            if shared.hub.crowd() != Crowd::Little {
                 tokio::task::yield_now().await;
             }
             let read = tokio::select! {
@@ -370,6 +374,24 @@ impl Input {
             Some(held) => Ok(Some(held)),
             None => self.decoder.next_frame(),
         }
+    }
+
+    /// Deals with all frames that have come. While that is held up for long, a client that has
+    /// little on the way may have more, for it would have no room for a second stream.
+    async fn handle_in_time(&mut self, session: &Arc<Session>, hub: &Hub) -> Result<Flow, Reason> {
+        let credit = self.credit.clone();
+        let is_narrow = credit.follow(hub.crowd());
+        let handled = self.handle_all(session, hub);
+        tokio::pin!(handled);
+        if is_narrow {
+            // Boxed, for it is rare, and the task of each session would keep its room.
+            let in_time = Box::pin(tokio::time::timeout(HELD_UP, handled.as_mut()));
+            if let Ok(flow) = in_time.await {
+                return flow;
+            }
+            credit.relax();
+        }
+        handled.await
     }
 
     async fn handle_all(&mut self, session: &Arc<Session>, hub: &Hub) -> Result<Flow, Reason> {

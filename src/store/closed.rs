@@ -101,15 +101,16 @@ impl Footer {
         }
         let u64_at = |at: usize| u64::from_le_bytes(array(&bytes[at..at + 8]));
         let id_at = |at| MessageId(u64_at(at) as i64);
+        let last = Header {
+            epoch: u64_at(6),
+            first: id_at(14),
+            before: id_at(22),
+            commit: id_at(30),
+            at_ms: u64_at(38) as i64,
+            count: u32::from_le_bytes(array(&bytes[46..50])),
+        };
         Ok(Self {
-            last: Header {
-                epoch: u64_at(6),
-                first: id_at(14),
-                before: id_at(22),
-                commit: id_at(30),
-                at_ms: u64_at(38) as i64,
-                count: u32::from_le_bytes(array(&bytes[46..50])),
-            },
+            last: last.checked().map_err(DatabaseError::value(path))?,
             first: id_at(50),
             oldest_ms: u64_at(58) as i64,
             newest_ms: u64_at(66) as i64,

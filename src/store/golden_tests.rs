@@ -547,6 +547,7 @@ fn a_record_of_ids_that_no_message_can_have_is_damaged_whatever_its_checksum_say
     for first in [i64::MIN, -1, 0, i64::MAX] {
         assert!(Record::parse(&of(first)).is_err(), "{first}");
     }
+    assert!(Record::parse(&record(&[])).is_err(), "no entries");
 }
 
 #[test]

@@ -42,11 +42,11 @@ const QUESTIONS_MAX: usize = 4096;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Crowd {
     /// Less than half of what may wait.
-    None,
+    Little,
     /// Half of it: who submits should take turns with the others. Whoever has the processor would
     /// take all the room there is, and others wait for several commits.
     Half,
-    /// Nearly all of it: who submits has to wait, and should have less on the way.
+    /// Seven eighths of it: who submits may have to wait, and should have less on the way.
     Full,
 }
 
@@ -186,8 +186,7 @@ impl Request {
                 256 + new.body.len() + 32 * new.to.len()
             }
             Self::Open(_) | Self::End { .. } => 256,
-            Self::Ack { .. } => 64,
-            Self::Read { .. } | Self::Nonce { .. } => 128,
+            Self::Ack { .. } | Self::Read { .. } | Self::Nonce { .. } => 128,
             Self::Alias { .. } | Self::Block { .. } | Self::UpstreamDone { .. } => 256,
             Self::Upstream(new) => 256 + new.body.len(),
             Self::Recall { .. } => 256,
@@ -370,7 +369,7 @@ impl<T> Queue<T> {
         match self.shared.permits.available_permits() {
             free if free < COMMIT_QUEUE_BYTES_MAX / 8 => Crowd::Full,
             free if free < COMMIT_QUEUE_BYTES_MAX / 2 => Crowd::Half,
-            _ => Crowd::None,
+            _ => Crowd::Little,
         }
     }
 
@@ -512,7 +511,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_hand_over_take_turns_when_half_of_the_room_is_taken() {
+    async fn the_crowd_is_told_by_the_room_that_is_taken() {
         let (queue, _taker) = queue::<()>();
         let peer = PeerId::new("ann").unwrap();
         let request = || Request::Block { peer: peer.clone(), blocked: true };
@@ -520,12 +519,14 @@ mod tests {
         for _ in 0..half {
             queue.submit(None, request()).await.unwrap();
         }
-        assert_eq!(queue.crowd(), Crowd::None);
+        assert_eq!(queue.crowd(), Crowd::Little);
         queue.submit(None, request()).await.unwrap();
         assert_eq!(queue.crowd(), Crowd::Half);
-        for _ in half + 1..2 * half {
+        for _ in half + 1..2 * half - half / 4 {
             queue.submit(None, request()).await.unwrap();
         }
+        assert_eq!(queue.crowd(), Crowd::Half);
+        queue.submit(None, request()).await.unwrap();
         assert_eq!(queue.crowd(), Crowd::Full);
     }
 }

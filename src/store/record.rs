@@ -42,6 +42,15 @@ pub(super) struct Header {
 }
 
 impl Header {
+    /// It, if its entries have ids that messages can have.
+    pub(super) fn checked(self) -> Result<Self, ValueError> {
+        let end = self.first.0.checked_add(i64::from(self.count));
+        if self.first.0 <= 0 || self.count == 0 || end.is_none() {
+            return Err(ValueError::damaged("ids that no message can have"));
+        }
+        Ok(self)
+    }
+
     /// The id of its last entry.
     pub(super) fn last(&self) -> MessageId {
         MessageId(self.first.0 + i64::from(self.count) - 1)
@@ -129,10 +138,7 @@ impl<'a> Record<'a> {
         let (ends, archives) = rest
             .split_at_checked(header.count as usize * 4)
             .ok_or_else(|| ValueError::damaged("cut off"))?;
-        if header.first.0 <= 0 || header.first.0.checked_add(i64::from(header.count)).is_none() {
-            return Err(ValueError::damaged("ids that no message can have"));
-        }
-        Ok(Self { header, ends, archives })
+        Ok(Self { header: header.checked()?, ends, archives })
     }
 
     /// The entry with this id.

@@ -332,7 +332,8 @@ impl Replay {
             places.extend(place(&placed.entry, previous));
         }
         index.extend(header.at_ms, places);
-        self.leaped |= self.last.at_ms != 0 && (header.at_ms - self.last.at_ms).abs() > DAY_MS;
+        self.leaped |=
+            self.last.at_ms != 0 && header.at_ms.abs_diff(self.last.at_ms) > DAY_MS as u64;
         if header.commit != self.last.commit {
             self.last_commit.clear();
         }
