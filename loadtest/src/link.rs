@@ -1,4 +1,4 @@
-//! QUIC endpoints for both ends, with the settings of the real server and of a real client.
+//! QUIC endpoints for both ends, with the settings of a real client, and of the real server but for its windows.
 //!
 //! # Invariants
 //!

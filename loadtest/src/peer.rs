@@ -4,8 +4,8 @@
 //!
 //! * Every message is checked: whom it is for, who sent it, its number, its place in the
 //!   conversation, and whether the app has had it before.
-//! * Acknowledgements are lazy, as the protocol has it: after 32 messages, after 100 ms, or with
-//!   the next frame out.
+//! * Acknowledgements are lazy, as the protocol has it: after 32 messages, after 20 to 100 ms, or
+//!   with the next frame out.
 
 mod hearing;
 mod receiving;
@@ -121,7 +121,7 @@ impl Peer {
             work,
             order: Order::default(),
             talker: Talker::new(index, opened.next_number),
-            acks: Acks::default(),
+            acks: Acks::new(),
             sends_max: opened.sends_max as usize,
             fence: Fence::Ahead,
             waiting: Waiting {
@@ -137,9 +137,9 @@ impl Peer {
         }
     }
 
-    /// Since when a message awaits acknowledgement, in nanoseconds; 0 for none.
-    pub(crate) fn unacked_since_ns(&self) -> u64 {
-        self.acks.since_ns()
+    /// When an acknowledgement goes out alone, in nanoseconds; 0 if none is owed.
+    pub(crate) fn ack_due_ns(&self) -> u64 {
+        self.acks.due_ns()
     }
 
     /// Whether the peer has done all that it will do.

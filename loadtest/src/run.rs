@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tidings::limits::SYSTEM_PEER;
 
-use crate::acks::{ACK_DUE, LOOK};
+use crate::acks::LOOK;
 use crate::frames::DeliverView;
 use crate::group::Groups;
 use crate::names::Names;
@@ -49,8 +49,8 @@ const PHASES: [Phase; 5] = [Phase::Open, Phase::Send, Phase::Quiet, Phase::Fence
 #[derive(Debug, Default)]
 pub(crate) struct Mail {
     pub(crate) slot: Mutex<Slot>,
-    /// Since when a message awaits acknowledgement, in nanoseconds; 0 for none.
-    pub(crate) unacked_since: AtomicU64,
+    /// When an acknowledgement goes out alone, in nanoseconds; 0 if none is owed.
+    pub(crate) ack_due: AtomicU64,
 }
 
 /// The part of the mail that needs its lock.
@@ -86,7 +86,7 @@ impl Mail {
 
     /// A session has ended: what came too late for it is for the next one of the peer.
     pub(crate) fn leave(&self, due: &mut VecDeque<u64>) {
-        self.unacked_since.store(0, Ordering::Relaxed);
+        self.ack_due.store(0, Ordering::Relaxed);
         let mut slot = self.slot.lock();
         slot.waker = None;
         due.append(&mut slot.due);
@@ -301,13 +301,12 @@ impl Run {
     ///
     /// One thread looks at all sessions, so that none needs a timer of its own.
     pub(crate) fn tick(&self) {
-        let due_ns = ACK_DUE.as_nanos() as u64;
         while !self.stop_ticking.load(Ordering::Relaxed) {
             std::thread::sleep(LOOK);
             let now_ns = self.now_ns();
             for mail in &self.mail {
-                let since_ns = mail.unacked_since.load(Ordering::Relaxed);
-                if since_ns != 0 && now_ns.saturating_sub(since_ns) >= due_ns {
+                let due_ns = mail.ack_due.load(Ordering::Relaxed);
+                if due_ns != 0 && now_ns >= due_ns {
                     mail.wake();
                 }
             }

@@ -135,8 +135,8 @@ impl Session {
             self.peer.move_at(&mut slot.moved);
         }
         let over = self.poll_stream(cx);
-        let unacked_since_ns = self.peer.unacked_since_ns();
-        self.run.mail[self.index as usize].unacked_since.store(unacked_since_ns, Ordering::Relaxed);
+        let ack_due_ns = self.peer.ack_due_ns();
+        self.run.mail[self.index as usize].ack_due.store(ack_due_ns, Ordering::Relaxed);
         match over {
             Err(why) => Poll::Ready(Err(why)),
             Ok(()) if self.peer.is_done() || self.run.phase() == Phase::End => Poll::Ready(Ok(())),

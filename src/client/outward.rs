@@ -148,7 +148,8 @@ impl Shared {
     }
 
     /// Fails the sends whose time is over. Says how long the oldest one on this stream has waited
-    /// for an answer that could be read, or `None` if no send is left. Pings a server that takes
+    /// for an answer that could be read, and since one before it was answered, or `None` if no
+    /// send is left. Pings a server that takes
     /// its time.
     pub(super) fn expire(&self, send_timeout: Duration) -> Option<Duration> {
         let now = Instant::now();

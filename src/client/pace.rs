@@ -5,7 +5,8 @@
 //! * Nothing above what the server put to the current stream is ever acknowledged on it, and
 //!   nothing that the app has not had.
 //! * An acknowledgement leaves with the next frame out, after [`CLIENT_ACK_MESSAGES`], or
-//!   [`CLIENT_ACK_DELAY`] after the message came or the app had it, whatever is first.
+//!   as long after the message came or the app had it as the last send took to be answered, but
+//!   at least [`CLIENT_ACK_DELAY_MIN`] and at most [`CLIENT_ACK_DELAY`], whatever is first.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use tokio::time::Instant;
 
 use crate::id::MessageId;
 use crate::limits::{
-    CLIENT_ACK_DELAY, CLIENT_ACK_MESSAGES, CLIENT_BACKOFF_MAX, CLIENT_BACKOFF_MIN,
+    CLIENT_ACK_DELAY, CLIENT_ACK_DELAY_MIN, CLIENT_ACK_MESSAGES, CLIENT_BACKOFF_MAX,
+    CLIENT_BACKOFF_MIN,
 };
 
 /// What is acknowledged, and when.
@@ -29,12 +31,15 @@ pub(super) struct AckPace {
     acked: MessageId,
     /// When the writer looks next by itself.
     look_at: Option<Instant>,
+    /// How long an acknowledgement waits for company.
+    delay: Duration,
 }
 
 impl AckPace {
     /// The app has had everything up to `had`.
     pub(super) fn new(had: MessageId) -> Self {
-        Self { had, count: 0, delivered: had, acked: had, look_at: None }
+        let delay = CLIENT_ACK_DELAY_MIN;
+        Self { had, count: 0, delivered: had, acked: had, look_at: None, delay }
     }
 
     /// The last message that the app has had.
@@ -70,9 +75,14 @@ impl AckPace {
     fn arm(&mut self, now: Instant) -> bool {
         let arms = self.look_at.is_none();
         if arms {
-            self.look_at = Some(now + CLIENT_ACK_DELAY);
+            self.look_at = Some(now + self.delay);
         }
         arms
+    }
+
+    /// A send took `took` to be answered on the current stream.
+    pub(super) fn answered(&mut self, took: Duration) {
+        self.delay = took.clamp(CLIENT_ACK_DELAY_MIN, CLIENT_ACK_DELAY);
     }
 
     /// When the writer looks next if nothing wakes it before.
@@ -141,11 +151,29 @@ mod tests {
         let start = Instant::now();
         assert!(pace.delivered(MessageId(1), start), "the writer must learn of the timer");
         assert!(!pace.had(MessageId(1), start + 5 * MS), "the timer serves already");
-        assert_eq!(pace.look_at(), Some(start + CLIENT_ACK_DELAY));
-        assert!(!pace.is_due(start + CLIENT_ACK_DELAY - MS));
-        assert!(pace.is_due(start + CLIENT_ACK_DELAY));
+        assert_eq!(pace.look_at(), Some(start + CLIENT_ACK_DELAY_MIN));
+        assert!(!pace.is_due(start + CLIENT_ACK_DELAY_MIN - MS));
+        assert!(pace.is_due(start + CLIENT_ACK_DELAY_MIN));
         assert_eq!(pace.take(), Some(MessageId(1)));
         assert_eq!((pace.take(), pace.look_at()), (None, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_acknowledgement_waits_as_long_as_an_answer_takes() {
+        let mut pace = pace();
+        let now = Instant::now();
+        for (id, took, waits) in [(1, MS, CLIENT_ACK_DELAY_MIN), (2, 50 * MS, 50 * MS)] {
+            pace.answered(took);
+            assert!(pace.delivered(MessageId(id), now));
+            assert_eq!(pace.look_at(), Some(now + waits));
+            assert!(pace.is_due(now + waits));
+        }
+        pace.answered(CLIENT_ACK_DELAY + MS);
+        assert!(pace.delivered(MessageId(3), now));
+        assert_eq!(pace.look_at(), Some(now + CLIENT_ACK_DELAY));
+        pace.opened(MessageId::NONE);
+        assert!(pace.delivered(MessageId(3), now));
+        assert_eq!(pace.look_at(), Some(now + CLIENT_ACK_DELAY_MIN), "another path");
     }
 
     #[tokio::test(start_paused = true)]
@@ -153,11 +181,11 @@ mod tests {
         let mut pace = pace();
         let start = Instant::now();
         assert!(pace.delivered(MessageId(1), start));
-        assert!(pace.is_due(start + CLIENT_ACK_DELAY));
+        assert!(pace.is_due(start + CLIENT_ACK_DELAY_MIN));
         assert_eq!(pace.take(), None, "the app has had nothing");
         let late = start + Duration::from_secs(1);
         assert!(pace.had(MessageId(1), late));
-        assert_eq!(pace.look_at(), Some(late + CLIENT_ACK_DELAY));
+        assert_eq!(pace.look_at(), Some(late + CLIENT_ACK_DELAY_MIN));
     }
 
     #[tokio::test(start_paused = true)]

@@ -121,8 +121,9 @@ impl<T> Window<T> {
         Some(Next { number: entry.number, answered, again, item: &mut entry.item })
     }
 
-    /// Takes the send that has been answered; `None` if it is not known (any more).
-    pub(super) fn answer(&mut self, number: u64, now: Instant) -> Option<T> {
+    /// Takes the send that has been answered, and says how long that took since it was written to
+    /// the current stream; `None` if it is not known (any more).
+    pub(super) fn answer(&mut self, number: u64, now: Instant) -> Option<(T, Duration)> {
         if number == 0 {
             return None;
         }
@@ -137,7 +138,8 @@ impl<T> Window<T> {
                 .binary_search_by_key(&number.wrapping_sub(1), |entry| entry.number.wrapping_sub(1))
                 .ok()?,
         };
-        self.remove(index).map(|gone| gone.item)
+        let took = now.duration_since(self.entries.get(index)?.written);
+        self.remove(index).map(|gone| (gone.item, took))
     }
 
     fn remove(&mut self, index: usize) -> Option<GivenUp<T>> {
@@ -148,8 +150,9 @@ impl<T> Window<T> {
         Some(GivenUp { item: entry.item, maybe_stored: entry.number != 0 })
     }
 
-    /// Since when the oldest send on the current stream has been without an answer, and the one
-    /// before it: as long as they are answered in turn, many may take longer than one may.
+    /// Since when the oldest send on the current stream has been without an answer, or since the
+    /// one before it was answered, if that is later: as long as they are answered in turn, many
+    /// may take longer than one may.
     pub(super) fn unanswered_since(&self) -> Option<Instant> {
         let front = self.entries.front().filter(|_| self.written > 0)?;
         Some(self.answered.map_or(front.written, |at| at.max(front.written)))
@@ -190,6 +193,10 @@ mod tests {
         all
     }
 
+    fn answer(window: &mut Window<&'static str>, number: u64) -> Option<&'static str> {
+        window.answer(number, Instant::now()).map(|(item, _)| item)
+    }
+
     #[test]
     fn numbers_rise_in_the_order_of_queueing() {
         let mut window = opened();
@@ -212,7 +219,7 @@ mod tests {
         let mut window = opened();
         push(&mut window, &["a", "b", "c", "d"]);
         written(&mut window);
-        assert_eq!(window.answer(2, Instant::now()), Some("b"));
+        assert_eq!(answer(&mut window, 2), Some("b"));
         push(&mut window, &["e"]);
         window.begin();
         window.opened(3, 8);
@@ -238,14 +245,14 @@ mod tests {
         for _ in 0..3 {
             window.next(Instant::now());
         }
-        assert_eq!(window.answer(3, Instant::now()), Some("c"));
-        assert_eq!(window.answer(3, Instant::now()), None);
-        assert_eq!(window.answer(4, Instant::now()), None, "it was not written yet");
-        assert_eq!(window.answer(0, Instant::now()), None);
-        assert_eq!(window.answer(1, Instant::now()), Some("a"));
+        assert_eq!(answer(&mut window, 3), Some("c"));
+        assert_eq!(answer(&mut window, 3), None);
+        assert_eq!(answer(&mut window, 4), None, "it was not written yet");
+        assert_eq!(answer(&mut window, 0), None);
+        assert_eq!(answer(&mut window, 1), Some("a"));
         assert_eq!(written(&mut window), [(4, 2, "d")], "2 is the lowest without an answer");
-        assert_eq!(window.answer(2, Instant::now()), Some("b"));
-        assert_eq!(window.answer(4, Instant::now()), Some("d"));
+        assert_eq!(answer(&mut window, 2), Some("b"));
+        assert_eq!(answer(&mut window, 4), Some("d"));
         assert!(window.is_empty());
         push(&mut window, &["e"]);
         assert_eq!(written(&mut window), [(5, 5, "e")]);
@@ -272,8 +279,8 @@ mod tests {
         window.opened(9, 8);
         push(&mut window, &["b"]);
         assert_eq!(written(&mut window), [(1, 1, "a"), (9, 1, "b")]);
-        assert_eq!(window.answer(9, Instant::now()), Some("b"));
-        assert_eq!(window.answer(1, Instant::now()), Some("a"));
+        assert_eq!(answer(&mut window, 9), Some("b"));
+        assert_eq!(answer(&mut window, 1), Some("a"));
     }
 
     #[test]
@@ -284,11 +291,8 @@ mod tests {
         window.begin();
         let early = |next: Next<'_, &'static str>| (next.number, *next.item);
         assert_eq!(window.next(Instant::now()).map(early), Some((1, "a")));
-        assert_eq!(
-            window.answer(1, Instant::now()),
-            Some("a"),
-            "an answer may come before the stream is open"
-        );
+        let early = answer(&mut window, 1);
+        assert_eq!(early, Some("a"), "an answer may come before the stream is open");
         window.opened(2, 8);
         push(&mut window, &["c"]);
         assert_eq!(written(&mut window), [(2, 2, "b"), (3, 2, "c")]);
@@ -355,7 +359,8 @@ mod tests {
         written(&mut window);
         window.answer(1, start + Duration::from_secs(3));
         assert_eq!(window.unanswered_since(), Some(start + Duration::from_secs(3)));
-        window.answer(3, start + Duration::from_secs(5));
+        let answered = window.answer(3, start + Duration::from_secs(5));
+        assert_eq!(answered, Some(("c", Duration::from_secs(5))));
         let since = window.unanswered_since();
         assert_eq!(since, Some(start + Duration::from_secs(3)), "it is not the front's turn");
     }

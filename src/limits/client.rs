@@ -13,11 +13,16 @@ pub const CLIENT_SENDS_MAX: usize = 128;
 pub const CLIENT_INCOMING_MAX: usize = 256;
 /// Messages after which a client acknowledges without waiting for company.
 pub const CLIENT_ACK_MESSAGES: usize = 32;
-/// How long an acknowledgement waits for another frame to travel with. It tells the sender that
-/// its message was delivered, and is long before what was not acknowledged goes to the disk.
+/// The longest that an acknowledgement waits for another frame to travel with: as long as the last
+/// send took to be answered, within this and [`CLIENT_ACK_DELAY_MIN`], for who talks as fast as it
+/// is answered has a frame by then. It is long before what was not acknowledged goes to the disk;
+/// who is lost meanwhile is told of as not having had the message.
 pub const CLIENT_ACK_DELAY: Duration = Duration::from_millis(100);
+/// The shortest: less than the 25 ms that QUIC waits with an acknowledgement of its own, which so
+/// finds company.
+pub const CLIENT_ACK_DELAY_MIN: Duration = Duration::from_millis(20);
 /// A send unanswered for this long, while none before it is answered either, means that the
-/// connection is broken.
+/// connection is broken. A client looks every second.
 pub const CLIENT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests of one session that await their answer; the next one waits. A screen of an app asks
 /// for a dozen things at once.

@@ -10,8 +10,11 @@
 //!   two is never narrowed, and one whose reader is held up is narrowed no more.
 //! * A commit frees much of its queue at once, so a few looks at an empty queue widen nothing.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use quinn::{Connection, VarInt};
+use tokio::time::Instant;
 
 use crate::hub::Crowd;
 use crate::net::STREAMS_MAX;
@@ -33,24 +36,30 @@ const MANY_BYTES: u32 = STREAMS_MAX * STREAM_BYTES;
 /// session looks whenever it has read something, some 300 bytes at a time: meanwhile it has been
 /// granted nothing for all that it was narrowed by.
 const CALM_LOOKS: u8 = 64;
+/// How long after the last look at a fuller queue a single one widens it: who says little shall
+/// not stay narrow for that.
+const CALM_AFTER: Duration = Duration::from_secs(1);
 
 /// How wide a connection is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Width {
     First,
-    Narrow { calm_looks: u8 },
+    Narrow { calm_looks: u8, busy_at: Instant },
     Many,
 }
 
 impl Width {
-    fn after(self, crowd: Crowd) -> Self {
+    fn after(self, crowd: Crowd, now: Instant) -> Self {
         match (self, crowd) {
-            (Self::First, Crowd::Full) => Self::Narrow { calm_looks: 0 },
-            (Self::Narrow { calm_looks }, Crowd::Little) if calm_looks + 1 < CALM_LOOKS => {
-                Self::Narrow { calm_looks: calm_looks + 1 }
+            (Self::First, Crowd::Full) | (Self::Narrow { .. }, Crowd::Half | Crowd::Full) => {
+                Self::Narrow { calm_looks: 0, busy_at: now }
             }
-            (Self::Narrow { .. }, Crowd::Little) => Self::First,
-            (Self::Narrow { .. }, _) => Self::Narrow { calm_looks: 0 },
+            (Self::Narrow { calm_looks, busy_at }, Crowd::Little) => {
+                if calm_looks + 1 >= CALM_LOOKS || now.duration_since(busy_at) >= CALM_AFTER {
+                    return Self::First;
+                }
+                Self::Narrow { calm_looks: calm_looks + 1, busy_at }
+            }
             (same, _) => same,
         }
     }
@@ -83,7 +92,7 @@ impl Credit {
 
     /// Follows the commit queue. Says whether the connection is narrow now.
     pub(super) fn follow(&self, crowd: Crowd) -> bool {
-        matches!(self.turn(|width| width.after(crowd)), Width::Narrow { .. })
+        matches!(self.turn(|width| width.after(crowd, Instant::now())), Width::Narrow { .. })
     }
 
     /// What has come may not be read for long: a second stream must find room.
@@ -109,7 +118,6 @@ impl Credit {
 mod tests {
     use std::net::Ipv4Addr;
     use std::sync::Arc;
-    use std::time::Duration;
 
     use quinn::{Endpoint, RecvStream, SendStream};
 
@@ -209,6 +217,7 @@ mod tests {
             unread = next;
         }
         assert_grants(unread, NARROW_BYTES);
+        assert!(credit.follow(Crowd::Full), "the calm begins now");
         for _ in 1..CALM_LOOKS {
             assert!(credit.follow(Crowd::Little));
         }
@@ -255,13 +264,23 @@ mod tests {
 
     #[test]
     fn a_busy_look_between_calm_ones_begins_them_anew() {
-        let mut width = Width::First.after(Crowd::Full);
+        let now = Instant::now();
+        let mut width = Width::First.after(Crowd::Full, now);
         for crowd in [Crowd::Half, Crowd::Full] {
             for _ in 1..CALM_LOOKS {
-                width = width.after(Crowd::Little);
+                width = width.after(Crowd::Little, now);
             }
-            width = width.after(crowd);
-            assert_eq!(width, Width::Narrow { calm_looks: 0 });
+            width = width.after(crowd, now);
+            assert_eq!(width, Width::Narrow { calm_looks: 0, busy_at: now });
         }
+    }
+
+    #[test]
+    fn who_says_little_is_wide_again_at_the_first_calm_look_after_a_while() {
+        let then = Instant::now();
+        let width = Width::First.after(Crowd::Full, then);
+        let soon = width.after(Crowd::Little, then + CALM_AFTER / 2);
+        assert_eq!(soon, Width::Narrow { calm_looks: 1, busy_at: then });
+        assert_eq!(soon.after(Crowd::Little, then + CALM_AFTER), Width::First);
     }
 }

@@ -77,6 +77,8 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
     let session = prepared.session().clone();
     let place = Place { sessions: &sessions, stream: id };
     let end = serve(&mut input, &mut send, prepared, &place, &handshake, &shared).await;
+    // What has come will not be read.
+    input.credit.relax();
     // Before the client hears of the end: it may open the next one then.
     sessions.lock().remove(&id);
     match end {
@@ -168,9 +170,7 @@ async fn serve(
             return ended;
         }
         place.sessions.lock().insert(place.stream, Some(session.clone()));
-        let ended = input.read(&session, shared).await;
-        input.credit.relax();
-        ended
+        input.read(&session, shared).await
     };
     if let Some(written) = written {
         return written;
@@ -384,7 +384,7 @@ impl Input {
         let handled = self.handle_all(session, hub);
         tokio::pin!(handled);
         if is_narrow {
-            // Boxed, for it is rare, and the task of each session would keep its room.
+            // Boxed, for the task of each session would keep its room.
             let in_time = Box::pin(tokio::time::timeout(HELD_UP, handled.as_mut()));
             if let Ok(flow) = in_time.await {
                 return flow;
