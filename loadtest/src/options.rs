@@ -161,7 +161,8 @@ pub(crate) enum Scenario {
     /// Offers more than the server carries, and then a normal load again
     ///
     /// First a closed loop finds the top: messages a second, memory. Then messages are due at fixed
-    /// times, so many times the top; then a normal load comes again. A session writes what is due
+    /// times, so many times the top; then a normal load comes again, and the top once more. What an
+    /// overload carried is told in parts of the mean of the tops before and after it. A session writes what is due
     /// as flow control admits it, and has no more than --unanswered of its sends unanswered.
     /// What is due beyond that waits in the client: it is shown as `held_back`, and given up when
     /// the overload ends, as an app would. `accepted_ms` is from writing a send to its

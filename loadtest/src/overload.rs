@@ -10,6 +10,8 @@
 //!   control admits it; what waits in a client before that is counted, and told beside it.
 //! * The normal load counts from when a message was due, so a server that is still busy with the
 //!   overload is found out.
+//! * The top is found before and after each overload, which is compared with the mean of the two:
+//!   a machine that others use, too, is not as fast all the time.
 
 mod part;
 mod windows;
@@ -34,8 +36,8 @@ use crate::tide::{Level, Mark};
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Overloaded {
-    /// The closed loop that found the top.
-    pub(crate) top: Carried,
+    /// The closed loops that found the top: one before the first overload, one after each.
+    pub(crate) tops: Vec<Carried>,
     /// The normal load, before any overload.
     pub(crate) normal: Carried,
     /// The p99 of a usual window of it, from when a message was due to its recipient's app.
@@ -64,7 +66,7 @@ pub(crate) struct Carried {
 /// What an overload came to.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Over {
-    /// How many times the top was offered.
+    /// How many times the top before it was offered.
     times: u32,
     offered_per_second: f64,
     /// Sends that were due.
@@ -75,9 +77,9 @@ pub(crate) struct Over {
     held_back: u64,
     #[serde(flatten)]
     carried: Carried,
-    /// What was carried, in parts of the top.
+    /// What was carried, in parts of the mean of the tops before and after it.
     part_of_top: f64,
-    /// The most memory, in parts of the most at the top.
+    /// The most memory, in parts of the most at the top before it.
     rss_ratio: Option<f64>,
     /// From the end of the overload until the p99 of the normal load was normal.
     recovered_ms: Option<f64>,
@@ -89,12 +91,14 @@ pub(crate) struct Over {
 impl Overloaded {
     /// What a person reads: names and values.
     pub(crate) fn rows(&self) -> Vec<(String, String)> {
-        let mut rows =
-            vec![("top".to_owned(), self.top.told()), ("normal".to_owned(), self.normal.told())];
+        let top = |top: &Carried| ("top".to_owned(), top.told());
+        let mut tops = self.tops.iter();
+        let mut rows: Vec<_> = tops.next().map(top).into_iter().collect();
+        rows.push(("normal".to_owned(), self.normal.told()));
         if let Some(usual) = self.normal_p99_ms {
             rows.push(("".into(), format!("p99 of a usual window: {usual:.1} ms")));
         }
-        for over in &self.overloads {
+        for (over, next_top) in self.overloads.iter().zip(tops) {
             rows.push((format!("offered x {}", over.times), over.told()));
             rows.push(("".into(), over.carried.told()));
             let recovered = match over.recovered_ms {
@@ -102,6 +106,7 @@ impl Overloaded {
                 None => "not normal any more; ".to_owned(),
             };
             rows.push(("after it".into(), recovered + &over.after.told()));
+            rows.push(top(next_top));
         }
         rows
     }
@@ -156,25 +161,25 @@ pub(crate) async fn run(stage: &Stage<'_>, overload: &Overload) -> Result<Outcom
     run.records.take_samples();
     run.measure(run.now_ns(), u64::MAX);
     let measure = Measure::begin(stage.server);
-    let top = hold(stage, closed, overload.seconds, "the top").await?;
+    let mut tops = vec![hold(stage, closed, overload.seconds, "the top").await?];
     // What the top has left behind is soon done.
     hold(stage, Level::Mail, 1, "calming down").await?;
     let normal = hold(stage, Level::Mail, overload.seconds, "a normal load").await?;
-    let top_per_second = top.acked() as f64 / top.seconds();
     let mut pairs = Vec::new();
     for times in &overload.times {
-        let per_second = (top_per_second * f64::from(*times)) as u64;
+        let per_second = (tops[pairs.len()].acked_per_second() * f64::from(*times)) as u64;
         let unanswered_max = usize::from(overload.unanswered);
         let per_second = per_second.max(1);
         let level = Level::Open { from_ns: run.now_ns(), per_second, unanswered_max };
         let over = hold(stage, level, overload.seconds, &format!("{times} times the top")).await?;
         let after = hold(stage, Level::Mail, overload.seconds, "a normal load").await?;
         pairs.push((*times, over, after));
+        tops.push(hold(stage, closed, overload.seconds, "the top").await?);
     }
     let spent = measure.end().await;
     stage.fleet.settle(stage.progress).await;
     let samples = run.records.take_samples();
-    let found = conclude(&samples, &top, &normal, &pairs);
+    let found = conclude(&samples, &tops, &normal, &pairs);
     Ok(Outcome { spent, opening: Some(opening), overload: Some(found), ..Outcome::default() })
 }
 
@@ -189,25 +194,27 @@ fn start_normal(run: &Arc<Run>, per_second: u32) -> Result<(), String> {
     })
 }
 
-/// Puts together what was found; an overload is followed by the normal load after it.
+/// Puts together what was found; an overload is followed by the normal load after it, and there is
+/// a top before and after each of these pairs.
 fn conclude(
     samples: &Samples,
-    top: &Part,
+    tops: &[Part],
     normal: &Part,
     pairs: &[(u32, Part, Part)],
 ) -> Overloaded {
-    let top_carried = carried(samples, top);
     let usual_ms = usual_p99_ms(&samples.deliveries, &normal.time_us());
-    let over = |(times, over, after): &(u32, Part, Part)| {
+    let over = |(around, (times, over, after)): (&[Part], &(u32, Part, Part))| {
         let carried_over = carried(samples, over);
-        let ratio = over.rss_kib.zip(top.rss_kib).map(|(over, top)| over as f64 / top as f64);
+        let before_kib = around.first().and_then(|top| top.rss_kib);
+        let ratio = over.rss_kib.zip(before_kib).map(|(over, top)| over as f64 / top as f64);
+        let top = around.iter().map(Part::acked_per_second).sum::<f64>() / around.len() as f64;
         Over {
             times: *times,
             offered_per_second: rounded(over.offered() as f64 / over.seconds()),
             offered: over.offered(),
             written: over.sent(),
             held_back: over.offered().saturating_sub(over.sent()),
-            part_of_top: rounded(carried_over.acked_per_second / top_carried.acked_per_second),
+            part_of_top: rounded(carried_over.acked_per_second / top),
             carried: carried_over,
             rss_ratio: ratio.map(rounded),
             recovered_ms: recovered_ms(
@@ -219,14 +226,14 @@ fn conclude(
             sessions_lost: over.sessions_lost() + after.sessions_lost(),
         }
     };
-    let end_us = pairs.last().map_or(normal, |(_, _, after)| after).time_us().end;
-    let all: Range<u32> = top.time_us().start..end_us;
+    let start_us = tops.first().unwrap_or(normal).time_us().start;
+    let all: Range<u32> = start_us..tops.last().unwrap_or(normal).time_us().end;
     Overloaded {
         normal: carried(samples, normal),
         normal_p99_ms: usual_ms,
-        overloads: pairs.iter().map(over).collect(),
+        overloads: tops.windows(2).zip(pairs).map(over).collect(),
         windows: windows::windows(samples, all),
-        top: top_carried,
+        tops: tops.iter().map(|top| carried(samples, top)).collect(),
     }
 }
 
@@ -235,7 +242,7 @@ fn carried(samples: &Samples, part: &Part) -> Carried {
     Carried {
         from_ms: time_us.start / 1_000,
         seconds: rounded(part.seconds()),
-        acked_per_second: rounded(part.acked() as f64 / part.seconds()),
+        acked_per_second: rounded(part.acked_per_second()),
         accepted_ms: within(&samples.acks, &time_us),
         delivered_ms: within(&samples.deliveries, &time_us),
         server_cpu_us_per_message: per(part.cpu_us, part.acked() as f64),

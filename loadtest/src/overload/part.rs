@@ -92,6 +92,11 @@ impl Part {
         self.after.acked - self.before.acked
     }
 
+    /// The same a second.
+    pub(super) fn acked_per_second(&self) -> f64 {
+        self.acked() as f64 / self.seconds()
+    }
+
     /// Sends written meanwhile.
     pub(super) fn sent(&self) -> u64 {
         self.after.sent - self.before.sent

@@ -94,7 +94,8 @@ pub(crate) fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report
     report.network = outcome.network;
     report.attacks = outcome.attacks;
     if let Some(overload) = &outcome.overload {
-        report.messages_per_second = overload.top.acked_per_second;
+        let tops = overload.tops.iter().map(|top| top.acked_per_second);
+        report.messages_per_second = tops.fold(0.0, f64::max);
     }
     report.overload = outcome.overload;
     if let Some(alive) = outcome.alive {
