@@ -11,17 +11,18 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use quinn::{AckFrequencyConfig, Endpoint, EndpointConfig, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tidings::client::Fingerprint;
 use tidings::limits::{
     IDLE_TIMEOUT, KEEP_ALIVE, QUIC_ACK_DELAY, QUIC_ACK_PACKETS, SESSIONS_PER_CONNECTION_MAX,
+    SOCKET_BUFFER_BYTES,
 };
 
 use crate::tls;
 
-/// Bytes of a socket's buffers each way; the kernel grants less where its own limit is lower.
-const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes in flight towards one stream.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Bytes in flight towards one connection.
@@ -54,7 +55,10 @@ fn transport() -> TransportConfig {
 
 fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    // The same room as the server's has; the kernel grants less where its own limit is lower.
     socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+    #[cfg(target_os = "linux")]
+    let _ = setsockopt(&socket, RcvBufForce, &SOCKET_BUFFER_BYTES);
     socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
     Ok(socket.into())

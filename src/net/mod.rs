@@ -14,11 +14,12 @@ mod credit;
 mod roll;
 mod segments;
 mod session;
+mod socket;
 mod tickets;
 mod tls;
 mod turns;
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,9 +45,6 @@ use crate::limits::{
 use crate::metrics::Metrics;
 use crate::reason::Reason;
 
-/// Bytes of the socket's buffers, if the system grants them: some 5,000 packets of 1,500 bytes,
-/// what comes in while the receiving task is off the processor for a few milliseconds.
-const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// Streams of a connection. QUIC tells a client of streams that have become free only when they
 /// are more than an eighth of all; so many more there are than sessions.
 const STREAMS_MAX: u32 = SESSIONS_PER_CONNECTION_MAX + SESSIONS_PER_CONNECTION_MAX / 8;
@@ -185,9 +183,9 @@ impl Endpoint {
     ) -> Result<Self, BindError> {
         let identity = tls::load(options.certificate.as_ref(), &options.keys_dir)?;
         let address = options.listen;
-        let socket = |source| BindError::Socket { address, source };
-        let udp = bind(address).map_err(socket)?;
-        let beside = udp.try_clone().map_err(socket)?;
+        let failed = |source| BindError::Socket { address, source };
+        let udp = socket::bind(address).map_err(failed)?;
+        let beside = udp.try_clone().map_err(failed)?;
         let (roll, left) = open_roll(options)?;
         let reset_key = identity.reset_key;
         let mut config = quinn::EndpointConfig::new(Arc::new(reset_key.clone()));
@@ -202,7 +200,7 @@ impl Endpoint {
         server.incoming_buffer_size(64 * 1024).incoming_buffer_size_total(16 * 1024 * 1024);
         let runtime = Arc::new(segments::Sparing);
         let serving = Serving { config: server.clone(), fingerprint: identity.shown.fingerprint };
-        let endpoint = quinn::Endpoint::new(config, Some(server), udp, runtime).map_err(socket)?;
+        let endpoint = quinn::Endpoint::new(config, Some(server), udp, runtime).map_err(failed)?;
         let shared = Arc::new(Shared {
             hub,
             metrics,
@@ -291,19 +289,6 @@ fn open_roll(options: &Options) -> Result<(Roll, Vec<roll::Client>), BindError> 
     let path = options.keys_dir.join(ROLL_FILE);
     let opened = Roll::open(&path, options.listen.is_ipv4(), options.connections_max);
     opened.map_err(|source| BindError::Roll { path, source })
-}
-
-fn bind(address: SocketAddr) -> std::io::Result<UdpSocket> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    // The system grants what it will; less only costs packets under bursts.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.bind(&address.into())?;
-    Ok(socket.into())
 }
 
 /// The transport parameters. The sources of the figures are the field's practice for many small
