@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! * Acknowledgements are cumulative and lazy: after 32 messages, with the next frame out, or
-//!   as late as the last send took to be answered, within 20 and 100 ms.
+//!   as late as the last send took to be answered, within 20 and 250 ms.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //!
 //! * Every message is checked: whom it is for, who sent it, its number, its place in the
 //!   conversation, and whether the app has had it before.
-//! * Acknowledgements are lazy, as the protocol has it: after 32 messages, after 20 to 100 ms, or
+//! * Acknowledgements are lazy, as the protocol has it: after 32 messages, after 20 to 250 ms, or
 //!   with the next frame out.
 
 mod hearing;

@@ -17,7 +17,7 @@ pub const CLIENT_ACK_MESSAGES: usize = 32;
 /// send took to be answered, within this and [`CLIENT_ACK_DELAY_MIN`], for who talks as fast as it
 /// is answered has a frame by then. It is long before what was not acknowledged goes to the disk;
 /// who is lost meanwhile is told of as not having had the message.
-pub const CLIENT_ACK_DELAY: Duration = Duration::from_millis(100);
+pub const CLIENT_ACK_DELAY: Duration = Duration::from_millis(250);
 /// The shortest: less than the 25 ms that QUIC waits with an acknowledgement of its own, which so
 /// finds company.
 pub const CLIENT_ACK_DELAY_MIN: Duration = Duration::from_millis(20);
