@@ -32,8 +32,7 @@ pub const PROTOCOL_VERSION: u16 = 1;
 pub const QUIC_ACK_PACKETS: u32 = 6;
 /// The longest that a QUIC acknowledgement waits for company, on both sides. quinn asks for the
 /// round trip, though for no less than the 25 ms that QUIC has and no more than this; so this
-/// counts where the network is slow or sockets are full: who is answered within it, as everybody
-/// should be, hears of no acknowledgement without data. 5,000 sessions with one send in flight
+/// counts where the network is slow or sockets are full. 5,000 sessions with one send in flight
 /// each took 6.0 packets a message with 25 ms, 5.2 with 100, 4.7 with this. Who lost the last of
 /// what it said may find it so much later.
 pub const QUIC_ACK_DELAY: Duration = Duration::from_millis(250);

@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! * Acknowledgements are cumulative and lazy: after 32 messages, with the next frame out, or
-//!   as late as the last send took to be answered, within 20 and 250 ms.
+//!   alone shortly before QUIC acknowledges, as the client library has it.
 
 use std::time::Duration;
 
@@ -15,13 +15,11 @@ use tidings::wire::{Ack, ClientFrame};
 /// How often somebody looks for acknowledgements that are due.
 pub(crate) const LOOK: Duration = Duration::from_millis(4);
 
-/// Who looks only now and then, and late at that, must find what is due before the protocol's
-/// delay is over.
-const EARLY: Duration = LOOK.saturating_mul(2);
-/// The age at which an acknowledgement goes out alone while sends are answered sooner than that.
-pub(crate) const ACK_DUE_MIN: Duration = CLIENT_ACK_DELAY_MIN.saturating_sub(EARLY);
-/// The same at most.
-pub(crate) const ACK_DUE_MAX: Duration = CLIENT_ACK_DELAY.saturating_sub(EARLY);
+/// The age at which an acknowledgement goes out alone where a round trip takes `rtt`. Who looks
+/// only now and then, and late at that, must find it before the protocol's delay is over.
+pub(crate) fn due_after(rtt: Duration) -> Duration {
+    (rtt * 4 / 5).clamp(CLIENT_ACK_DELAY_MIN, CLIENT_ACK_DELAY) - LOOK * 2
+}
 
 /// What the peer owes the server by way of acknowledgement.
 #[derive(Debug)]
@@ -33,9 +31,10 @@ pub(crate) struct Acks {
 }
 
 impl Acks {
-    /// Nothing owed, and no send answered yet.
+    /// Nothing owed.
     pub(crate) fn new() -> Self {
-        Self { last_id: 0, messages: 0, due_ns: 0, delay_ns: ACK_DUE_MIN.as_nanos() as u64 }
+        let delay_ns = due_after(Duration::ZERO).as_nanos() as u64;
+        Self { last_id: 0, messages: 0, due_ns: 0, delay_ns }
     }
 
     /// When an acknowledgement goes out alone, in nanoseconds; 0 if none is owed.
@@ -43,10 +42,9 @@ impl Acks {
         self.due_ns
     }
 
-    /// A send took so long to be answered.
-    pub(crate) fn answered(&mut self, took_ns: u64) {
-        let (min, max) = (ACK_DUE_MIN.as_nanos() as u64, ACK_DUE_MAX.as_nanos() as u64);
-        self.delay_ns = took_ns.clamp(min, max);
+    /// A round trip takes `rtt` by now.
+    pub(crate) fn follow(&mut self, rtt: Duration) {
+        self.delay_ns = due_after(rtt).as_nanos() as u64;
     }
 
     /// A message has come.

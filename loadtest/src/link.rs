@@ -1,4 +1,5 @@
-//! QUIC endpoints for both ends, with the settings of a real client, and of the real server but for its windows.
+//! QUIC endpoints for both ends, with the settings of a real client, and of the real server but for
+//! its windows.
 //!
 //! # Invariants
 //!
@@ -55,7 +56,7 @@ fn transport() -> TransportConfig {
 
 fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    // The same room as the server's has; the kernel grants less where its own limit is lower.
+    // The same room as the server's has.
     socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
     #[cfg(target_os = "linux")]
     let _ = setsockopt(&socket, RcvBufForce, &SOCKET_BUFFER_BYTES);

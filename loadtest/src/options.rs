@@ -162,13 +162,13 @@ pub(crate) enum Scenario {
     ///
     /// First a closed loop finds the top: messages a second, memory. Then messages are due at fixed
     /// times, so many times the top; then a normal load comes again, and the top once more. What an
-    /// overload carried is told in parts of the mean of the tops before and after it. A session writes what is due
-    /// as flow control admits it, and has no more than --unanswered of its sends unanswered.
-    /// What is due beyond that waits in the client: it is shown as `held_back`, and given up when
-    /// the overload ends, as an app would. `accepted_ms` is from writing a send to its
-    /// acknowledgement. `recovered_ms` is from the end of the overload to the first of two windows
-    /// of 200 ms in a row in which the p99 of the normal load, counted from when a message was
-    /// due, is no more than 10 ms or twice that of a usual window before. The proof is that of
+    /// overload carried is told in parts of the mean of the tops before and after it. A session
+    /// writes what is due as flow control admits it, and has no more than --unanswered of its sends
+    /// unanswered. What is due beyond that waits in the client: it is shown as `held_back`, and
+    /// given up when the overload ends, as an app would. `accepted_ms` is from writing a send to
+    /// its acknowledgement. `recovered_ms` is from the end of the overload to the first of two
+    /// windows of 200 ms in a row in which the p99 of the normal load, counted from when a message
+    /// was due, is no more than 10 ms or twice that of a usual window before. The proof is that of
     /// `rate`.
     ///
     /// Example: loadtest overload --times 2,5

@@ -79,7 +79,7 @@ pub(crate) struct Over {
     carried: Carried,
     /// What was carried, in parts of the mean of the tops before and after it.
     part_of_top: f64,
-    /// The most memory, in parts of the most at the top before it.
+    /// The most memory, in parts of the most at the first top.
     rss_ratio: Option<f64>,
     /// From the end of the overload until the p99 of the normal load was normal.
     recovered_ms: Option<f64>,
@@ -203,10 +203,10 @@ fn conclude(
     pairs: &[(u32, Part, Part)],
 ) -> Overloaded {
     let usual_ms = usual_p99_ms(&samples.deliveries, &normal.time_us());
+    let first_kib = tops[0].rss_kib;
     let over = |(around, (times, over, after)): (&[Part], &(u32, Part, Part))| {
         let carried_over = carried(samples, over);
-        let before_kib = around.first().and_then(|top| top.rss_kib);
-        let ratio = over.rss_kib.zip(before_kib).map(|(over, top)| over as f64 / top as f64);
+        let ratio = over.rss_kib.zip(first_kib).map(|(over, top)| over as f64 / top as f64);
         let top = around.iter().map(Part::acked_per_second).sum::<f64>() / around.len() as f64;
         Over {
             times: *times,
@@ -226,8 +226,7 @@ fn conclude(
             sessions_lost: over.sessions_lost() + after.sessions_lost(),
         }
     };
-    let start_us = tops.first().unwrap_or(normal).time_us().start;
-    let all: Range<u32> = start_us..tops.last().unwrap_or(normal).time_us().end;
+    let all: Range<u32> = tops[0].time_us().start..tops[tops.len() - 1].time_us().end;
     Overloaded {
         normal: carried(samples, normal),
         normal_p99_ms: usual_ms,

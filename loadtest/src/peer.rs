@@ -4,7 +4,7 @@
 //!
 //! * Every message is checked: whom it is for, who sent it, its number, its place in the
 //!   conversation, and whether the app has had it before.
-//! * Acknowledgements are lazy, as the protocol has it: after 32 messages, after 20 to 250 ms, or
+//! * Acknowledgements are lazy, as the protocol has it: after 32 messages, after 20 to 200 ms, or
 //!   with the next frame out.
 
 mod hearing;
@@ -12,6 +12,7 @@ mod receiving;
 mod speaking;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tidings::wire::{ClientFrame, Opened, Ping, RawFrame, kind};
@@ -146,6 +147,11 @@ impl Peer {
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.work, Work::Drain { .. }) && self.fence == Fence::Passed
             || self.leaving == Leaving::Done
+    }
+
+    /// A round trip takes `rtt` by now.
+    pub(crate) fn follow(&mut self, rtt: Duration) {
+        self.acks.follow(rtt);
     }
 
     /// The peer's socket was changed at these times.

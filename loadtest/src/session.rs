@@ -134,6 +134,7 @@ impl Session {
             let mut slot = self.run.mail[self.index as usize].take(cx, &mut self.due);
             self.peer.move_at(&mut slot.moved);
         }
+        self.peer.follow(self.connection.rtt());
         let over = self.poll_stream(cx);
         let ack_due_ns = self.peer.ack_due_ns();
         self.run.mail[self.index as usize].ack_due.store(ack_due_ns, Ordering::Relaxed);

@@ -224,9 +224,7 @@ impl Shared {
     fn take_answer(&self, request: u64, result: Result<Stored, SendError>) -> Taken {
         let Some(number) = number_of(request) else { return Taken::Done };
         let mut state = self.lock();
-        let answered = state.window.answer(number, Instant::now());
-        let Some((pending, took)) = answered else { return Taken::Done };
-        state.ack.answered(took);
+        let Some(pending) = state.window.answer(number, Instant::now()) else { return Taken::Done };
         let more = state.window.has_next() || state.ending;
         let told = self.tell(&mut state, &pending, &result);
         let taken = if told { state.queued() } else { Taken::Done };

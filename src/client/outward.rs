@@ -147,9 +147,9 @@ impl Shared {
         answer
     }
 
-    /// Fails the sends whose time is over. Says how long the oldest one on this stream has waited
-    /// for an answer that could be read, and since one before it was answered, or `None` if no
-    /// send is left. Pings a server that takes
+    /// Fails the sends whose time is over. Says how long an answer to the oldest one on this stream
+    /// could have been read, since it was written or the one before it was answered, or `None` if
+    /// no send is left. Pings a server that takes
     /// its time.
     pub(super) fn expire(&self, send_timeout: Duration) -> Option<Duration> {
         let now = Instant::now();
@@ -182,11 +182,12 @@ impl Shared {
         while early && out.len() < enough && state.put_send(now, out) {}
     }
 
-    /// Puts all there is to say into `out`.
-    pub(super) fn compose(&self, out: &mut BytesMut) -> Work {
+    /// Puts all there is to say into `out`. A round trip of the connection takes `rtt`.
+    pub(super) fn compose(&self, rtt: Duration, out: &mut BytesMut) -> Work {
         let now = Instant::now();
         let mut state = self.lock();
         let state = &mut *state;
+        state.ack.follow(rtt);
         let ending = state.ending;
         let due = state.ack.is_due(now) || ending || state.closing == Closing::Wanted;
         if (due || state.window.has_next() || !state.control.is_empty())

@@ -5,8 +5,7 @@
 //! * Nothing above what the server put to the current stream is ever acknowledged on it, and
 //!   nothing that the app has not had.
 //! * An acknowledgement leaves with the next frame out, after [`CLIENT_ACK_MESSAGES`], or
-//!   as long after the message came or the app had it as the last send took to be answered, but
-//!   at least [`CLIENT_ACK_DELAY_MIN`] and at most [`CLIENT_ACK_DELAY`], whatever is first.
+//!   alone [`ack_delay`] after the message came or the app had it, whatever is first.
 
 use std::time::Duration;
 
@@ -29,6 +28,8 @@ pub(super) struct AckPace {
     delivered: MessageId,
     /// The last message acknowledged on the current stream.
     acked: MessageId,
+    /// Since when something is to be acknowledged.
+    since: Option<Instant>,
     /// When the writer looks next by itself.
     look_at: Option<Instant>,
     /// How long an acknowledgement waits for company.
@@ -38,8 +39,8 @@ pub(super) struct AckPace {
 impl AckPace {
     /// The app has had everything up to `had`.
     pub(super) fn new(had: MessageId) -> Self {
-        let delay = CLIENT_ACK_DELAY_MIN;
-        Self { had, count: 0, delivered: had, acked: had, look_at: None, delay }
+        let delay = ack_delay(Duration::ZERO);
+        Self { had, count: 0, delivered: had, acked: had, since: None, look_at: None, delay }
     }
 
     /// The last message that the app has had.
@@ -73,6 +74,7 @@ impl AckPace {
     }
 
     fn arm(&mut self, now: Instant) -> bool {
+        self.since.get_or_insert(now);
         let arms = self.look_at.is_none();
         if arms {
             self.look_at = Some(now + self.delay);
@@ -80,9 +82,9 @@ impl AckPace {
         arms
     }
 
-    /// A send took `took` to be answered on the current stream.
-    pub(super) fn answered(&mut self, took: Duration) {
-        self.delay = took.clamp(CLIENT_ACK_DELAY_MIN, CLIENT_ACK_DELAY);
+    /// A round trip takes `rtt` by now.
+    pub(super) fn follow(&mut self, rtt: Duration) {
+        self.delay = ack_delay(rtt);
     }
 
     /// When the writer looks next if nothing wakes it before.
@@ -91,24 +93,32 @@ impl AckPace {
     }
 
     /// Whether an acknowledgement should leave even alone. After the time to look has come, the
-    /// next one is set only by the next message.
+    /// next one is that of what came since the last acknowledgement, or set by the next message.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
-        let looked = self.look_at.is_some_and(|at| at <= now);
-        if looked {
-            self.look_at = None;
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_at = self.since.map(|since| since + self.delay).filter(|at| *at > now);
+            if self.look_at.is_none() {
+                return self.since.take().is_some();
+            }
         }
-        looked || self.count >= CLIENT_ACK_MESSAGES
+        self.count >= CLIENT_ACK_MESSAGES
     }
 
     /// What to acknowledge now, if anything; it counts as acknowledged.
     pub(super) fn take(&mut self) -> Option<MessageId> {
         let id = self.had.min(self.delivered);
-        self.count = 0;
+        (self.count, self.since) = (0, None);
         (id > self.acked).then(|| {
             self.acked = id;
             id
         })
     }
+}
+
+/// How long an acknowledgement waits for company where a round trip takes `rtt`: four fifths of
+/// what QUIC waits with its own, which so travels with it.
+fn ack_delay(rtt: Duration) -> Duration {
+    (rtt * 4 / 5).clamp(CLIENT_ACK_DELAY_MIN, CLIENT_ACK_DELAY)
 }
 
 /// Waits that double from [`CLIENT_BACKOFF_MIN`] to [`CLIENT_BACKOFF_MAX`].
@@ -138,6 +148,7 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::QUIC_ACK_DELAY;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -159,21 +170,46 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_acknowledgement_waits_as_long_as_an_answer_takes() {
+    async fn an_acknowledgement_leaves_before_one_of_quic_would() {
         let mut pace = pace();
-        let now = Instant::now();
-        for (id, took, waits) in [(1, MS, CLIENT_ACK_DELAY_MIN), (2, 50 * MS, 50 * MS)] {
-            pace.answered(took);
+        let mut now = Instant::now();
+        for (id, rtt, waits) in
+            [(1, MS, 20 * MS), (2, 50 * MS, 40 * MS), (3, QUIC_ACK_DELAY * 2, 200 * MS)]
+        {
+            pace.follow(rtt);
             assert!(pace.delivered(MessageId(id), now));
             assert_eq!(pace.look_at(), Some(now + waits));
+            assert!(!pace.is_due(now + waits - MS));
             assert!(pace.is_due(now + waits));
+            assert!(waits < rtt.clamp(25 * MS, QUIC_ACK_DELAY));
+            now += waits;
         }
-        pace.answered(CLIENT_ACK_DELAY + MS);
-        assert!(pace.delivered(MessageId(3), now));
-        assert_eq!(pace.look_at(), Some(now + CLIENT_ACK_DELAY));
-        pace.opened(MessageId::NONE);
-        assert!(pace.delivered(MessageId(3), now));
-        assert_eq!(pace.look_at(), Some(now + CLIENT_ACK_DELAY_MIN), "another path");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_after_an_acknowledgement_that_had_company_waits_anew() {
+        let mut pace = pace();
+        let start = Instant::now();
+        assert!(pace.delivered(MessageId(1), start));
+        assert!(!pace.had(MessageId(1), start));
+        assert_eq!(pace.take(), Some(MessageId(1)), "with another frame");
+        assert!(!pace.delivered(MessageId(2), start + 5 * MS), "the timer is there");
+        assert!(!pace.had(MessageId(2), start + 5 * MS));
+        assert!(!pace.is_due(start + CLIENT_ACK_DELAY_MIN));
+        assert_eq!(pace.look_at(), Some(start + CLIENT_ACK_DELAY_MIN + 5 * MS));
+        assert!(pace.is_due(start + CLIENT_ACK_DELAY_MIN + 5 * MS));
+        assert_eq!(pace.take(), Some(MessageId(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_finds_nothing_owed_says_nothing() {
+        let mut pace = pace();
+        let start = Instant::now();
+        assert!(pace.delivered(MessageId(1), start));
+        assert!(!pace.had(MessageId(1), start));
+        assert_eq!(pace.take(), Some(MessageId(1)), "with another frame");
+        assert!(!pace.is_due(start + CLIENT_ACK_DELAY_MIN));
+        assert_eq!(pace.look_at(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -157,7 +157,7 @@ impl Session {
     /// [`manual_ack`](crate::client::OpenOptions::manual_ack) do it by themselves when the app
     /// asks for the next message; this is for the last one before the end, then.
     ///
-    /// It is sent lazily: with the next frame, after 32 calls, or after 20 to 250 ms. A cursor of
+    /// It is sent lazily: with the next frame, after 32 calls, or after 20 to 200 ms. A cursor of
     /// another epoch, or one behind an earlier call, does nothing.
     pub fn ack(&self, cursor: Cursor) {
         self.shared.ack(cursor);

@@ -58,7 +58,7 @@ fn send(shared: &Shared) -> oneshot::Receiver<Result<Stored, SendError>> {
 /// Writes what there is; says how many bytes.
 fn write(shared: &Shared) -> usize {
     let mut out = BytesMut::new();
-    let work = shared.compose(&mut out);
+    let work = shared.compose(Duration::ZERO, &mut out);
     assert_eq!(matches!(work, Work::Write), !out.is_empty());
     out.len()
 }

@@ -6,7 +6,7 @@
 //! * A future that writes is dropped only together with its stream.
 
 use bytes::{Bytes, BytesMut};
-use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError};
+use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError};
 use tokio::time::Instant;
 
 use crate::client::connection::Live;
@@ -211,7 +211,7 @@ pub(super) async fn run_stream(shared: &Shared, stream: Stream) -> Failure {
     };
     tokio::select! {
         failure = read(shared, &mut recv, &mut decoder) => failure,
-        failure = write(shared, &mut send) => failure,
+        failure = write(shared, &live.connection, &mut send) => failure,
         failure = datagrams => failure,
         () = shared.unanswered.notified() => Failure::Unanswered,
         () = end => Failure::Done,
@@ -280,10 +280,10 @@ async fn take_chunks(
     taken
 }
 
-async fn write(shared: &Shared, send: &mut SendStream) -> Failure {
+async fn write(shared: &Shared, connection: &Connection, send: &mut SendStream) -> Failure {
     let mut buffer = BytesMut::new();
     loop {
-        match shared.compose(&mut buffer) {
+        match shared.compose(connection.rtt(), &mut buffer) {
             Work::Write => {
                 if let Err(error) = send.write_chunk(buffer.split().freeze()).await {
                     // The reader may still find out why, and in which words.

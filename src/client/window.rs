@@ -121,9 +121,8 @@ impl<T> Window<T> {
         Some(Next { number: entry.number, answered, again, item: &mut entry.item })
     }
 
-    /// Takes the send that has been answered, and says how long that took since it was written to
-    /// the current stream; `None` if it is not known (any more).
-    pub(super) fn answer(&mut self, number: u64, now: Instant) -> Option<(T, Duration)> {
+    /// Takes the send that has been answered; `None` if it is not known (any more).
+    pub(super) fn answer(&mut self, number: u64, now: Instant) -> Option<T> {
         if number == 0 {
             return None;
         }
@@ -138,8 +137,7 @@ impl<T> Window<T> {
                 .binary_search_by_key(&number.wrapping_sub(1), |entry| entry.number.wrapping_sub(1))
                 .ok()?,
         };
-        let took = now.duration_since(self.entries.get(index)?.written);
-        self.remove(index).map(|gone| (gone.item, took))
+        self.remove(index).map(|gone| gone.item)
     }
 
     fn remove(&mut self, index: usize) -> Option<GivenUp<T>> {
@@ -193,10 +191,6 @@ mod tests {
         all
     }
 
-    fn answer(window: &mut Window<&'static str>, number: u64) -> Option<&'static str> {
-        window.answer(number, Instant::now()).map(|(item, _)| item)
-    }
-
     #[test]
     fn numbers_rise_in_the_order_of_queueing() {
         let mut window = opened();
@@ -219,7 +213,7 @@ mod tests {
         let mut window = opened();
         push(&mut window, &["a", "b", "c", "d"]);
         written(&mut window);
-        assert_eq!(answer(&mut window, 2), Some("b"));
+        assert_eq!(window.answer(2, Instant::now()), Some("b"));
         push(&mut window, &["e"]);
         window.begin();
         window.opened(3, 8);
@@ -245,14 +239,14 @@ mod tests {
         for _ in 0..3 {
             window.next(Instant::now());
         }
-        assert_eq!(answer(&mut window, 3), Some("c"));
-        assert_eq!(answer(&mut window, 3), None);
-        assert_eq!(answer(&mut window, 4), None, "it was not written yet");
-        assert_eq!(answer(&mut window, 0), None);
-        assert_eq!(answer(&mut window, 1), Some("a"));
+        assert_eq!(window.answer(3, Instant::now()), Some("c"));
+        assert_eq!(window.answer(3, Instant::now()), None);
+        assert_eq!(window.answer(4, Instant::now()), None, "it was not written yet");
+        assert_eq!(window.answer(0, Instant::now()), None);
+        assert_eq!(window.answer(1, Instant::now()), Some("a"));
         assert_eq!(written(&mut window), [(4, 2, "d")], "2 is the lowest without an answer");
-        assert_eq!(answer(&mut window, 2), Some("b"));
-        assert_eq!(answer(&mut window, 4), Some("d"));
+        assert_eq!(window.answer(2, Instant::now()), Some("b"));
+        assert_eq!(window.answer(4, Instant::now()), Some("d"));
         assert!(window.is_empty());
         push(&mut window, &["e"]);
         assert_eq!(written(&mut window), [(5, 5, "e")]);
@@ -279,8 +273,8 @@ mod tests {
         window.opened(9, 8);
         push(&mut window, &["b"]);
         assert_eq!(written(&mut window), [(1, 1, "a"), (9, 1, "b")]);
-        assert_eq!(answer(&mut window, 9), Some("b"));
-        assert_eq!(answer(&mut window, 1), Some("a"));
+        assert_eq!(window.answer(9, Instant::now()), Some("b"));
+        assert_eq!(window.answer(1, Instant::now()), Some("a"));
     }
 
     #[test]
@@ -291,8 +285,11 @@ mod tests {
         window.begin();
         let early = |next: Next<'_, &'static str>| (next.number, *next.item);
         assert_eq!(window.next(Instant::now()).map(early), Some((1, "a")));
-        let early = answer(&mut window, 1);
-        assert_eq!(early, Some("a"), "an answer may come before the stream is open");
+        assert_eq!(
+            window.answer(1, Instant::now()),
+            Some("a"),
+            "an answer may come before the stream is open"
+        );
         window.opened(2, 8);
         push(&mut window, &["c"]);
         assert_eq!(written(&mut window), [(2, 2, "b"), (3, 2, "c")]);
@@ -359,8 +356,7 @@ mod tests {
         written(&mut window);
         window.answer(1, start + Duration::from_secs(3));
         assert_eq!(window.unanswered_since(), Some(start + Duration::from_secs(3)));
-        let answered = window.answer(3, start + Duration::from_secs(5));
-        assert_eq!(answered, Some(("c", Duration::from_secs(5))));
+        window.answer(3, start + Duration::from_secs(5));
         let since = window.unanswered_since();
         assert_eq!(since, Some(start + Duration::from_secs(3)), "it is not the front's turn");
     }

@@ -13,13 +13,13 @@ pub const CLIENT_SENDS_MAX: usize = 128;
 pub const CLIENT_INCOMING_MAX: usize = 256;
 /// Messages after which a client acknowledges without waiting for company.
 pub const CLIENT_ACK_MESSAGES: usize = 32;
-/// The longest that an acknowledgement waits for another frame to travel with: as long as the last
-/// send took to be answered, within this and [`CLIENT_ACK_DELAY_MIN`], for who talks as fast as it
-/// is answered has a frame by then. It is long before what was not acknowledged goes to the disk;
-/// who is lost meanwhile is told of as not having had the message.
-pub const CLIENT_ACK_DELAY: Duration = Duration::from_millis(250);
-/// The shortest: less than the 25 ms that QUIC waits with an acknowledgement of its own, which so
-/// finds company.
+/// The longest that an acknowledgement waits for another frame to travel with: four fifths of a
+/// round trip, within this and [`CLIENT_ACK_DELAY_MIN`], which is four fifths of what QUIC waits
+/// with an acknowledgement of its own (see [`QUIC_ACK_DELAY`](super::QUIC_ACK_DELAY)). So that one
+/// finds company, instead of leaving alone before it. This is long before what was not
+/// acknowledged goes to the disk; who is lost meanwhile is told of as not having had the message.
+pub const CLIENT_ACK_DELAY: Duration = Duration::from_millis(200);
+/// The shortest; QUIC waits 25 ms where a round trip takes less than that.
 pub const CLIENT_ACK_DELAY_MIN: Duration = Duration::from_millis(20);
 /// A send unanswered for this long, while none before it is answered either, means that the
 /// connection is broken. A client looks every second.

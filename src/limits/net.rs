@@ -8,7 +8,8 @@ use std::time::Duration;
 
 // The endpoint.
 
-/// Bytes of the socket's buffers, each way, if the system grants them. On Linux they are some
+/// Bytes of the socket's buffers, if the system grants them: what cannot be sent at once waits in
+/// the server, what is not received is lost. On Linux they are some
 /// 13,000 small packets, more than 5,000 clients that all answer at once have on the way: with
 /// half of it these lost 3.4 percent of their packets, and their p99 was 1.5 s instead of 0.5.
 pub const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;
@@ -40,6 +41,13 @@ pub const RECONNECT_JITTER: Duration = Duration::from_secs(3);
 pub const RESETS_AT_ONCE: usize = 100;
 /// See [`RESETS_AT_ONCE`].
 pub const RESET_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long a session of a client that has little on the way may be held up until the client may
+/// have more: a few times what a full commit queue takes.
+pub const HELD_UP: Duration = Duration::from_secs(1);
+/// How long the commit queue must be less than half full, from one look of a session to another,
+/// until its client may have more on the way, if the session does not look often before.
+pub const CALM_AFTER: Duration = Duration::from_secs(1);
 
 // Sessions.
 

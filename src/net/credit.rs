@@ -10,13 +10,12 @@
 //!   two is never narrowed, and one whose reader is held up is narrowed no more.
 //! * A commit frees much of its queue at once, so a few looks at an empty queue widen nothing.
 
-use std::time::Duration;
-
 use parking_lot::Mutex;
 use quinn::{Connection, VarInt};
 use tokio::time::Instant;
 
 use crate::hub::Crowd;
+use crate::limits::CALM_AFTER;
 use crate::net::STREAMS_MAX;
 
 /// Bytes on the way on one stream: some 27 messages of 256 bytes. Over a round trip of 50 ms it
@@ -36,15 +35,12 @@ const MANY_BYTES: u32 = STREAMS_MAX * STREAM_BYTES;
 /// session looks whenever it has read something, some 300 bytes at a time: meanwhile it has been
 /// granted nothing for all that it was narrowed by.
 const CALM_LOOKS: u8 = 64;
-/// How long after the last look at a fuller queue a single one widens it: who says little shall
-/// not stay narrow for that.
-const CALM_AFTER: Duration = Duration::from_secs(1);
 
 /// How wide a connection is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Width {
     First,
-    Narrow { calm_looks: u8, busy_at: Instant },
+    Narrow { calm_looks: u8, calm_since: Instant },
     Many,
 }
 
@@ -52,13 +48,16 @@ impl Width {
     fn after(self, crowd: Crowd, now: Instant) -> Self {
         match (self, crowd) {
             (Self::First, Crowd::Full) | (Self::Narrow { .. }, Crowd::Half | Crowd::Full) => {
-                Self::Narrow { calm_looks: 0, busy_at: now }
+                Self::Narrow { calm_looks: 0, calm_since: now }
             }
-            (Self::Narrow { calm_looks, busy_at }, Crowd::Little) => {
-                if calm_looks + 1 >= CALM_LOOKS || now.duration_since(busy_at) >= CALM_AFTER {
+            (Self::Narrow { calm_looks: 0, .. }, Crowd::Little) => {
+                Self::Narrow { calm_looks: 1, calm_since: now }
+            }
+            (Self::Narrow { calm_looks, calm_since }, Crowd::Little) => {
+                if calm_looks + 1 >= CALM_LOOKS || now.duration_since(calm_since) >= CALM_AFTER {
                     return Self::First;
                 }
-                Self::Narrow { calm_looks: calm_looks + 1, busy_at }
+                Self::Narrow { calm_looks: calm_looks + 1, calm_since }
             }
             (same, _) => same,
         }
@@ -118,6 +117,7 @@ impl Credit {
 mod tests {
     use std::net::Ipv4Addr;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use quinn::{Endpoint, RecvStream, SendStream};
 
@@ -271,16 +271,17 @@ mod tests {
                 width = width.after(Crowd::Little, now);
             }
             width = width.after(crowd, now);
-            assert_eq!(width, Width::Narrow { calm_looks: 0, busy_at: now });
+            assert_eq!(width, Width::Narrow { calm_looks: 0, calm_since: now });
         }
     }
 
     #[test]
-    fn who_says_little_is_wide_again_at_the_first_calm_look_after_a_while() {
-        let then = Instant::now();
-        let width = Width::First.after(Crowd::Full, then);
-        let soon = width.after(Crowd::Little, then + CALM_AFTER / 2);
-        assert_eq!(soon, Width::Narrow { calm_looks: 1, busy_at: then });
-        assert_eq!(soon.after(Crowd::Little, then + CALM_AFTER), Width::First);
+    fn who_says_little_is_wide_again_when_it_has_been_calm_for_a_while() {
+        let busy = Instant::now();
+        let calm = busy + CALM_AFTER * 2;
+        let width = Width::First.after(Crowd::Full, busy).after(Crowd::Little, calm);
+        assert_eq!(width, Width::Narrow { calm_looks: 1, calm_since: calm }, "one says nothing");
+        assert_ne!(width.after(Crowd::Little, calm + CALM_AFTER / 2), Width::First);
+        assert_eq!(width.after(Crowd::Little, calm + CALM_AFTER), Width::First);
     }
 }

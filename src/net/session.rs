@@ -9,12 +9,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt, WriteError};
 
 use crate::hub::{Crowd, Flow, Hub, Next, Prepared, Session};
-use crate::limits::{FRAME_BYTES_MAX, OPEN_TIMEOUT, SESSIONS_PER_CONNECTION_MAX};
+use crate::limits::{FRAME_BYTES_MAX, HELD_UP, OPEN_TIMEOUT, SESSIONS_PER_CONNECTION_MAX};
 use crate::net::connection::{Handshake, SessionDatagrams, Sessions};
 use crate::net::credit::Credit;
 use crate::net::{CLOSE_TIMEOUT, Shared, code};
@@ -25,9 +24,6 @@ use crate::wire::{
 
 /// Bytes taken from the stream at once, so that one session does not hold up the others.
 const READ_BYTES_MAX: usize = 64 * 1024;
-
-/// How long a session with little on the way may be held up: a few times what a full queue takes.
-const HELD_UP: Duration = Duration::from_secs(1);
 
 /// A stream that a client has opened.
 pub(super) struct Stream {
@@ -162,6 +158,7 @@ async fn serve(
         }
         Err(ended) => (Err(ended), None),
     };
+    let credit = input.credit.clone();
     let reader = async {
         if let Err(ended) = opened {
             if let Ended::Refused(reason) = ended {
@@ -177,6 +174,8 @@ async fn serve(
     }
     tokio::select! {
         ended = reader => {
+            // The client may not read what is still to be written.
+            credit.relax();
             match ended {
                 // Nobody reads what would be written.
                 Ended::Lost => return Err(Reason::Normal),
@@ -384,7 +383,7 @@ impl Input {
         let handled = self.handle_all(session, hub);
         tokio::pin!(handled);
         if is_narrow {
-            // Boxed, for the task of each session would keep its room.
+            // Boxed: otherwise the task of each session would keep its room.
             let in_time = Box::pin(tokio::time::timeout(HELD_UP, handled.as_mut()));
             if let Ok(flow) = in_time.await {
                 return flow;

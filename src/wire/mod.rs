@@ -144,12 +144,12 @@
 //! Flags of Deliver: 1 transient, 2 receipt wanted, 4 it waited for this session. The ids of
 //! persistent messages strictly rise within a session. `recipients` is empty in a group. Ack says
 //! that the app has had every message up to an id; a client sends it lazily, together with other
-//! frames where it can, and at the latest after 32 messages or 250 ms; 20 ms are better while its
-//! sends are answered within that, for QUIC has to acknowledge after 25. What is not acknowledged
-//! is delivered again in the next session. Transient messages have id 0 and are never
-//! acknowledged. Dropped tells that the window gave up `count` messages with ids up to `id`; it is
-//! acknowledged like a message. So are Recalled, GroupEvent and UpstreamDone, whose flag 4 says
-//! that they waited, too.
+//! frames where it can, and at the latest after 32 messages or 200 ms. Four fifths of a round
+//! trip, but at least 20 ms, are best: shortly before QUIC acknowledges alone, which is after a
+//! round trip, but at least 25 and at most 250 ms. What is not acknowledged is delivered again in
+//! the next session. Transient messages have id 0 and are never acknowledged. Dropped tells that
+//! the window gave up `count` messages with ids up to `id`; it is acknowledged like a message. So
+//! are Recalled, GroupEvent and UpstreamDone, whose flag 4 says that they waited, too.
 //!
 //! A Send to a group reaches its members, the sender's other devices among them. What a peer sends
 //! reaches its other devices that have a session: flag 8 of Deliver says that the peer sent it

@@ -112,7 +112,6 @@ impl Peer {
             counts.misdelivered += u64::from(!agreed);
         }
         record.answered(send.intended_ns, now_ns, run);
-        self.acks.answered(now_ns.saturating_sub(send.intended_ns));
         Ok(())
     }
 }

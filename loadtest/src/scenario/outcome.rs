@@ -94,6 +94,7 @@ pub(crate) fn report(scenario: &Scenario, run: &Run, outcome: Outcome) -> Report
     report.network = outcome.network;
     report.attacks = outcome.attacks;
     if let Some(overload) = &outcome.overload {
+        // The highest top.
         let tops = overload.tops.iter().map(|top| top.acked_per_second);
         report.messages_per_second = tops.fold(0.0, f64::max);
     }
