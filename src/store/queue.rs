@@ -6,9 +6,11 @@
 //!   queue, the commit and the dispatcher hold [`COMMIT_QUEUE_BYTES_MAX`] bytes between them.
 //! * An item never enters a full channel: each holds [`ITEM_BYTES_MIN`] permits at least, and the
 //!   channel has a place for each such share.
+//! * Nobody waits for an answer from a commit thread that has ended: what it left, and what came
+//!   after, is dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -292,6 +294,9 @@ pub(super) enum Item<T> {
 /// The end that sessions hold.
 pub(super) struct Queue<T> {
     items: Sender<Item<T>>,
+    /// The same items, for when nobody else takes them any more: crossbeam keeps what is in a
+    /// bounded channel until both of its ends are gone.
+    left: Receiver<Item<T>>,
     lazy: Arc<ArrayQueue<Item<T>>>,
     shared: Arc<Shared>,
     questions: Semaphore,
@@ -313,6 +318,8 @@ struct Shared {
     permits: Semaphore,
     /// Requests that make the next commit start; the most there is while nobody waits for them.
     enough: AtomicUsize,
+    /// The commit thread has ended.
+    over: AtomicBool,
 }
 
 /// The store does not take requests any more.
@@ -326,10 +333,12 @@ pub(super) fn queue<T>() -> (Queue<T>, Taker<T>) {
     let shared = Arc::new(Shared {
         permits: Semaphore::new(COMMIT_QUEUE_BYTES_MAX),
         enough: AtomicUsize::new(usize::MAX),
+        over: AtomicBool::new(false),
     });
     let parker = Parker::new();
     let queue = Queue {
         items: items_tx,
+        left: items.clone(),
         lazy: lazy.clone(),
         shared: shared.clone(),
         questions: Semaphore::new(QUESTIONS_MAX),
@@ -377,7 +386,7 @@ impl<T> Queue<T> {
     fn push_lazily(&self, item: Item<T>) -> Result<(), Closed> {
         match self.lazy.push(item) {
             Ok(()) => Ok(()),
-            Err(item) => self.items.try_send(item).map_err(|_| Closed),
+            Err(item) => self.enter(item),
         }
     }
 
@@ -409,12 +418,12 @@ impl<T> Queue<T> {
         // Held until the answer has come, so that the channel has a place for every question.
         let _permit = self.questions.acquire().await.map_err(|_| Closed)?;
         let (answer_tx, answer) = oneshot::channel();
-        self.items.try_send(Item::Question(question(answer_tx))).map_err(|_| Closed)?;
+        self.enter(Item::Question(question(answer_tx)))?;
         answer.await.map_err(|_| Closed)
     }
 
     fn push(&self, item: Item<T>) -> Result<(), Closed> {
-        self.items.try_send(item).map_err(|_| Closed)?;
+        self.enter(item)?;
         let enough = &self.shared.enough;
         let wanted = enough.load(Ordering::SeqCst);
         if self.items.len() >= wanted
@@ -423,6 +432,17 @@ impl<T> Queue<T> {
                 .is_ok()
         {
             self.unparker.unpark();
+        }
+        Ok(())
+    }
+
+    /// Puts an item into the channel. Either the commit thread takes it, or drops it when it ends,
+    /// or it is found to have ended here.
+    fn enter(&self, item: Item<T>) -> Result<(), Closed> {
+        self.items.try_send(item).map_err(|_| Closed)?;
+        if self.shared.over.load(Ordering::SeqCst) {
+            drop_all(&self.left);
+            return Err(Closed);
         }
         Ok(())
     }
@@ -436,6 +456,18 @@ impl<T> Queue<T> {
     pub(super) fn close(&self) {
         self.shared.permits.close();
         self.questions.close();
+    }
+}
+
+fn drop_all<T>(items: &Receiver<Item<T>>) {
+    while items.try_recv().is_ok() {}
+}
+
+impl<T> Drop for Taker<T> {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        self.shared.permits.close();
+        drop_all(&self.items);
     }
 }
 
@@ -508,6 +540,26 @@ mod tests {
             queue.push(Item::Request { caller: None, request, permits: 1 }).unwrap();
         }
         assert_eq!(pacing.join().unwrap(), (COMMIT_FEW, true));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_commit_thread_that_has_ended_hears_of_it() {
+        let (queue, taker) = queue::<()>();
+        let endpoint = EndpointId::new("shop").unwrap();
+        let why = "x".repeat(COMMIT_QUEUE_BYTES_MAX);
+        let halted = || EndpointChange::Halted { why: Some(why.clone()) };
+        let note = || queue.note(endpoint.clone(), halted());
+        let known = || queue.ask(|answer| Question::Endpoints { answer });
+        let end = async {
+            assert_eq!(taker.items.len(), 2, "a note and a question; the request waits for room");
+            drop(taker);
+        };
+        let request = Request::Block { peer: PeerId::new("ann").unwrap(), blocked: true };
+        let submit = || queue.submit(None, request.clone());
+        let (noted, submitted, asked, ()) = tokio::join!(note(), submit(), known(), end);
+        assert_eq!((noted, submitted, asked), (Err(Closed), Err(Closed), Err(Closed)));
+        let (noted, submitted, asked) = tokio::join!(note(), submit(), known());
+        assert_eq!((noted, submitted, asked), (Err(Closed), Err(Closed), Err(Closed)));
     }
 
     #[tokio::test]
