@@ -75,6 +75,7 @@ mod part;
 mod part_image;
 mod peer;
 mod pieces;
+mod progress;
 mod queue;
 mod reader;
 mod recalled;
@@ -135,7 +136,8 @@ use crate::limits::{
 };
 use crate::metrics::Metrics;
 use blocked::Blocked;
-use queue::{Progress, Queue};
+use progress::Progress;
+use queue::Queue;
 use reader::Reader;
 
 /// What can be set about the store.

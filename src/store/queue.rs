@@ -10,7 +10,7 @@
 //!   after, is dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -32,6 +32,7 @@ use crate::store::group::Group;
 use crate::store::journal::{EndpointChange, EndpointState, Letter, Position};
 use crate::store::outcome::{KnownDevice, Route, WaitingPage};
 use crate::store::part::Part;
+use crate::store::progress::Progress;
 
 /// Permits that the smallest item takes.
 const ITEM_BYTES_MIN: usize = COMMIT_QUEUE_BYTES_MAX / COMMIT_QUEUE_ENTRIES_MAX;
@@ -487,36 +488,6 @@ impl<T> Taker<T> {
             self.parker.park_timeout(rest);
         }
         self.shared.enough.store(usize::MAX, Ordering::Relaxed);
-    }
-}
-
-/// Shows whether the commit thread moves: the watchdog of the store.
-#[derive(Debug)]
-pub(super) struct Progress {
-    since: Instant,
-    /// Milliseconds after `since` at which the present work began; negative while it rests.
-    busy_ms: AtomicI64,
-}
-
-impl Default for Progress {
-    fn default() -> Self {
-        Self { since: Instant::now(), busy_ms: AtomicI64::new(-1) }
-    }
-}
-
-impl Progress {
-    pub(super) fn begin(&self) {
-        self.busy_ms.store(self.since.elapsed().as_millis() as i64, Ordering::Relaxed);
-    }
-
-    pub(super) fn rest(&self) {
-        self.busy_ms.store(-1, Ordering::Relaxed);
-    }
-
-    /// Milliseconds for which the thread has been at the same work.
-    pub(super) fn busy_ms(&self) -> i64 {
-        let busy_ms = self.busy_ms.load(Ordering::Relaxed);
-        if busy_ms < 0 { 0 } else { self.since.elapsed().as_millis() as i64 - busy_ms }
     }
 }
 
