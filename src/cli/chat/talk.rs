@@ -395,7 +395,12 @@ impl Chat {
         if by_own && self.doing.take_if(|doing| doing.is(notice)).is_some() {
             return Ok(());
         }
-        if matches!(event, Event::Left(_)) && self.here == Some(Place::Group(notice.group)) {
+        let is_here = self.here == Some(Place::Group(notice.group));
+        // Who has just opened may hear of what it has done itself; this was told by the answer.
+        if by_own && is_here && matches!(event, Event::Joined(_)) {
+            return Ok(());
+        }
+        if is_here && matches!(event, Event::Left(_)) {
             self.here = None;
         }
         let text = words::group_event(self.places.own(), event).unwrap_or_default();
