@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! * Acknowledgements are cumulative and lazy: after 32 messages, with the next frame out, or
-//!   alone shortly before QUIC acknowledges, as the client library has it.
+//!   alone shortly before QUIC acknowledges, or later by who says something often, as the client
+//!   library has it.
 
 use std::time::Duration;
 
@@ -28,13 +29,15 @@ pub(crate) struct Acks {
     messages: usize,
     due_ns: u64,
     delay_ns: u64,
+    /// When another frame left last, and the time before.
+    company_ns: [u64; 2],
 }
 
 impl Acks {
     /// Nothing owed.
     pub(crate) fn new() -> Self {
         let delay_ns = due_after(Duration::ZERO).as_nanos() as u64;
-        Self { last_id: 0, messages: 0, due_ns: 0, delay_ns }
+        Self { last_id: 0, messages: 0, due_ns: 0, delay_ns, company_ns: [0; 2] }
     }
 
     /// When an acknowledgement goes out alone, in nanoseconds; 0 if none is owed.
@@ -52,8 +55,23 @@ impl Acks {
         self.last_id = self.last_id.max(id);
         self.messages += 1;
         if self.due_ns == 0 {
-            self.due_ns = now_ns + self.delay_ns;
+            self.due_ns = now_ns + self.patience_ns(now_ns);
         }
+    }
+
+    fn patience_ns(&self, now_ns: u64) -> u64 {
+        let longest_ns = CLIENT_ACK_DELAY.as_nanos() as u64;
+        let [last_ns, before_ns] = self.company_ns;
+        let is_often = before_ns > 0 && last_ns.saturating_sub(before_ns) <= longest_ns;
+        if is_often && now_ns.saturating_sub(last_ns) <= longest_ns {
+            return longest_ns - LOOK.as_nanos() as u64 * 2;
+        }
+        self.delay_ns
+    }
+
+    /// A frame that an acknowledgement may travel with leaves now.
+    pub(crate) fn accompany(&mut self, now_ns: u64) {
+        self.company_ns = [now_ns, self.company_ns[0]];
     }
 
     /// Whether the acknowledgement may wait no longer.

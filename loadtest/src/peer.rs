@@ -194,7 +194,11 @@ impl Peer {
             self.acks.put(&mut self.out);
             ClientFrame::from(Ping { request: FENCE }).encode(&mut self.out);
         }
-        if self.acks.is_due(now_ns) || !self.out.is_empty() {
+        let has_company = !self.out.is_empty();
+        if has_company {
+            self.acks.accompany(now_ns);
+        }
+        if self.acks.is_due(now_ns) || has_company {
             self.acks.put(&mut self.out);
         }
         has_more

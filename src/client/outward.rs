@@ -190,7 +190,11 @@ impl Shared {
         state.ack.follow(rtt);
         let ending = state.ending;
         let due = state.ack.is_due(now) || ending || state.closing == Closing::Wanted;
-        if (due || state.window.has_next() || !state.control.is_empty())
+        let has_company = state.window.has_next() || !state.control.is_empty();
+        if has_company {
+            state.ack.accompany(now);
+        }
+        if (due || has_company)
             && let Some(id) = state.ack.take()
         {
             ClientFrame::Ack(wire::Ack { id }).encode(out);

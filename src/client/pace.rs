@@ -5,7 +5,7 @@
 //! * Nothing above what the server put to the current stream is ever acknowledged on it, and
 //!   nothing that the app has not had.
 //! * An acknowledgement leaves with the next frame out, after [`CLIENT_ACK_MESSAGES`], or
-//!   alone [`ack_delay`] after the message came or the app had it, whatever is first.
+//!   alone [`AckPace::patience`] after the message came or the app had it, whatever is first.
 
 use std::time::Duration;
 
@@ -28,19 +28,29 @@ pub(super) struct AckPace {
     delivered: MessageId,
     /// The last message acknowledged on the current stream.
     acked: MessageId,
-    /// Since when something is to be acknowledged.
-    since: Option<Instant>,
+    /// When what is to be acknowledged is so even alone.
+    due_at: Option<Instant>,
     /// When the writer looks next by itself.
     look_at: Option<Instant>,
-    /// How long an acknowledgement waits for company.
-    delay: Duration,
+    /// A round trip by now.
+    rtt: Duration,
+    /// When company left last, and the time before.
+    company: [Option<Instant>; 2],
 }
 
 impl AckPace {
     /// The app has had everything up to `had`.
     pub(super) fn new(had: MessageId) -> Self {
-        let delay = ack_delay(Duration::ZERO);
-        Self { had, count: 0, delivered: had, acked: had, since: None, look_at: None, delay }
+        Self {
+            had,
+            count: 0,
+            delivered: had,
+            acked: had,
+            due_at: None,
+            look_at: None,
+            rtt: Duration::ZERO,
+            company: [None; 2],
+        }
     }
 
     /// The last message that the app has had.
@@ -74,17 +84,36 @@ impl AckPace {
     }
 
     fn arm(&mut self, now: Instant) -> bool {
-        self.since.get_or_insert(now);
-        let arms = self.look_at.is_none();
+        let patience = self.patience(now);
+        let due_at = *self.due_at.get_or_insert(now + patience);
+        let arms = self.look_at.is_none_or(|at| at > due_at);
         if arms {
-            self.look_at = Some(now + self.delay);
+            self.look_at = Some(due_at);
         }
         arms
     }
 
+    /// How long an acknowledgement of what comes now waits for company: four fifths of what QUIC
+    /// waits with its own, which so travels with it. Where company comes so often that the next
+    /// is likely to come first, as long as it may: it is not worth a packet of its own.
+    fn patience(&self, now: Instant) -> Duration {
+        let [last, before] = self.company;
+        let is_often =
+            before.is_some_and(|before| last.is_some_and(|last| last - before <= CLIENT_ACK_DELAY));
+        if is_often && last.is_some_and(|last| now - last <= CLIENT_ACK_DELAY) {
+            return CLIENT_ACK_DELAY;
+        }
+        (self.rtt * 4 / 5).clamp(CLIENT_ACK_DELAY_MIN, CLIENT_ACK_DELAY)
+    }
+
     /// A round trip takes `rtt` by now.
     pub(super) fn follow(&mut self, rtt: Duration) {
-        self.delay = ack_delay(rtt);
+        self.rtt = rtt;
+    }
+
+    /// A frame that an acknowledgement may travel with leaves now.
+    pub(super) fn accompany(&mut self, now: Instant) {
+        self.company = [Some(now), self.company[0]];
     }
 
     /// When the writer looks next if nothing wakes it before.
@@ -96,9 +125,9 @@ impl AckPace {
     /// next one is that of what came since the last acknowledgement, or set by the next message.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         if self.look_at.is_some_and(|at| at <= now) {
-            self.look_at = self.since.map(|since| since + self.delay).filter(|at| *at > now);
+            self.look_at = self.due_at.filter(|at| *at > now);
             if self.look_at.is_none() {
-                return self.since.take().is_some();
+                return self.due_at.take().is_some();
             }
         }
         self.count >= CLIENT_ACK_MESSAGES
@@ -107,18 +136,12 @@ impl AckPace {
     /// What to acknowledge now, if anything; it counts as acknowledged.
     pub(super) fn take(&mut self) -> Option<MessageId> {
         let id = self.had.min(self.delivered);
-        (self.count, self.since) = (0, None);
+        (self.count, self.due_at) = (0, None);
         (id > self.acked).then(|| {
             self.acked = id;
             id
         })
     }
-}
-
-/// How long an acknowledgement waits for company where a round trip takes `rtt`: four fifths of
-/// what QUIC waits with its own, which so travels with it.
-fn ack_delay(rtt: Duration) -> Duration {
-    (rtt * 4 / 5).clamp(CLIENT_ACK_DELAY_MIN, CLIENT_ACK_DELAY)
 }
 
 /// Waits that double from [`CLIENT_BACKOFF_MIN`] to [`CLIENT_BACKOFF_MAX`].
@@ -184,6 +207,41 @@ mod tests {
             assert!(waits < rtt.clamp(25 * MS, QUIC_ACK_DELAY));
             now += waits;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_often_says_something_acknowledges_with_it() {
+        let start = Instant::now();
+        let [often, seldom] = [CLIENT_ACK_DELAY, CLIENT_ACK_DELAY + MS];
+        let (patient, prompt) = (CLIENT_ACK_DELAY, CLIENT_ACK_DELAY_MIN);
+        for (gap, quiet, waits) in
+            [(often, often, patient), (seldom, MS, prompt), (MS, seldom, prompt)]
+        {
+            let mut pace = pace();
+            pace.accompany(start);
+            let last = start + gap;
+            pace.accompany(last);
+            let now = last + quiet;
+            assert!(pace.delivered(MessageId(1), now));
+            assert_eq!(pace.look_at(), Some(now + waits), "after {gap:?} and {quiet:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_of_patience_is_set_anew_where_less_is_due() {
+        let mut pace = pace();
+        let start = Instant::now();
+        pace.accompany(start);
+        pace.accompany(start);
+        assert!(pace.delivered(MessageId(1), start + CLIENT_ACK_DELAY));
+        assert!(!pace.had(MessageId(1), start + CLIENT_ACK_DELAY));
+        assert_eq!(pace.take(), Some(MessageId(1)), "with another frame");
+        let now = start + CLIENT_ACK_DELAY + MS;
+        assert!(pace.delivered(MessageId(2), now), "the timer there is too late");
+        assert_eq!(pace.look_at(), Some(now + CLIENT_ACK_DELAY_MIN));
+        assert!(!pace.had(MessageId(2), now));
+        assert!(pace.is_due(now + CLIENT_ACK_DELAY_MIN));
+        assert_eq!((pace.take(), pace.look_at()), (Some(MessageId(2)), None));
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,7 +16,8 @@ pub const CLIENT_ACK_MESSAGES: usize = 32;
 /// The longest that an acknowledgement waits for another frame to travel with: four fifths of a
 /// round trip, within this and [`CLIENT_ACK_DELAY_MIN`], which is four fifths of what QUIC waits
 /// with an acknowledgement of its own (see [`QUIC_ACK_DELAY`](super::QUIC_ACK_DELAY)). So that one
-/// finds company, instead of leaving alone before it. This is long before what was not
+/// finds company, instead of leaving alone before it. All of it where other frames leave more often
+/// than that, for the next is company. This is long before what was not
 /// acknowledged goes to the disk; who is lost meanwhile is told of as not having had the message.
 pub const CLIENT_ACK_DELAY: Duration = Duration::from_millis(200);
 /// The shortest; QUIC waits 25 ms where a round trip takes less than that.

@@ -146,7 +146,8 @@
 //! that the app has had every message up to an id; a client sends it lazily, together with other
 //! frames where it can, and at the latest after 32 messages or 200 ms. Four fifths of a round
 //! trip, but at least 20 ms, are best: shortly before QUIC acknowledges alone, which is after a
-//! round trip, but at least 25 and at most 250 ms. What is not acknowledged is delivered again in
+//! round trip, but at least 25 and at most 250 ms. Who says something else more often than every
+//! 200 ms may count on its next frame instead. What is not acknowledged is delivered again in
 //! the next session. Transient messages have id 0 and are never acknowledged. Dropped tells that
 //! the window gave up `count` messages with ids up to `id`; it is acknowledged like a message. So
 //! are Recalled, GroupEvent and UpstreamDone, whose flag 4 says that they waited, too.
