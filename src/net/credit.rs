@@ -4,10 +4,16 @@
 //! carries, and a disk that stalls delays all of it. So while the commit queue is full, a
 //! connection of one stream gets so much less that the queue stays full all the same.
 //!
+//! quinn grants anew whenever an eighth of a window has been read, which would be every third
+//! message here, with a packet of its own, and one more that acknowledges it. So the window of a
+//! stream is wide, that of the connection is what counts, and it is half of what the client may
+//! have: quinn grants nothing for the other half as it is read ([`Credit::took`]), and all of it
+//! at once when that is so.
+//!
 //! # Invariants
 //!
 //! * A stream that is not read never keeps a second one out for long: a connection that has had
-//!   two is never narrowed, and one whose reader is held up is narrowed no more.
+//!   two has room for all, and one whose reader is held up has more than one stream takes.
 //! * A commit frees much of its queue at once, so a few looks at an empty queue widen nothing.
 
 use parking_lot::Mutex;
@@ -18,18 +24,19 @@ use crate::hub::Crowd;
 use crate::limits::CALM_AFTER;
 use crate::net::STREAMS_MAX;
 
-/// Bytes on the way on one stream: some 27 messages of 256 bytes. Over a round trip of 50 ms it
-/// lets 500 such messages a second through.
-pub(super) const STREAM_BYTES: u32 = 8 * 1024;
-/// Bytes on the way for a connection of one stream: that stream's, and as much for the second,
-/// which may come at any time. To narrow it, quinn takes as many bytes as it is narrowed by
-/// without granting new ones, so there is not more than needed.
-pub(super) const FIRST_BYTES: u32 = 2 * STREAM_BYTES;
+/// Bytes on the way on one stream, of those that a connection may have.
+pub(super) const STREAM_BYTES: u32 = 32 * 1024;
+/// Bytes on the way for a connection of one stream: some 27 messages of 256 bytes. Over a round
+/// trip of 50 ms it lets 500 such messages a second through. quinn takes what a connection is
+/// narrowed by as it is read, without granting it anew, so there is not more than needed.
+pub(super) const FIRST_BYTES: u32 = 8 * 1024;
 /// The same while the commit queue is full: some 13 messages of 256 bytes. Of 200 sessions that
-/// offer all they can it is 30 ms of work at 90,000 messages a second, where [`STREAM_BYTES`] of
+/// offer all they can it is 30 ms of work at 90,000 messages a second, where [`FIRST_BYTES`] of
 /// each are 60 ms; with half of it datagrams are so short that a tenth less is carried. Over a
 /// round trip of 50 ms it lets 260 such messages a second through.
 const NARROW_BYTES: u32 = 4 * 1024;
+/// The same while what has come on the first stream is not read: room for a second one.
+const HELD_BYTES: u32 = STREAM_BYTES + FIRST_BYTES;
 /// Bytes on the way for all streams that a connection may have.
 const MANY_BYTES: u32 = STREAMS_MAX * STREAM_BYTES;
 /// Looks at a queue that is less than half full, one after another, that widen a connection. A
@@ -42,15 +49,18 @@ const CALM_LOOKS: u8 = 64;
 enum Width {
     First,
     Narrow { calm_looks: u8, calm_since: Instant },
+    Held,
     Many,
 }
 
 impl Width {
     fn after(self, crowd: Crowd, now: Instant) -> Self {
         match (self, crowd) {
-            (Self::First, Crowd::Full) | (Self::Narrow { .. }, Crowd::Half | Crowd::Full) => {
+            (Self::First | Self::Held, Crowd::Full)
+            | (Self::Narrow { .. }, Crowd::Half | Crowd::Full) => {
                 Self::Narrow { calm_looks: 0, calm_since: now }
             }
+            (Self::Held, Crowd::Little | Crowd::Half) => Self::First,
             (Self::Narrow { calm_looks: 0, .. }, Crowd::Little) => {
                 Self::Narrow { calm_looks: 1, calm_since: now }
             }
@@ -64,12 +74,24 @@ impl Width {
         }
     }
 
-    fn bytes(self) -> VarInt {
-        VarInt::from_u32(match self {
+    /// Whether a stream that is not read may keep a second one out.
+    fn is_tight(self) -> bool {
+        matches!(self, Self::First | Self::Narrow { .. })
+    }
+
+    /// Bytes that the client may have on the way.
+    fn bytes(self) -> u32 {
+        match self {
             Self::First => FIRST_BYTES,
             Self::Narrow { .. } => NARROW_BYTES,
+            Self::Held => HELD_BYTES,
             Self::Many => MANY_BYTES,
-        })
+        }
+    }
+
+    /// Bytes that are granted all at once.
+    fn step(self) -> u32 {
+        if self.is_tight() { self.bytes() / 2 } else { 0 }
     }
 }
 
@@ -77,12 +99,22 @@ impl Width {
 #[derive(Debug)]
 pub(super) struct Credit {
     connection: Connection,
-    width: Mutex<Width>,
+    grant: Mutex<Grant>,
+}
+
+#[derive(Debug)]
+struct Grant {
+    width: Width,
+    /// Bytes to be read before quinn grants any for them.
+    owed: u32,
 }
 
 impl Credit {
+    /// The credit of a new connection, whose window is [`FIRST_BYTES`].
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, width: Mutex::new(Width::First) }
+        let width = Width::First;
+        connection.set_receive_window(VarInt::from_u32(width.bytes() - width.step()));
+        Self { connection, grant: Mutex::new(Grant { width, owed: width.step() }) }
     }
 
     /// The client has opened a second stream, and may open all.
@@ -90,27 +122,42 @@ impl Credit {
         self.turn(|_| Width::Many);
     }
 
-    /// Follows the commit queue. Says whether the connection is narrow now.
+    /// Follows the commit queue. Says whether a stream that is not read may keep a second one out
+    /// now.
     pub(super) fn follow(&self, crowd: Crowd) -> bool {
-        matches!(self.turn(|width| width.after(crowd, Instant::now())), Width::Narrow { .. })
+        self.turn(|width| width.after(crowd, Instant::now())).is_tight()
     }
 
     /// What has come may not be read for long: a second stream must find room.
     pub(super) fn relax(&self) {
-        self.turn(|width| match width {
-            Width::Narrow { .. } => Width::First,
-            same => same,
-        });
+        self.turn(|width| if width.is_tight() { Width::Held } else { width });
+    }
+
+    /// So many bytes have been read.
+    pub(super) fn took(&self, bytes: usize) {
+        let mut grant = self.grant.lock();
+        let Grant { width, owed } = *grant;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        grant.owed = owed.saturating_sub(bytes);
+        if owed > 0 && grant.owed == 0 && width.step() > 0 {
+            self.connection.set_receive_window(VarInt::from_u32(width.bytes()));
+            self.connection.set_receive_window(VarInt::from_u32(width.bytes() - width.step()));
+            grant.owed = width.step();
+        }
     }
 
     fn turn(&self, next: impl FnOnce(Width) -> Width) -> Width {
-        let mut width = self.width.lock();
-        let before = *width;
-        *width = next(before);
-        if before.bytes() != width.bytes() {
-            self.connection.set_receive_window(width.bytes());
+        let mut grant = self.grant.lock();
+        let before = grant.width;
+        let width = next(before);
+        grant.width = width;
+        let [had, has] = [before, width].map(|width| width.bytes() - width.step());
+        if had != has {
+            // What it is narrowed by, quinn does not grant anew.
+            grant.owed += had.saturating_sub(has);
+            self.connection.set_receive_window(VarInt::from_u32(has));
         }
-        *width
+        width
     }
 }
 
@@ -184,19 +231,45 @@ mod tests {
             }
         }
 
+        /// Writes until so many bytes are unread, which the server grants in time.
+        async fn fill_to(&mut self, unread: u32) {
+            let more = unread as usize - self.unread;
+            let bytes = vec![0; more];
+            let written = self.client.0.write_all(&bytes);
+            tokio::time::timeout(Duration::from_secs(10), written).await.unwrap().unwrap();
+            self.unread += more;
+        }
+
         /// Reads all there is, and waits until the client knows what that grants: grants travel
         /// before what is said behind them.
-        async fn drain(&mut self) {
+        async fn drain(&mut self, credit: &Credit) {
             self.server.1.read_exact(&mut vec![0; self.unread]).await.unwrap();
-            self.unread = 0;
+            credit.took(std::mem::take(&mut self.unread));
             self.server.0.write_all(&[0]).await.unwrap();
             self.client.1.read_exact(&mut [0]).await.unwrap();
         }
     }
 
-    /// What may be written is told when it is an eighth more than before.
+    /// quinn tells what may be written when it is an eighth more than before.
     fn assert_grants(unread: u32, bytes: u32) {
         assert!((bytes - bytes / 8..=bytes).contains(&unread), "{unread} of {bytes} bytes");
+    }
+
+    #[tokio::test]
+    async fn half_of_what_a_client_may_have_on_the_way_is_granted_at_once() {
+        let pair = pair().await;
+        let credit = Credit::new(pair.server.clone());
+        let mut stream = Stream::open(&pair).await;
+        let granted = || pair.server.stats().frame_tx.max_data;
+        for round in 1..=8 {
+            for _ in 0..8 {
+                stream.client.0.write_all(&[0; FIRST_BYTES as usize / 16]).await.unwrap();
+                stream.unread += FIRST_BYTES as usize / 16;
+                stream.drain(&credit).await;
+            }
+            assert_eq!(granted(), round);
+        }
+        assert_grants(stream.fill().await, FIRST_BYTES);
     }
 
     #[tokio::test]
@@ -204,29 +277,22 @@ mod tests {
         let pair = pair().await;
         let credit = Credit::new(pair.server.clone());
         let mut stream = Stream::open(&pair).await;
-        assert_grants(stream.fill().await, STREAM_BYTES);
-        assert!(!credit.follow(Crowd::Half));
-        stream.drain().await;
-        assert_grants(stream.fill().await, STREAM_BYTES);
-        assert!(credit.follow(Crowd::Full));
-        // What it is narrowed by was granted before, and is used up first.
-        let mut unread = stream.unread as u32;
-        while unread > NARROW_BYTES {
-            stream.drain().await;
-            let next = stream.fill().await;
-            assert!(next < unread || next == STREAM_BYTES, "{next} bytes after {unread}");
-            unread = next;
-        }
-        assert_grants(unread, NARROW_BYTES);
-        assert!(credit.follow(Crowd::Full), "the calm begins now");
-        for _ in 1..CALM_LOOKS {
-            assert!(credit.follow(Crowd::Little));
-        }
-        stream.drain().await;
+        assert_grants(stream.fill().await, FIRST_BYTES);
+        credit.follow(Crowd::Half);
+        stream.drain(&credit).await;
+        assert_grants(stream.fill().await, FIRST_BYTES);
+        credit.follow(Crowd::Full);
+        // What it is narrowed by was granted before, and is used up now.
+        stream.drain(&credit).await;
         assert_grants(stream.fill().await, NARROW_BYTES);
-        assert!(!credit.follow(Crowd::Little));
-        stream.drain().await;
-        assert_grants(stream.fill().await, STREAM_BYTES);
+        credit.follow(Crowd::Full);
+        // The calm begins now.
+        (1..CALM_LOOKS).for_each(|_| _ = credit.follow(Crowd::Little));
+        stream.drain(&credit).await;
+        assert_grants(stream.fill().await, NARROW_BYTES);
+        credit.follow(Crowd::Little);
+        stream.drain(&credit).await;
+        assert_grants(stream.fill().await, FIRST_BYTES);
     }
 
     #[tokio::test]
@@ -235,13 +301,14 @@ mod tests {
         let credit = Credit::new(pair.server.clone());
         let mut first = Stream::open(&pair).await;
         credit.follow(Crowd::Full);
-        while first.fill().await > NARROW_BYTES {
-            first.drain().await;
-        }
+        first.fill().await;
+        first.drain(&credit).await;
+        assert_grants(first.fill().await, NARROW_BYTES);
         credit.relax();
+        first.fill_to(STREAM_BYTES).await;
         let mut second = Stream::open(&pair).await;
         credit.widen();
-        second.drain().await;
+        second.drain(&credit).await;
         assert_grants(second.fill().await, STREAM_BYTES);
     }
 
@@ -256,9 +323,15 @@ mod tests {
                 credit.widen();
                 assert!(!credit.follow(Crowd::Full));
                 // The client knows by now that it may send more.
-                stream.drain().await;
+                stream.drain(&credit).await;
             }
-            assert_grants(stream.fill().await, STREAM_BYTES);
+            if number == 1 {
+                assert_grants(stream.fill().await, FIRST_BYTES);
+                assert!(credit.follow(Crowd::Little), "it has all that there is");
+                credit.relax();
+            }
+            // One byte has been read, and is not worth telling.
+            stream.fill_to(STREAM_BYTES - 1).await;
             streams.push(stream);
         }
     }

@@ -10,6 +10,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt, WriteError};
 
 use crate::hub::{Crowd, Flow, Hub, Next, Prepared, Session};
@@ -248,7 +249,7 @@ async fn write(send: &mut SendStream, session: &Session, shared: &Shared) -> Res
 /// Tells why a session cannot be opened.
 async fn turn_away(mut send: SendStream, mut recv: RecvStream, reason: Reason) {
     let error = Error { request: 0, reason: reason as u16, text: reason.text().into() };
-    let mut frame = bytes::BytesMut::new();
+    let mut frame = BytesMut::new();
     ServerFrame::Error(error).encode(&mut frame);
     let _ = recv.stop(code(reason));
     let told = async {
@@ -287,7 +288,7 @@ impl Input {
                 };
             }
             match self.recv.read_chunk(READ_BYTES_MAX, true).await {
-                Ok(Some(chunk)) => self.decoder.push(chunk.bytes),
+                Ok(Some(chunk)) => self.push(chunk.bytes),
                 Ok(None) | Err(_) => return Err(Reason::NotOpen),
             }
         }
@@ -329,7 +330,7 @@ impl Input {
                 read = self.recv.read_chunk(READ_BYTES_MAX, true) => read,
             };
             match read {
-                Ok(Some(chunk)) => self.decoder.push(chunk.bytes),
+                Ok(Some(chunk)) => self.push(chunk.bytes),
                 // The client has said all; the next to read finds that again.
                 Ok(None) => return confirmed.await,
                 Err(_) => return Err(Ended::Lost),
@@ -359,13 +360,19 @@ impl Input {
                 Ok(Some(chunk)) => match session.outbox().ended() {
                     // The client may say much before it reads that its session is over.
                     Some(reason) => return Ended::Refused(reason),
-                    None => self.decoder.push(chunk.bytes),
+                    None => self.push(chunk.bytes),
                 },
                 Ok(None) => return Ended::Finished,
                 Err(ReadError::Reset(_) | ReadError::ConnectionLost(_)) => return Ended::Lost,
                 Err(_) => return Ended::Refused(Reason::BadFrame),
             }
         }
+    }
+
+    /// Takes what has been read.
+    fn push(&mut self, bytes: Bytes) {
+        self.credit.took(bytes.len());
+        self.decoder.push(bytes);
     }
 
     fn next_frame(&mut self) -> Result<Option<RawFrame>, DecodeError> {
@@ -379,10 +386,16 @@ impl Input {
     /// little on the way may have more, for it would have no room for a second stream.
     async fn handle_in_time(&mut self, session: &Arc<Session>, hub: &Hub) -> Result<Flow, Reason> {
         let credit = self.credit.clone();
-        let is_narrow = credit.follow(hub.crowd());
+        let is_tight = credit.follow(hub.crowd());
         let handled = self.handle_all(session, hub);
         tokio::pin!(handled);
-        if is_narrow {
+        // What is not held up needs no timer.
+        tokio::select! {
+            biased;
+            flow = &mut handled => return flow,
+            () = std::future::ready(()) => {}
+        }
+        if is_tight {
             // Boxed: otherwise the task of each session would keep its room.
             let in_time = Box::pin(tokio::time::timeout(HELD_UP, handled.as_mut()));
             if let Ok(flow) = in_time.await {
