@@ -7,6 +7,7 @@
 //! * A peer is in memory while it has a session, a message that has not settled, or a change that
 //!   is not stored.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -110,19 +111,21 @@ impl Ledger {
 
     /// A peer, from memory or the state, with the sessions of earlier runs ended.
     pub(super) fn peer(&mut self, id: &PeerId) -> Result<&mut Peer, DatabaseError> {
-        if !self.peers.contains_key(id) {
-            let stored = match self.state.peer(id) {
-                Err(error @ DatabaseError::Value { .. }) => {
-                    tracing::error!(peer = %id, error = %Chain(&error), "a peer's state is lost");
-                    self.metrics.damaged_records.inc();
-                    None
-                }
-                stored => stored?,
-            };
-            self.peers.insert(id.clone(), Box::new(stored.unwrap_or_default()));
-        }
+        let peer = match self.peers.entry(id.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let stored = match self.state.peer(id) {
+                    Err(error @ DatabaseError::Value { .. }) => {
+                        tracing::error!(peer = %id, error = %Chain(&error), "a peer's state is lost");
+                        self.metrics.damaged_records.inc();
+                        None
+                    }
+                    stored => stored?,
+                };
+                place.insert(Box::new(stored.unwrap_or_default()))
+            }
+        };
         let Checkpoint { run, started_ms, .. } = self.checkpoint;
-        let peer = self.peers.entry(id.clone()).or_default();
         if peer.enter_run(run, started_ms, &self.rules) {
             // Which start ended its sessions is to be known after the next one, too.
             peer.dirty = true;
