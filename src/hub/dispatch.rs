@@ -19,7 +19,7 @@ use crate::hub::presence::Presence;
 use crate::hub::router::Router;
 use crate::hub::session::{Asking, Asks, Caller, Done, GroupAct, Session, Who};
 use crate::id::{MessageId, PeerId, SessionId};
-use crate::limits::{BODY_BYTES_MAX, CLIENT_SENDS_MAX, FRAME_BYTES_MAX, RECIPIENTS_MAX};
+use crate::limits::{BODY_BYTES_MAX, FRAME_BYTES_MAX, RECIPIENTS_MAX, SENDS_UNANSWERED};
 use crate::metrics::Metrics;
 use crate::reason::Reason;
 use crate::store::{self, Group, Mark, Message, News, Outcome, Told};
@@ -311,7 +311,7 @@ impl Dispatcher {
             frame_bytes_max: FRAME_BYTES_MAX as u64,
             body_bytes_max: BODY_BYTES_MAX as u64,
             recipients_max: RECIPIENTS_MAX as u64,
-            sends_max: CLIENT_SENDS_MAX as u64,
+            sends_max: SENDS_UNANSWERED as u64,
         };
         // Nobody is woken before the session is attached: the writer of one that was heard early
         // runs already.

@@ -46,8 +46,6 @@ pub use router::Router;
 pub use session::{About, Caller, Datagrams, Session};
 pub use vetting::Veto;
 
-pub use crate::store::Crowd;
-
 use crate::id::{DeviceId, MessageId, PeerId};
 use crate::limits::{
     FEED_MESSAGES_MAX, PRESENCE_GRACE, PRESENCE_RESTART_GRACE, RECONNECT_JITTER, SYSTEM_PEER,
@@ -377,9 +375,9 @@ impl Hub {
         self.store.submit(caller, request).map_err(|_| Reason::Restarting)
     }
 
-    /// How much waits for its commit or its hand-out.
-    pub fn crowd(&self) -> Crowd {
-        self.store.crowd()
+    /// Whether sessions should take turns: see [`Store::is_crowded`].
+    pub fn is_crowded(&self) -> bool {
+        self.store.is_crowded()
     }
 
     /// Tells that a request is refused.

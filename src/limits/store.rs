@@ -16,7 +16,7 @@ pub const INSTANCES_REMEMBERED: usize = 4;
 ///
 /// Some 3,800 messages of 256 bytes, 40 ms of work at 90,000 a second: enough to fill some commits
 /// while one is synced, and little enough that what is accepted under overload is answered within
-/// a quarter of a second. When it is full, clients get less to send ahead.
+/// a quarter of a second.
 pub const COMMIT_QUEUE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Entries that wait for their commit: the bytes above at 256 bytes an entry, and room for
 /// acknowledgements.

@@ -16,7 +16,6 @@ use tokio::sync::SetOnce;
 
 use crate::hub::{Datagrams, Session};
 use crate::limits::OPEN_TIMEOUT;
-use crate::net::credit::Credit;
 use crate::net::turns::Turns;
 use crate::net::{STREAMS_MAX, Shared, code, session};
 use crate::reason::Reason;
@@ -42,24 +41,15 @@ pub(super) async fn serve(connection: Connection, shared: &Arc<Shared>, handshak
         }
     };
     let (mut streams, mut turns) = (0_u64, Turns::default());
-    let credit = Arc::new(Credit::new(connection.clone()));
     while let Ok((send, recv)) = next {
         let (connection_too, handshake) = (connection.clone(), handshake.clone());
-        let credit_too = credit.clone();
-        let stream = session::Stream {
-            connection: connection_too,
-            credit: credit_too,
-            send,
-            recv,
-            handshake,
-        };
+        let stream = session::Stream { connection: connection_too, send, recv, handshake };
         shared.sessions.spawn(session::run(stream, shared.clone(), sessions.clone()));
         streams += 1;
         turns.take(Instant::now());
         if streams == 2 {
             // Who wants more than one session may have them all.
             connection.set_max_concurrent_bi_streams(VarInt::from_u32(STREAMS_MAX));
-            credit.widen();
         }
         next = loop {
             tokio::select! {

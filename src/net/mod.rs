@@ -10,7 +10,6 @@
 //!   stops reading.
 
 mod connection;
-mod credit;
 mod roll;
 mod segments;
 mod session;
@@ -51,6 +50,12 @@ const STREAMS_MAX: u32 = SESSIONS_PER_CONNECTION_MAX + SESSIONS_PER_CONNECTION_M
 /// Streams of a connection that has one session, as nearly all have. quinn keeps a place for each
 /// stream that there may be: a kilobyte less than for [`STREAMS_MAX`].
 const STREAMS_FIRST: u32 = 4;
+/// Bytes on the way from a client on one stream: some 100 messages of 256 bytes, of which a client
+/// that keeps to [`SENDS_UNANSWERED`](crate::limits::SENDS_UNANSWERED) has a third. A connection
+/// has as much for each stream, so that one which is not read takes no other's room. quinn grants
+/// anew whenever an eighth has been read, with a packet of its own that another acknowledges: with
+/// 8 KiB every third message cost both.
+const STREAM_WINDOW_BYTES: u32 = 32 * 1024;
 /// Bytes on the way to a client that it has not acknowledged.
 const SEND_WINDOW_BYTES: u64 = 512 * 1024;
 /// Bytes of datagrams that wait, each way; the oldest go first.
@@ -301,8 +306,8 @@ fn transport() -> quinn::TransportConfig {
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_FIRST))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .stream_receive_window(VarInt::from_u32(credit::STREAM_BYTES))
-        .receive_window(VarInt::from_u32(credit::FIRST_BYTES))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(STREAMS_MAX * STREAM_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)
         .max_idle_timeout(quinn::IdleTimeout::try_from(IDLE_TIMEOUT).ok())
         .initial_rtt(Duration::from_millis(100))

@@ -10,13 +10,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ReadError, RecvStream, SendStream, VarInt, WriteError};
 
-use crate::hub::{Crowd, Flow, Hub, Next, Prepared, Session};
-use crate::limits::{FRAME_BYTES_MAX, HELD_UP, OPEN_TIMEOUT, SESSIONS_PER_CONNECTION_MAX};
+use crate::hub::{Flow, Hub, Next, Prepared, Session};
+use crate::limits::{FRAME_BYTES_MAX, OPEN_TIMEOUT, SESSIONS_PER_CONNECTION_MAX};
 use crate::net::connection::{Handshake, SessionDatagrams, Sessions};
-use crate::net::credit::Credit;
 use crate::net::{CLOSE_TIMEOUT, Shared, code};
 use crate::reason::Reason;
 use crate::wire::{
@@ -29,7 +27,6 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// A stream that a client has opened.
 pub(super) struct Stream {
     pub(super) connection: Connection,
-    pub(super) credit: Arc<Credit>,
     pub(super) send: SendStream,
     pub(super) recv: RecvStream,
     pub(super) handshake: Handshake,
@@ -51,9 +48,9 @@ enum Ended {
 
 /// Serves a session until it is over.
 pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions) {
-    let Stream { connection, credit, mut send, recv, handshake } = stream;
+    let Stream { connection, mut send, recv, handshake } = stream;
     let id = u64::from(VarInt::from(send.id()));
-    let mut input = Input { recv, credit, decoder: Decoder::new(FRAME_BYTES_MAX), held: None };
+    let mut input = Input { recv, decoder: Decoder::new(FRAME_BYTES_MAX), held: None };
     if !take_place(&sessions, id) {
         shared.metrics.refuse(Reason::TooManySessions);
         return Box::pin(turn_away(send, input.recv, Reason::TooManySessions)).await;
@@ -74,8 +71,6 @@ pub(super) async fn run(stream: Stream, shared: Arc<Shared>, sessions: Sessions)
     let session = prepared.session().clone();
     let place = Place { sessions: &sessions, stream: id };
     let end = serve(&mut input, &mut send, prepared, &place, &handshake, &shared).await;
-    // What has come will not be read.
-    input.credit.relax();
     // Before the client hears of the end: it may open the next one then.
     sessions.lock().remove(&id);
     match end {
@@ -159,7 +154,6 @@ async fn serve(
         }
         Err(ended) => (Err(ended), None),
     };
-    let credit = input.credit.clone();
     let reader = async {
         if let Err(ended) = opened {
             if let Ended::Refused(reason) = ended {
@@ -175,8 +169,6 @@ async fn serve(
     }
     tokio::select! {
         ended = reader => {
-            // The client may not read what is still to be written.
-            credit.relax();
             match ended {
                 // Nobody reads what would be written.
                 Ended::Lost => return Err(Reason::Normal),
@@ -249,7 +241,7 @@ async fn write(send: &mut SendStream, session: &Session, shared: &Shared) -> Res
 /// Tells why a session cannot be opened.
 async fn turn_away(mut send: SendStream, mut recv: RecvStream, reason: Reason) {
     let error = Error { request: 0, reason: reason as u16, text: reason.text().into() };
-    let mut frame = BytesMut::new();
+    let mut frame = bytes::BytesMut::new();
     ServerFrame::Error(error).encode(&mut frame);
     let _ = recv.stop(code(reason));
     let told = async {
@@ -263,7 +255,6 @@ async fn turn_away(mut send: SendStream, mut recv: RecvStream, reason: Reason) {
 /// The reading half of a stream.
 struct Input {
     recv: RecvStream,
-    credit: Arc<Credit>,
     decoder: Decoder,
     /// What came early and has to wait for the end of the handshake.
     held: Option<RawFrame>,
@@ -288,7 +279,7 @@ impl Input {
                 };
             }
             match self.recv.read_chunk(READ_BYTES_MAX, true).await {
-                Ok(Some(chunk)) => self.push(chunk.bytes),
+                Ok(Some(chunk)) => self.decoder.push(chunk.bytes),
                 Ok(None) | Err(_) => return Err(Reason::NotOpen),
             }
         }
@@ -330,7 +321,7 @@ impl Input {
                 read = self.recv.read_chunk(READ_BYTES_MAX, true) => read,
             };
             match read {
-                Ok(Some(chunk)) => self.push(chunk.bytes),
+                Ok(Some(chunk)) => self.decoder.push(chunk.bytes),
                 // The client has said all; the next to read finds that again.
                 Ok(None) => return confirmed.await,
                 Err(_) => return Err(Ended::Lost),
@@ -344,12 +335,12 @@ impl Input {
         let quiesced = shared.quiesce.cancelled();
         tokio::pin!(quiesced);
         loop {
-            match self.handle_in_time(session, &shared.hub).await {
+            match self.handle_all(session, &shared.hub).await {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Close) => return Ended::Closed,
                 Err(reason) => return Ended::Refused(reason),
             }
-            if shared.hub.crowd() != Crowd::Little {
+            if shared.hub.is_crowded() {
                 tokio::task::yield_now().await;
             }
             let read = tokio::select! {
@@ -360,19 +351,13 @@ impl Input {
                 Ok(Some(chunk)) => match session.outbox().ended() {
                     // The client may say much before it reads that its session is over.
                     Some(reason) => return Ended::Refused(reason),
-                    None => self.push(chunk.bytes),
+                    None => self.decoder.push(chunk.bytes),
                 },
                 Ok(None) => return Ended::Finished,
                 Err(ReadError::Reset(_) | ReadError::ConnectionLost(_)) => return Ended::Lost,
                 Err(_) => return Ended::Refused(Reason::BadFrame),
             }
         }
-    }
-
-    /// Takes what has been read.
-    fn push(&mut self, bytes: Bytes) {
-        self.credit.took(bytes.len());
-        self.decoder.push(bytes);
     }
 
     fn next_frame(&mut self) -> Result<Option<RawFrame>, DecodeError> {
@@ -382,30 +367,7 @@ impl Input {
         }
     }
 
-    /// Deals with all frames that have come. While that is held up for long, a client that has
-    /// little on the way may have more, for it would have no room for a second stream.
-    async fn handle_in_time(&mut self, session: &Arc<Session>, hub: &Hub) -> Result<Flow, Reason> {
-        let credit = self.credit.clone();
-        let is_tight = credit.follow(hub.crowd());
-        let handled = self.handle_all(session, hub);
-        tokio::pin!(handled);
-        // What is not held up needs no timer.
-        tokio::select! {
-            biased;
-            flow = &mut handled => return flow,
-            () = std::future::ready(()) => {}
-        }
-        if is_tight {
-            // Boxed: otherwise the task of each session would keep its room.
-            let in_time = Box::pin(tokio::time::timeout(HELD_UP, handled.as_mut()));
-            if let Ok(flow) = in_time.await {
-                return flow;
-            }
-            credit.relax();
-        }
-        handled.await
-    }
-
+    /// Deals with all frames that have come.
     async fn handle_all(&mut self, session: &Arc<Session>, hub: &Hub) -> Result<Flow, Reason> {
         while let Some(raw) = self.next_frame().map_err(|error| error.reason)? {
             let request = request_of(&raw);

@@ -123,7 +123,7 @@ pub use index::HistoryOf;
 pub use journal::{Batch, EndpointChange, EndpointState, Journal, Letter, Position, Span, Stretch};
 pub use outcome::{Commit, KnownDevice, Opened, Outcome, Route, Told, Waiting};
 pub use part::Part;
-pub use queue::{Closed, Crowd, NewMessage, Request};
+pub use queue::{Closed, NewMessage, Request};
 pub use recover::{OpenError, Report};
 
 use crate::chain::Chain;
@@ -303,9 +303,10 @@ impl<T: Send + 'static> Store<T> {
         self.queue.submit(caller, request)
     }
 
-    /// How much waits for its commit or its hand-out.
-    pub fn crowd(&self) -> Crowd {
-        self.queue.crowd()
+    /// Whether so much waits for its commit that those who submit should take turns: whoever has
+    /// the processor would take all the room there is, and others wait for several commits.
+    pub fn is_crowded(&self) -> bool {
+        self.queue.is_crowded()
     }
 
     /// Returns when the store cannot go on, with the reason: a failed write or sync, a panic of

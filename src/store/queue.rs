@@ -41,18 +41,6 @@ const LAZY_MAX: usize = 16 * 1024;
 /// Questions that may wait beside the items.
 const QUESTIONS_MAX: usize = 4096;
 
-/// How much waits for its commit or its hand-out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Crowd {
-    /// Less than half of what may wait.
-    Little,
-    /// Half of it: who submits should take turns with the others. Whoever has the processor would
-    /// take all the room there is, and others wait for several commits.
-    Half,
-    /// Seven eighths of it: who submits may have to wait, and should have less on the way.
-    Full,
-}
-
 /// A message that wants to be stored.
 #[derive(Clone, Debug)]
 pub struct NewMessage {
@@ -374,13 +362,9 @@ impl<T> Queue<T> {
         }
     }
 
-    /// How much of its room is taken.
-    pub(super) fn crowd(&self) -> Crowd {
-        match self.shared.permits.available_permits() {
-            free if free < COMMIT_QUEUE_BYTES_MAX / 8 => Crowd::Full,
-            free if free < COMMIT_QUEUE_BYTES_MAX / 2 => Crowd::Half,
-            _ => Crowd::Little,
-        }
+    /// Whether so much waits that those who hand over should take turns.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.shared.permits.available_permits() < COMMIT_QUEUE_BYTES_MAX / 2
     }
 
     /// Hands over what may wait for company.
@@ -534,7 +518,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_crowd_is_told_by_the_room_that_is_taken() {
+    async fn a_queue_is_crowded_when_more_than_half_of_its_room_is_taken() {
         let (queue, _taker) = queue::<()>();
         let peer = PeerId::new("ann").unwrap();
         let request = || Request::Block { peer: peer.clone(), blocked: true };
@@ -542,14 +526,8 @@ mod tests {
         for _ in 0..half {
             queue.submit(None, request()).await.unwrap();
         }
-        assert_eq!(queue.crowd(), Crowd::Little);
+        assert!(!queue.is_crowded());
         queue.submit(None, request()).await.unwrap();
-        assert_eq!(queue.crowd(), Crowd::Half);
-        for _ in half + 1..2 * half - half / 4 {
-            queue.submit(None, request()).await.unwrap();
-        }
-        assert_eq!(queue.crowd(), Crowd::Half);
-        queue.submit(None, request()).await.unwrap();
-        assert_eq!(queue.crowd(), Crowd::Full);
+        assert!(queue.is_crowded());
     }
 }

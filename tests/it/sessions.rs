@@ -2,7 +2,9 @@
 
 use crate::harness::{End, Running, assert_serves, open, open_on, until};
 use tidings::id::{DeviceId, MessageId};
-use tidings::limits::{SESSIONS_PER_CONNECTION_MAX, STREAM_INTERVAL, STREAMS_AT_ONCE};
+use tidings::limits::{
+    SENDS_UNANSWERED, SESSIONS_PER_CONNECTION_MAX, STREAM_INTERVAL, STREAMS_AT_ONCE,
+};
 use tidings::reason::Reason;
 use tidings::wire::{Ack, Close, Open, Ping, ServerFrame};
 
@@ -14,7 +16,7 @@ async fn an_open_tells_the_limits_in_force() {
     assert_eq!((opened.waiting, opened.dropped, opened.next_number), (0, 0, 1));
     assert_eq!(opened.device.as_str(), "ann");
     assert_eq!((opened.frame_bytes_max, opened.body_bytes_max), (66 * 1024, 5120));
-    assert_eq!((opened.recipients_max, opened.sends_max), (50, 128));
+    assert_eq!((opened.recipients_max, opened.sends_max), (50, SENDS_UNANSWERED as u64));
     assert_eq!(opened.epoch, server.server().hub().store().epoch());
     let now_ms = server.config.store.clock.now_ms() as u64;
     assert!(opened.at_ms <= now_ms && now_ms - opened.at_ms < 60_000);

@@ -142,7 +142,7 @@ async fn who_does_not_read_answers_is_not_read_from() {
     for (what, bytes) in
         [("ping", ping), ("unknown", unknown), ("transient", transient), ("send", persistent)]
     {
-        // What QUIC lets us write ahead (8 KiB), one chunk that is read, and the places there are.
+        // What QUIC lets us write ahead (32 KiB), one chunk that is read, and the places there are.
         assert!(bytes < 64 * 1024, "{what}: {bytes} bytes were read without hearing an answer");
     }
     assert_serves(&server).await;

@@ -6,7 +6,7 @@
 
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
-use tidings::limits::CLIENT_SENDS_MAX;
+use tidings::limits::SENDS_UNANSWERED;
 
 use super::Body;
 use super::loads::peers_from;
@@ -20,9 +20,9 @@ pub(crate) struct Overload {
     /// Sends that each session keeps in flight while the top is looked for
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=128))]
     pub(crate) window: u16,
-    /// Sends that each session has unanswered at the most while too much is offered; the client
-    /// library has 128
-    #[arg(long, default_value_t = CLIENT_SENDS_MAX as u16, value_parser = unanswered())]
+    /// Sends that each session has unanswered at the most while too much is offered; the server
+    /// tells clients 32
+    #[arg(long, default_value_t = SENDS_UNANSWERED as u16, value_parser = unanswered())]
     pub(crate) unanswered: u16,
     /// How many times the top is offered, one after another
     #[arg(long, value_delimiter = ',', default_value = "2,5", value_parser = times())]
@@ -65,7 +65,7 @@ pub(crate) struct Restart {
 
 /// Sends of a session that await their answers.
 fn unanswered() -> RangedI64ValueParser<u16> {
-    clap::value_parser!(u16).range(1..=CLIENT_SENDS_MAX as i64)
+    clap::value_parser!(u16).range(1..=SENDS_UNANSWERED as i64)
 }
 
 /// How many times the top is offered.
