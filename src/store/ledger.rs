@@ -114,15 +114,7 @@ impl Ledger {
         let peer = match self.peers.entry(id.clone()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => {
-                let stored = match self.state.peer(id) {
-                    Err(error @ DatabaseError::Value { .. }) => {
-                        tracing::error!(peer = %id, error = %Chain(&error), "a peer's state is lost");
-                        self.metrics.damaged_records.inc();
-                        None
-                    }
-                    stored => stored?,
-                };
-                place.insert(Box::new(stored.unwrap_or_default()))
+                place.insert(Box::new(stored_peer(&self.state, &self.metrics, id)?))
             }
         };
         let Checkpoint { run, started_ms, .. } = self.checkpoint;
@@ -460,5 +452,17 @@ impl Ledger {
     pub(super) fn start(&mut self, run: u32, at_ms: i64) {
         self.checkpoint.run = run;
         self.checkpoint.started_ms = at_ms;
+    }
+}
+
+/// A peer as the state has it. One that cannot be read has lost what the state knew of it.
+fn stored_peer(state: &State, metrics: &Metrics, id: &PeerId) -> Result<Peer, DatabaseError> {
+    match state.peer(id) {
+        Err(error @ DatabaseError::Value { .. }) => {
+            tracing::error!(peer = %id, error = %Chain(&error), "a peer's state is lost");
+            metrics.damaged_records.inc();
+            Ok(Peer::default())
+        }
+        stored => Ok(stored?.unwrap_or_default()),
     }
 }

@@ -8,7 +8,7 @@ use crate::harness::{
     End, Manner, Raw, Running, Session, assert_serves, encoded, open, peer, raw_frame, send, soon,
     until,
 };
-use tidings::limits::OUTBOX_FRAMES_MAX;
+use tidings::limits::{OUTBOX_FRAMES_MAX, SESSIONS_PER_CONNECTION_MAX};
 use tidings::reason::Reason;
 use tidings::wire::{Ping, ServerFrame, Target};
 
@@ -17,11 +17,14 @@ const MESSAGES: usize = OUTBOX_FRAMES_MAX * 5 / 2;
 /// Bytes under way to one who does not read.
 const WINDOW: u32 = 16 * 1024;
 
-async fn open_narrow(server: &Running, name: &str) -> Session {
+async fn connect_narrow(server: &Running) -> Raw {
     let manner = Manner { stream_window: WINDOW, ..Manner::default() };
     let certificate = server.certificate_file();
-    let raw = Raw::try_connect(server.address(), &certificate, manner).await.unwrap();
-    raw.open(open(name)).await
+    Raw::try_connect(server.address(), &certificate, manner).await.unwrap()
+}
+
+async fn open_narrow(server: &Running, name: &str) -> Session {
+    connect_narrow(server).await.open(open(name)).await
 }
 
 /// Sends many messages, 64 under way, to peers of whom the first does not read.
@@ -146,6 +149,32 @@ async fn who_does_not_read_answers_is_not_read_from() {
         assert!(bytes < 64 * 1024, "{what}: {bytes} bytes were read without hearing an answer");
     }
     assert_serves(&server).await;
+}
+
+#[tokio::test]
+async fn streams_that_are_not_read_from_leave_another_of_their_connection_its_room() {
+    let server = Running::start().await;
+    let raw = connect_narrow(&server).await;
+    let questions = Bytes::from(encoded(Ping { request: 1 }).repeat(100));
+    let mut askers = tokio::task::JoinSet::new();
+    for number in 1..SESSIONS_PER_CONNECTION_MAX {
+        let mut asker = raw.open(open(&format!("asker {number}"))).await;
+        let questions = questions.clone();
+        askers.spawn(async move {
+            // As far as anybody can tell, the server takes no more.
+            let stuck = Duration::from_millis(300);
+            let mut bytes = 0;
+            while tokio::time::timeout(stuck, asker.send.write_all(&questions)).await.is_ok() {
+                bytes += questions.len();
+            }
+            (asker, bytes)
+        });
+    }
+    let askers = soon("the askers", askers.join_all()).await;
+    assert!(askers.iter().all(|(_, bytes)| *bytes > 0));
+    let mut ann = raw.open(open("ann")).await;
+    ann.say(Ping { request: 2 }).await;
+    assert!(matches!(ann.hear().await, ServerFrame::Pong(pong) if pong.request == 2));
 }
 
 #[tokio::test]
