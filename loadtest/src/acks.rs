@@ -88,3 +88,28 @@ impl Acks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_often_says_something_acknowledges_with_it() {
+        let [soon, late] = [CLIENT_ACK_DELAY_MIN, CLIENT_ACK_DELAY].map(|delay| delay - LOOK * 2);
+        let [often, seldom] = [CLIENT_ACK_DELAY, CLIENT_ACK_DELAY + Duration::from_millis(1)];
+        for (gap, quiet, waits) in
+            [(often, often, late), (seldom, often, soon), (often, seldom, soon)]
+        {
+            let mut acks = Acks::new();
+            let mut now_ns = 1;
+            acks.accompany(now_ns);
+            now_ns += gap.as_nanos() as u64;
+            acks.accompany(now_ns);
+            now_ns += quiet.as_nanos() as u64;
+            acks.add(1, now_ns);
+            let due_ns = now_ns + waits.as_nanos() as u64;
+            assert_eq!(acks.due_ns(), due_ns, "after {gap:?} and {quiet:?}");
+            assert!(!acks.is_due(due_ns - 1) && acks.is_due(due_ns));
+        }
+    }
+}

@@ -97,10 +97,10 @@ impl AckPace {
     /// waits with its own, which so travels with it. Where company comes so often that the next
     /// is likely to come first, as long as it may: it is not worth a packet of its own.
     fn patience(&self, now: Instant) -> Duration {
-        let [last, before] = self.company;
-        let is_often =
-            before.is_some_and(|before| last.is_some_and(|last| last - before <= CLIENT_ACK_DELAY));
-        if is_often && last.is_some_and(|last| now - last <= CLIENT_ACK_DELAY) {
+        if let [Some(last), Some(before)] = self.company
+            && last - before <= CLIENT_ACK_DELAY
+            && now - last <= CLIENT_ACK_DELAY
+        {
             return CLIENT_ACK_DELAY;
         }
         (self.rtt * 4 / 5).clamp(CLIENT_ACK_DELAY_MIN, CLIENT_ACK_DELAY)

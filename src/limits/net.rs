@@ -45,10 +45,10 @@ pub const RESET_INTERVAL: Duration = Duration::from_millis(50);
 // Sessions.
 
 /// Sends of one session that a client is told to leave unanswered at the most. Of 200 sessions that
-/// offer all they can, so many are 70 ms of work at 90,000 messages a second; over a round trip of
-/// 50 ms they let 640 messages a second through. Who says more is read no further than
+/// offer all they can, so many are 35 ms of work at 90,000 messages a second; over a round trip of
+/// 50 ms they let 320 messages a second through. Who says more is read no further than
 /// [`SENDS_REMEMBERED`](super::SENDS_REMEMBERED), nor than the windows of QUIC allow.
-pub const SENDS_UNANSWERED: usize = 32;
+pub const SENDS_UNANSWERED: usize = 16;
 /// Sessions (streams) of one connection.
 pub const SESSIONS_PER_CONNECTION_MAX: u32 = 16;
 /// Streams that a connection may open at once: four times its sessions, so that all of them may end

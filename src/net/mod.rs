@@ -51,7 +51,7 @@ const STREAMS_MAX: u32 = SESSIONS_PER_CONNECTION_MAX + SESSIONS_PER_CONNECTION_M
 /// stream that there may be: a kilobyte less than for [`STREAMS_MAX`].
 const STREAMS_FIRST: u32 = 4;
 /// Bytes on the way from a client on one stream: some 100 messages of 256 bytes, of which a client
-/// that keeps to [`SENDS_UNANSWERED`](crate::limits::SENDS_UNANSWERED) has a third. A connection
+/// that keeps to [`SENDS_UNANSWERED`](crate::limits::SENDS_UNANSWERED) has a sixth. A connection
 /// has as much for each stream, so that one which is not read takes no other's room. quinn grants
 /// anew whenever an eighth has been read, with a packet of its own that another acknowledges: with
 /// 8 KiB every third message cost both.

@@ -125,7 +125,7 @@
 //! client that got no answer sends the same number with the same content again, on a new connection
 //! if need be, and gets the first one's answer; the message is stored once. A number that is used
 //! for another content is refused with [`Reason::NumberReused`], one below what the server
-//! remembers with [`Reason::TooOld`]. At most `sends max` numbers may be unanswered.
+//! remembers with [`Reason::TooOld`]. A client has at most `sends max` numbers unanswered.
 //!
 //! A client that resumes with QUIC's 0-RTT may put an Open and Sends of numbers it knows into it.
 //! The Sends act at once if the server knows the device, and their answers may come before Opened;

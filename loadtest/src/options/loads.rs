@@ -6,7 +6,9 @@
 
 use clap::Args;
 use clap::builder::RangedI64ValueParser;
-use tidings::limits::{ENDPOINTS_MAX, GROUP_MEMBERS_SETTING_MAX, RECIPIENTS_MAX, WATCHED_MAX};
+use tidings::limits::{
+    ENDPOINTS_MAX, GROUP_MEMBERS_SETTING_MAX, RECIPIENTS_MAX, SENDS_UNANSWERED, WATCHED_MAX,
+};
 
 use super::{Body, Talk, Timing};
 use crate::names::PEERS_MAX;
@@ -18,7 +20,7 @@ pub(crate) struct Chat {
     #[arg(long, default_value_t = 200, value_parser = peers_from(2))]
     pub(crate) sessions: u32,
     /// Sends that each session keeps in flight
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=128))]
+    #[arg(long, default_value_t = 16, value_parser = unanswered())]
     pub(crate) window: u16,
     /// Peers that each session sends to: those behind it [default: all others]
     #[arg(long, value_name = "PEERS", value_parser = clap::value_parser!(u32).range(1..))]
@@ -186,6 +188,11 @@ impl Presence {
 /// Peers, at least so many; the senders of `offline` come on top of them.
 pub(super) fn peers_from(least: i64) -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(least..=i64::from(PEERS_MAX / 2))
+}
+
+/// Sends of a session that await their answers: no more than the server tells clients.
+pub(super) fn unanswered() -> RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=SENDS_UNANSWERED as i64)
 }
 
 /// Members of one group.

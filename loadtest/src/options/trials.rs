@@ -9,7 +9,7 @@ use clap::builder::RangedI64ValueParser;
 use tidings::limits::SENDS_UNANSWERED;
 
 use super::Body;
-use super::loads::peers_from;
+use super::loads::{peers_from, unanswered};
 
 /// `overload`.
 #[derive(Clone, Debug, Args)]
@@ -18,10 +18,10 @@ pub(crate) struct Overload {
     #[arg(long, default_value_t = 200, value_parser = peers_from(2))]
     pub(crate) sessions: u32,
     /// Sends that each session keeps in flight while the top is looked for
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=128))]
+    #[arg(long, default_value_t = 16, value_parser = unanswered())]
     pub(crate) window: u16,
     /// Sends that each session has unanswered at the most while too much is offered; the server
-    /// tells clients 32
+    /// tells clients 16
     #[arg(long, default_value_t = SENDS_UNANSWERED as u16, value_parser = unanswered())]
     pub(crate) unanswered: u16,
     /// How many times the top is offered, one after another
@@ -61,11 +61,6 @@ pub(crate) struct Restart {
     pub(crate) rate: u32,
     #[command(flatten)]
     pub(crate) body: Body,
-}
-
-/// Sends of a session that await their answers.
-fn unanswered() -> RangedI64ValueParser<u16> {
-    clap::value_parser!(u16).range(1..=SENDS_UNANSWERED as i64)
 }
 
 /// How many times the top is offered.
