@@ -95,6 +95,27 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     missing.into_iter().rev().try_for_each(|made| fs::File::open(folder_of(made))?.sync_all())
 }
 
+/// Takes from others what they may do with a folder; says whether they could do anything. Blocks on
+/// the disk.
+///
+/// # Errors
+///
+/// What the system says, as of a folder that is another user's.
+pub fn close_folder(path: &Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+
+        let was_open = fs::metadata(path)?.permissions().mode() & 0o077 != 0;
+        if was_open {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+        }
+        return Ok(was_open);
+    }
+    #[cfg(not(unix))]
+    Ok(false)
+}
+
 /// A file of JSON.
 #[derive(Clone, Debug)]
 pub struct JsonFile {

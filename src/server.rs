@@ -75,10 +75,10 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// That of QUIC.
-    #[error("the certificate of QUIC stays as it was")]
+    #[error("each certificate stays as it was: that of QUIC is of no use")]
     Net(#[from] net::TlsError),
     /// That of the HTTP API.
-    #[error("the certificate of the HTTP API stays as it was")]
+    #[error("each certificate stays as it was: that of the HTTP API is of no use")]
     Http(#[from] http::TlsError),
     /// The server ends.
     #[error("the server stops")]
@@ -170,8 +170,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`ReloadError`] for the first that is of no use: it stays as it was, and so does one behind
-    /// it.
+    /// [`ReloadError`] for the first that is of no use; then all stay as they were.
     ///
     /// # Cancel safety
     ///
@@ -179,8 +178,11 @@ impl Server {
     pub async fn reload_certificates(&self) -> Result<(), ReloadError> {
         let (endpoint, http) = (self.endpoint.clone(), self.http.clone());
         let reload = move || -> Result<(), ReloadError> {
-            endpoint.reload_certificate()?;
-            Ok(http.map_or(Ok(()), |http| http.reload_certificate())?)
+            let quic = endpoint.read_certificate()?;
+            let http = http.as_ref().map(|http| http.read_certificate()).transpose()?;
+            quic();
+            http.into_iter().for_each(|show| show());
+            Ok(())
         };
         tokio::task::spawn_blocking(reload).await.unwrap_or(Err(ReloadError::Stopped))
     }

@@ -14,6 +14,7 @@ use crate::chain::Chain;
 use crate::id::MessageId;
 use crate::limits::INBOX_MESSAGES_MAX;
 use crate::metrics::Metrics;
+use crate::private_file;
 use crate::store::Options;
 use crate::store::backup::Stage;
 use crate::store::commit::Committer;
@@ -63,6 +64,18 @@ pub(super) struct Recovered<T> {
     pub(super) lock: File,
 }
 
+/// Keeps others out of a folder that was made by somebody else: what is in it is in plain text.
+fn close_folder(folder: &Path) {
+    match private_file::close_folder(folder) {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!(folder = %folder.display(), "others could read the data folder"),
+        Err(error) => {
+            let folder = folder.display();
+            tracing::warn!(%folder, %error, "others can read the data folder");
+        }
+    }
+}
+
 /// Opens everything and brings the ledger to the head of the log.
 pub(super) fn recover<T>(
     options: Options,
@@ -72,6 +85,7 @@ pub(super) fn recover<T>(
 ) -> Result<Recovered<T>, OpenError> {
     let folder = options.dir.clone();
     create_folder(&folder)?;
+    close_folder(&folder);
     let lock = lock(&folder)?;
     let stage = Stage::of(&folder);
     if stage == Some(Stage::Incomplete) {

@@ -89,6 +89,26 @@ fn certificates_are_read_again_on_sighup_and_one_of_no_use_changes_nothing() {
 }
 
 #[test]
+fn a_certificate_of_no_use_to_one_port_changes_that_of_no_other() {
+    let home = TempDir::new().unwrap();
+    let old = certificate(&home, "quic");
+    certificate(&home, "http");
+    let more = [
+        &["--certificate", "quic.pem", "--key", "quic-key.pem"][..],
+        &["--http-certificate", "http.pem", "--http-key", "http-key.pem"],
+        &["--http-listen", "127.0.0.1:0"],
+    ];
+    let (mut server, address, _) = serve(&home, &more.concat());
+    certificate(&home, "quic");
+    fs::write(home.path().join("http.pem"), "nothing").unwrap();
+    server.signal("HUP");
+    let said = server.await_log("certificates were not read");
+    assert!(said.contains("http.pem"), "{said}");
+    assert_eq!(send(&home, &address, &old, "still by the old one"), Some(0));
+    assert_eq!(server.stop("TERM").0.code(), Some(0));
+}
+
+#[test]
 fn certificates_that_are_read_again_make_no_keys() {
     let home = TempDir::new().unwrap();
     let (mut server, ..) = serve(&home, &[]);
@@ -126,4 +146,16 @@ fn nobody_else_may_enter_the_data_folder_or_read_a_key() {
     for key in keys {
         assert_eq!(others_may(&key), 0, "{}", key.display());
     }
+}
+
+#[test]
+fn a_data_folder_that_was_open_to_others_is_closed_and_the_log_says_so() {
+    let home = TempDir::new().unwrap();
+    let data = home.path().join("tidings-data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    let (mut server, ..) = serve(&home, &[]);
+    server.await_log("others could read the data folder");
+    assert_eq!(others_may(&data), 0);
+    assert_eq!(server.stop("TERM").0.code(), Some(0));
 }

@@ -7,11 +7,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Stage;
 use crate::id::MessageId;
+use crate::private_file;
 use crate::store::archive::ValueError;
 use crate::store::database::{DatabaseError, create_folder, sync_folder};
 
@@ -92,8 +93,7 @@ impl Target {
             Err(error) => return Err(disk(error).into()),
         }
         // It may have been there, open to everybody.
-        let owners = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(folder, owners).map_err(DatabaseError::disk("close", folder))?;
+        private_file::close_folder(folder).map_err(DatabaseError::disk("close", folder))?;
         Stage::begin(folder)?;
         Ok(Self { folder: folder.to_path_buf(), copied: Copied::default() })
     }
