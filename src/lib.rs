@@ -11,6 +11,8 @@
 //! the crate is the client library alone.
 
 #[cfg(feature = "server")]
+mod address;
+#[cfg(feature = "server")]
 mod base64;
 #[cfg(feature = "server")]
 pub mod chain;

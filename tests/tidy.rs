@@ -22,6 +22,7 @@ const BASE: &[&str] = &[
     "id",
     "presend",
     "group",
+    "address",
     "base64",
     "chain",
     "private_file",

@@ -111,7 +111,7 @@ impl Config {
             store: store::Options::new(data),
             hub: hub::Options::default(),
             net: net::Options::new(listen, keys_dir.clone()),
-            http: http::Options { listen: None, certificate: None, keys_dir },
+            http: http::Options::new(keys_dir),
             webhook: webhook::Options { dir: webhooks_dir, ..webhook::Options::default() },
             hook: webhook::HookOptions::default(),
             metrics_file: None,

@@ -6,11 +6,12 @@
 //! * The table is bounded. Addresses that find no room in it share one count.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::address::network;
 use crate::limits::{
     AUTH_FAILURE_EVERY, AUTH_FAILURES_ADDRESSES_MAX, AUTH_FAILURES_MAX, AUTH_FAILURES_SWEEP,
 };
@@ -77,17 +78,6 @@ fn allowance() -> Duration {
     AUTH_FAILURE_EVERY * AUTH_FAILURES_MAX
 }
 
-/// What counts as one address: a household has 2^64 of version 6.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,8 +117,6 @@ mod tests {
         }
         assert!(failures.count("2001:db8:1:2:9::1".parse().unwrap(), now).is_err());
         assert!(failures.count("2001:db8:1:3::1".parse().unwrap(), now).is_ok());
-        let mapped = "::ffff:10.0.0.1".parse().unwrap();
-        assert_eq!(network(mapped), "10.0.0.1".parse::<IpAddr>().unwrap());
     }
 
     #[test]

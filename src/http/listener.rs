@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * Connections and handshakes are bounded, in number and in time.
+//! * Connections and handshakes are bounded, in number and in time; those of one address have a
+//!   bound of their own, so that nobody takes all.
 //! * A request that was taken is answered before its connection ends, unless a drain runs out of
 //!   time.
 
@@ -29,11 +30,13 @@ use tokio_util::task::TaskTracker;
 
 use super::gate::Origin;
 use super::steady::Steady;
+use crate::address::{Callers, network};
 use crate::limits::{
     HANDSHAKE_TIMEOUT, HTTP_CONNECTIONS_MAX, HTTP_END_TIMEOUT, HTTP_HEADERS_BYTES_MAX,
     HTTP_HEADERS_TIMEOUT, HTTP_PING_AFTER, HTTP_STREAMS_MAX,
 };
 use crate::metrics::Metrics;
+use crate::reason::Reason;
 
 /// How long to wait before accepting again when the system has no more file handles.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -55,6 +58,8 @@ struct Shared {
     tls: RwLock<Option<TlsAcceptor>>,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
+    callers: Arc<Callers>,
+    connections_per_address_max: usize,
     end: CancellationToken,
     cut: CancellationToken,
 }
@@ -76,12 +81,21 @@ impl Port {
         tls: Option<TlsAcceptor>,
         router: Router,
         metrics: Arc<Metrics>,
+        connections_per_address_max: usize,
     ) -> Self {
         let (tasks, end, cut) =
             (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let (ending, cutting, tls) = (end.clone(), cut.clone(), RwLock::new(tls));
-        let shared = Shared { router, tls, metrics, tasks: tasks.clone(), end, cut };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared {
+            router,
+            tls,
+            metrics,
+            tasks: tasks.clone(),
+            callers: Arc::default(),
+            connections_per_address_max,
+            end,
+            cut,
+        });
         tasks.spawn(accept(listener, shared.clone()));
         Self { tasks, end: ending, cut: cutting, shared }
     }
@@ -120,11 +134,17 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         while let Ok(permit) = room.clone().acquire_owned().await {
             match listener.accept().await {
                 Ok((stream, address)) => {
+                    let network = network(address.ip());
+                    if shared.callers.of(network) >= shared.connections_per_address_max {
+                        shared.metrics.refuse(Reason::TooManyConnections);
+                        continue;
+                    }
+                    let held = (permit, shared.callers.enter(network));
                     let shared = shared.clone();
                     let tasks = shared.tasks.clone();
                     tasks.spawn(async move {
                         connection(stream, address, &shared).await;
-                        drop(permit);
+                        drop(held);
                     });
                 }
                 Err(error) if is_about_the_connection(&error) => {}

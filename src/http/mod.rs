@@ -65,6 +65,7 @@ pub use tls::{CertificateFiles, TlsError};
 
 use crate::clock::Clock;
 use crate::hub::Hub;
+use crate::limits::HTTP_CONNECTIONS_PER_ADDRESS_MAX;
 use crate::metrics::Metrics;
 use crate::private_file::FileError;
 use crate::webhook::Webhooks;
@@ -102,6 +103,16 @@ pub struct Options {
     pub certificate: Option<CertificateFiles>,
     /// Where the keys of back ends are kept.
     pub keys_dir: PathBuf,
+    /// Connections at once from one address.
+    pub connections_per_address_max: usize,
+}
+
+impl Options {
+    /// The defaults of `limits.rs`, and no address.
+    pub fn new(keys_dir: PathBuf) -> Self {
+        let connections_per_address_max = HTTP_CONNECTIONS_PER_ADDRESS_MAX;
+        Self { listen: None, certificate: None, keys_dir, connections_per_address_max }
+    }
 }
 
 /// Why the API cannot be started.
@@ -157,21 +168,21 @@ impl Server {
                  127.0.0.1"
             );
         }
-        let port = Port::open(listener, tls, router(&api), metrics);
+        let port =
+            Port::open(listener, tls, router(&api), metrics, options.connections_per_address_max);
         let certificate = options.certificate.clone();
         Ok(Some(Self { api, port, address: bound, certificate }))
     }
 
-    /// Reads the certificate and its key again, if there are any: connections that come from now
-    /// on get it, those that there are stay as they are. Blocks on the disk.
+    /// Reads the certificate and its key again, if there are any. What is returned has connections
+    /// that come from then on get it; those that there are stay as they are. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// [`TlsError`] says which file is of no use; then nothing has changed.
-    pub fn reload_certificate(&self) -> Result<(), TlsError> {
+    /// [`TlsError`] says which file is of no use.
+    pub fn read_certificate(&self) -> Result<impl FnOnce(), TlsError> {
         let tls = self.certificate.as_ref().map(tls::acceptor).transpose()?;
-        tls.into_iter().for_each(|tls| self.port.set_tls(tls));
-        Ok(())
+        Ok(move || tls.into_iter().for_each(|tls| self.port.set_tls(tls)))
     }
 
     /// Where it listens.

@@ -25,6 +25,12 @@ pub const HANDSHAKES_MAX: usize = 256;
 /// packets from spoofed addresses hold their handshakes until these time out, and with all of them
 /// an honest client would wait as long.
 pub const HANDSHAKES_PROVEN_PART: usize = 4;
+/// One of so many handshakes at once may be of one network (an address, or 2^64 of version 6): who
+/// proves an address and then says no more leaves three quarters to the others.
+pub const HANDSHAKES_NETWORK_PART: usize = 4;
+/// Handshakes of one network that are under way, which count twice, or wait for their turn; what
+/// comes above is not heard, and comes again. The endpoint has room for four times as many.
+pub const HANDSHAKES_WAITING_PER_NETWORK_MAX: usize = 1024;
 /// How long a handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Tickets given to each connection: it comes back with one, and is given the next.

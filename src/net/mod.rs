@@ -11,6 +11,7 @@
 
 mod admission;
 mod connection;
+mod handshakes;
 mod roll;
 mod segments;
 mod session;
@@ -19,28 +20,27 @@ mod tickets;
 mod tls;
 mod turns;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashMap;
 use parking_lot::RwLock;
 use quinn::VarInt;
 use quinn_proto::HashedConnectionIdGenerator;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use admission::accept;
+use handshakes::Handshakes;
 use roll::{Ids, Roll};
 pub use tls::{CERTIFICATE_FILE, CertificateFiles, TlsError};
 
+use crate::address::Callers;
 use crate::hub::Hub;
 use crate::limits::{
-    CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_TIMEOUT, HANDSHAKES_MAX,
-    HANDSHAKES_PROVEN_PART, IDLE_TIMEOUT, QUIC_ACK_DELAY, QUIC_ACK_PACKETS,
-    SESSIONS_PER_CONNECTION_MAX, WRITE_TIMEOUT,
+    CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, DRAIN_TIMEOUT, HANDSHAKES_MAX, IDLE_TIMEOUT,
+    QUIC_ACK_DELAY, QUIC_ACK_PACKETS, SESSIONS_PER_CONNECTION_MAX, WRITE_TIMEOUT,
 };
 use crate::metrics::Metrics;
 use crate::reason::Reason;
@@ -164,11 +164,8 @@ struct Shared {
     connections_max: usize,
     connections_per_address_max: usize,
     write_timeout: Duration,
-    handshakes: Semaphore,
-    /// Of them, those that only clients may begin that have proven their address.
-    handshakes_kept: usize,
-    /// Connections of each address that has any.
-    addresses: DashMap<IpAddr, usize>,
+    handshakes: Arc<Handshakes>,
+    callers: Arc<Callers>,
     roll: Arc<Roll>,
     connections: TaskTracker,
     sessions: TaskTracker,
@@ -213,9 +210,8 @@ impl Endpoint {
             connections_max: options.connections_max,
             connections_per_address_max: options.connections_per_address_max,
             write_timeout: options.write_timeout,
-            handshakes: Semaphore::new(options.handshakes_max),
-            handshakes_kept: options.handshakes_max / HANDSHAKES_PROVEN_PART,
-            addresses: DashMap::new(),
+            handshakes: Handshakes::new(options.handshakes_max),
+            callers: Arc::default(),
             roll: Arc::new(roll),
             connections: TaskTracker::new(),
             sessions: TaskTracker::new(),
@@ -237,19 +233,20 @@ impl Endpoint {
         })
     }
 
-    /// Reads the certificate and its key again: connections that come from now on get it, those
-    /// that there are stay as they are. Blocks on the disk.
+    /// Reads the certificate and its key again. What is returned has connections that come from
+    /// then on get it; those that there are stay as they are. Blocks on the disk.
     ///
     /// # Errors
     ///
-    /// [`TlsError`] says which file is of no use; then nothing has changed.
-    pub fn reload_certificate(&self) -> Result<(), TlsError> {
+    /// [`TlsError`] says which file is of no use.
+    pub fn read_certificate(&self) -> Result<impl FnOnce(), TlsError> {
         let shown = tls::reload(self.certificate.as_ref(), &self.keys_dir)?;
-        let mut serving = self.serving.write();
-        serving.config.crypto = shown.crypto;
-        serving.fingerprint = shown.fingerprint;
-        self.endpoint.set_server_config(Some(serving.config.clone()));
-        Ok(())
+        Ok(move || {
+            let mut serving = self.serving.write();
+            serving.config.crypto = shown.crypto;
+            serving.fingerprint = shown.fingerprint;
+            self.endpoint.set_server_config(Some(serving.config.clone()));
+        })
     }
 
     /// Where it listens.

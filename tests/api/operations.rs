@@ -23,7 +23,7 @@ use tidings::metrics::Metrics;
 use tidings::webhook::{self, Webhooks};
 
 fn options(folder: &TempDir, listen: SocketAddr) -> http::Options {
-    http::Options { listen: Some(listen), certificate: None, keys_dir: folder.path().join("keys") }
+    http::Options { listen: Some(listen), ..http::Options::new(folder.path().join("keys")) }
 }
 
 /// The API alone, before there is a hub.
@@ -157,6 +157,10 @@ async fn http_2_and_tls_are_spoken() {
         assert_eq!((response.status(), response.version()), (StatusCode::OK, version));
     }
     server.http = one();
+    let old_tls = http_client_with(|builder| {
+        builder.tls_certs_only([trusted.clone()]).tls_version_max(reqwest::tls::Version::TLS_1_2)
+    });
+    assert!(old_tls.get(server.url("/healthz")).send().await.unwrap_err().is_connect());
     // Nothing is answered to who does not speak TLS, and others are served meanwhile.
     let plain = http_client().get(server.url("/healthz").replace("https:", "http:"));
     assert!(soon("a refusal", plain.send()).await.is_err());
@@ -166,6 +170,39 @@ async fn http_2_and_tls_are_spoken() {
     let knowing = http_client_with(reqwest::ClientBuilder::http2_prior_knowledge);
     let response = knowing.get(server.url("/healthz")).send().await.unwrap();
     assert_eq!((response.status(), response.version()), (StatusCode::OK, Version::HTTP_2));
+}
+
+#[tokio::test]
+async fn one_connection_over_those_of_an_address_is_closed_and_another_address_gets_in() {
+    let folder = TempDir::new().unwrap();
+    let options = http::Options {
+        connections_per_address_max: 2,
+        ..options(&folder, (Ipv4Addr::UNSPECIFIED, 0).into())
+    };
+    let metrics = Arc::new(Metrics::new());
+    let started = http::Server::start(&options, metrics.clone(), Clock::system()).await;
+    let server = started.unwrap().unwrap();
+    let port = server.local_addr().port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let first = TcpStream::connect(address).await.unwrap();
+    let second = TcpStream::connect(address).await.unwrap();
+    let mut third = TcpStream::connect(address).await.unwrap();
+    let end = soon("the end", third.read(&mut [0; 1])).await;
+    assert!(matches!(end, Ok(0) | Err(_)), "nothing is answered");
+    let counted = "tidings_refused_total{reason=\"too many connections\"} 1";
+    assert!(metrics.text().contains(counted));
+    #[cfg(target_os = "linux")]
+    {
+        // Elsewhere this machine has only one address for sure.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::new(127, 0, 0, 2), 0).into()).unwrap();
+        let mut other = socket.connect(address).await.unwrap();
+        other.write_all(b"GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+        let mut status = [0; 12];
+        soon("an answer", other.read_exact(&mut status)).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+    }
+    drop((first, second));
 }
 
 #[tokio::test]

@@ -1,7 +1,14 @@
 //! Who is let in, and how many.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use quinn::ConnectionError;
+use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
+
+use tidings::limits::HANDSHAKE_TIMEOUT;
 
 use crate::harness::{Manner, Raw, Running, assert_serves, open, until};
 
@@ -60,4 +67,78 @@ async fn all_get_in_though_one_handshake_is_made_at_a_time() {
     drop(sessions);
     until("their end", || server.connections() == 0).await;
     assert_serves(&server).await;
+}
+
+/// Shakes hands from another address, but hears no more than that the address is to be proven.
+struct Staller {
+    _connecting: JoinSet<()>,
+    /// Answers of the server that were not heard.
+    unheard: Arc<AtomicUsize>,
+    proofs: Arc<AtomicUsize>,
+}
+
+impl Staller {
+    async fn begin(server: &Running, handshakes: usize) -> Self {
+        let (unheard, proofs) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let back = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).await.unwrap();
+        back.connect(server.address()).await.unwrap();
+        let address = front.local_addr().unwrap();
+        let endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let client = endpoint.local_addr().unwrap();
+        let mut connecting = JoinSet::new();
+        for _ in 0..handshakes {
+            let config = Manner::default().config(&server.certificate_file());
+            let stalled = endpoint.connect_with(config, address, "localhost").unwrap();
+            connecting.spawn(async move { drop(stalled.await) });
+        }
+        let counts = (unheard.clone(), proofs.clone());
+        connecting.spawn(relay(front, back, client, counts));
+        Self { _connecting: connecting, unheard, proofs }
+    }
+}
+
+/// Relays what a client says, and of the answers only those that ask for a proof of the address.
+async fn relay(
+    front: UdpSocket,
+    back: UdpSocket,
+    client: SocketAddr,
+    (unheard, proofs): (Arc<AtomicUsize>, Arc<AtomicUsize>),
+) {
+    /// The form and the type of a Retry packet: RFC 9000, 17.2.5.
+    const RETRY: u8 = 0xf0;
+    let (mut said, mut answer) = ([0; 2048], [0; 2048]);
+    loop {
+        tokio::select! {
+            bytes = front.recv(&mut said) => {
+                let _ = back.send(&said[..bytes.unwrap()]).await;
+            }
+            bytes = back.recv(&mut answer) => match bytes {
+                Ok(bytes) if answer[0] & RETRY == RETRY => {
+                    proofs.fetch_add(1, Ordering::Relaxed);
+                    front.send_to(&answer[..bytes], client).await.unwrap();
+                }
+                _ => drop(unheard.fetch_add(1, Ordering::Relaxed)),
+            },
+        }
+    }
+}
+
+// Elsewhere this machine has only one address for sure.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_proves_an_address_and_says_no_more_keeps_nobody_of_another_one_out() {
+    let server = Running::start_with(|config| config.net.handshakes_max = 8).await;
+    let staller = Staller::begin(&server, 200).await;
+    let count = |of: &Arc<AtomicUsize>| of.load(Ordering::Relaxed);
+    until("the proofs", || count(&staller.proofs) >= 100 && count(&staller.unheard) >= 2).await;
+    // Were they out of turns, these would come when those that stall have had their time.
+    let others = async {
+        for _ in 0..3 {
+            server.connect().await;
+        }
+    };
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, others).await.unwrap();
+    assert_serves(&server).await;
+    drop(staller);
 }
