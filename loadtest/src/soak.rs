@@ -2,7 +2,7 @@
 //! drained at random, and is watched all the time.
 //!
 //! ```text
-//! soak > { commuter, mischief, page } > watching
+//! soak > { calm, commuter, mischief, page } > watching
 //! ```
 //!
 //! # Invariants
@@ -11,22 +11,26 @@
 //! * Nobody of the clients and back ends is told of a restart.
 //! * The proof covers the whole day: every peer, every group, every endpoint, and who is on line.
 
+mod calm;
 mod commuter;
 mod mischief;
 mod page;
 mod watching;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidings::client::NewGroup;
+use tidings::id::PeerId;
 use tokio::task::JoinSet;
 
+use self::calm::Calm;
 use self::commuter::Commuter;
 use self::mischief::{Mischief, Restarting};
-use self::watching::{Sample, Watching, early_and_late};
+use self::watching::{Course, Sample, Watching, memory_of_day};
 use crate::backend::Backend;
 use crate::library::{Books, Client, Ear, Library, Lives, Place, await_all, connect_options};
 use crate::measure::Spent;
@@ -47,9 +51,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const ENDPOINTS: u32 = 2;
 /// Of a hundred of their requests, so many are answered with 503.
 const FAIL_PERCENT: u8 = 2;
-/// By how much memory may have grown from behind the first sixth of the day to its end.
-const GROWTH_PERCENT_MAX: f64 = 10.0;
-/// Minutes of a day on which that counts: before, a server is still filling what it keeps.
+/// Minutes of a day on which it counts what has grown: on a shorter one, a server is still filling
+/// what it keeps.
 const GROWTH_MINUTES_MIN: f64 = 10.0;
 
 /// What was found.
@@ -73,9 +76,12 @@ pub(crate) struct Soaked {
     /// The server's memory behind the first sixth of the day, and at its end.
     early_rss_mib: Option<f64>,
     late_rss_mib: Option<f64>,
-    /// Whether it had grown too much.
-    has_grown: bool,
-    /// What the server's `fsck` says of the data; nothing if it has none.
+    /// What the last process took.
+    calm: Calm,
+    /// What had grown too much.
+    grown: Vec<&'static str>,
+    /// What the server's `fsck` says of the data; nothing if it has none, and then nobody knows
+    /// whether the data is sound.
     fsck: Option<String>,
     samples: Vec<Sample>,
 }
@@ -83,7 +89,8 @@ pub(crate) struct Soaked {
 impl Soaked {
     /// What breaks the promise.
     pub(crate) fn wrong(&self) -> u64 {
-        self.wrong_presence + self.dropped + u64::from(self.has_grown)
+        let unproven = u64::from(self.fsck.is_none());
+        self.wrong_presence + self.dropped + self.grown.len() as u64 + unproven
     }
 
     /// What a person reads: names and values.
@@ -94,8 +101,7 @@ impl Soaked {
         let most = |of: fn(&Sample) -> Option<u64>| {
             self.samples.iter().filter_map(of).max().unwrap_or_default()
         };
-        let grown = if self.has_grown { ", which is too much" } else { "" };
-        vec![
+        let mut rows = vec![
             ("deliveries", format!("{} in {:.1} minutes", self.deliveries, self.minutes)),
             (
                 "restarts",
@@ -114,15 +120,20 @@ impl Soaked {
             (
                 "memory",
                 format!(
-                    "{} MiB behind the first sixth, {} MiB at the end{grown}",
+                    "{} MiB behind the first sixth, {} MiB at the end",
                     mib(self.early_rss_mib),
                     mib(self.late_rss_mib)
                 ),
             ),
+            ("last process", self.calm.told()),
             ("open files", format!("{} at most", most(|sample| sample.open_files))),
             ("threads", format!("{} at most", most(|sample| sample.threads))),
             ("fsck", self.fsck.clone().unwrap_or_else(|| "this server has none".into())),
-        ]
+        ];
+        if !self.grown.is_empty() {
+            rows.push(("grown too much", self.grown.join(", ")));
+        }
+        rows
     }
 }
 
@@ -154,7 +165,7 @@ pub(crate) async fn run(
     let run = Arc::new(run);
     let receiving = Receiving::start(&run, scenario.peers(), ENDPOINTS, FAIL_PERCENT).await?;
     receiving.create(server).await?;
-    let mut mischief = Mischief::plan(seed, soak.length(), soak.restarts);
+    let mut mischief = Mischief::plan(seed, calm::begin(soak.length()), soak.restarts);
     let (mut cast, took) = assemble(&run, soak, server, progress).await?;
     let began = Instant::now();
     let watching = Watching::start(&run, server.pid, soak.length());
@@ -171,7 +182,7 @@ pub(crate) async fn run(
     day?;
     progress.begin("looking through the data", 0);
     let fsck = server.fsck(&soak.common).await?;
-    let (early, late) = early_and_late(&samples, seconds).unzip();
+    let (memory, calm) = (memory_of_day(&samples, seconds), Calm::of(&samples, seconds));
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let found = Soaked {
         minutes: rounded(seconds / 60.0),
@@ -183,9 +194,10 @@ pub(crate) async fn run(
         notices: count(&commutes.notices),
         wrong_presence,
         dropped: run.ledger.verdict().dropped,
-        early_rss_mib: early,
-        late_rss_mib: late,
-        has_grown: has_grown(seconds, early.zip(late)),
+        early_rss_mib: memory.map(|memory| memory.early),
+        late_rss_mib: memory.map(|memory| memory.late),
+        grown: grown(seconds, memory, &calm),
+        calm,
         fsck,
         samples,
     };
@@ -218,10 +230,13 @@ fn conclude(
     Ok(report)
 }
 
-/// Whether memory has grown too much over a day of so many seconds; of a short one it is not said.
-fn has_grown(seconds: f64, early_and_late: Option<(f64, f64)>) -> bool {
-    let is_too_much = |(early, late): (f64, f64)| late > early * (1.0 + GROWTH_PERCENT_MAX / 100.0);
-    seconds / 60.0 >= GROWTH_MINUTES_MIN && early_and_late.is_none_or(is_too_much)
+/// What has grown too much on a day of so many seconds; of a short one it is not said.
+fn grown(seconds: f64, memory: Option<Course>, calm: &Calm) -> Vec<&'static str> {
+    if seconds / 60.0 < GROWTH_MINUTES_MIN {
+        return Vec::new();
+    }
+    let has_grown = memory.is_none_or(|memory| memory.is_too_much(0.0));
+    has_grown.then_some("memory over the day").into_iter().chain(calm.grown()).collect()
 }
 
 /// Opens all sessions and makes the groups.
@@ -317,13 +332,15 @@ async fn roam(run: Arc<Run>, clients: Vec<Client>, every: Duration) {
     }
 }
 
-/// Waits until the watcher knows that all commuters are on line, as they are at the end; says of
-/// how many it does not.
+/// Waits until the watcher knows that all commuters are on line, as they are at the end, and nobody
+/// else; says of how many it does not.
 async fn check_presence(cast: &Cast, soak: &Soak) -> u64 {
     let began = Instant::now();
+    let commuters = soak.sessions..soak.sessions + soak.commuters;
+    let there: BTreeSet<PeerId> = commuters.map(|index| cast.run.names.peer(index)).collect();
     loop {
-        let online = cast.watcher.session.online().len() as u64;
-        let wrong = u64::from(soak.commuters).abs_diff(online);
+        let online: BTreeSet<PeerId> = cast.watcher.session.online().into_iter().collect();
+        let wrong = there.symmetric_difference(&online).count() as u64;
         if wrong == 0 || began.elapsed() > PATIENCE {
             return wrong;
         }
@@ -346,10 +363,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_that_grows_over_a_long_day_is_found_out() {
-        assert!(!has_grown(60.0, Some((100.0, 200.0))), "it is too short to tell");
-        assert!(!has_grown(600.0, Some((100.0, 109.0))));
-        assert!(has_grown(600.0, Some((100.0, 111.0))));
-        assert!(has_grown(600.0, None), "nobody could look");
+    fn what_grows_over_a_long_day_is_found_out() {
+        let calm = Calm::of(&[], 600.0);
+        let grown_of = |seconds, late| grown(seconds, Some(Course { early: 100.0, late }), &calm);
+        assert!(grown_of(60.0, 200.0).is_empty(), "it is too short to tell");
+        assert_eq!(grown_of(600.0, 109.0).len(), 3, "nobody could look at the calm");
+        assert_eq!(grown_of(600.0, 111.0)[0], "memory over the day");
+        assert_eq!(grown(600.0, None, &calm).len(), 4, "nobody could look at all");
     }
 }

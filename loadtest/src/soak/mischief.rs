@@ -74,9 +74,9 @@ pub(super) struct Mischief {
 }
 
 impl Mischief {
-    /// Plans so many restarts within a time.
-    pub(super) fn plan(seed: u64, length: Duration, restarts: u32) -> Self {
-        Self { plans: plans(seed, length, restarts), done: Vec::new() }
+    /// Plans so many restarts within a time from the beginning.
+    pub(super) fn plan(seed: u64, within: Duration, restarts: u32) -> Self {
+        Self { plans: plans(seed, within, restarts), done: Vec::new() }
     }
 
     /// Does all of it, and waits until the time is over.
@@ -120,9 +120,9 @@ impl Mischief {
 }
 
 /// One restart in each part of the time, not at its edges.
-fn plans(seed: u64, length: Duration, restarts: u32) -> Vec<Plan> {
+fn plans(seed: u64, within: Duration, restarts: u32) -> Vec<Plan> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let part = length / restarts.max(1);
+    let part = within / restarts.max(1);
     let plan = |number: u32| Plan {
         at: part * number + part.mul_f64(0.1 + 0.8 * random.f64()),
         how: if random.bool() { How::Kill } else { How::Drain },

@@ -3,9 +3,9 @@
 //! # Invariants
 //!
 //! * A process that is gone shows nothing; there are no samples of it.
-//! * Memory early and late are medians over a twelfth of the run each, so that no single restart
-//!   decides.
+//! * What is compared are medians, so that no single sample decides.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -20,6 +20,10 @@ use crate::scenario::rounded;
 
 /// Samples of a run, about.
 const SAMPLES: u32 = 720;
+/// By how much a figure may grow.
+const GROWTH_PERCENT_MAX: f64 = 10.0;
+/// The end of a run as a share of it; the last sample may be a little late.
+pub(super) const TO_THE_END: f64 = 1.1;
 
 /// What was seen at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -33,6 +37,21 @@ pub(crate) struct Sample {
     pub(super) generator_rss_mib: Option<f64>,
     /// Messages handed to apps since the sample before, a second.
     pub(super) deliveries_per_second: f64,
+}
+
+#[cfg(test)]
+impl Sample {
+    /// One of a server that has as many files and threads as MiB of memory.
+    pub(super) fn of(at_s: f64, rss_mib: f64) -> Self {
+        Self {
+            at_s,
+            rss_mib,
+            open_files: Some(rss_mib as u64),
+            threads: Some(rss_mib as u64),
+            generator_rss_mib: None,
+            deliveries_per_second: 0.0,
+        }
+    }
 }
 
 /// Who watches the server.
@@ -84,39 +103,63 @@ fn look(pid: u32, at_s: f64, deliveries_per_second: f64) -> Option<Sample> {
     })
 }
 
+/// A figure of the server earlier and later.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Course {
+    pub(super) early: f64,
+    pub(super) late: f64,
+}
+
+impl Course {
+    /// The medians of a figure within two parts of a run of so many seconds, told as shares of it;
+    /// `None` if one of them shows nothing.
+    pub(super) fn of(
+        samples: &[Sample],
+        seconds: f64,
+        [early, late]: [RangeInclusive<f64>; 2],
+        figure: impl Fn(&Sample) -> Option<f64>,
+    ) -> Option<Self> {
+        let median = |part: RangeInclusive<f64>| {
+            let within = samples.iter().filter(|sample| part.contains(&(sample.at_s / seconds)));
+            let mut all: Vec<f64> = within.filter_map(&figure).collect();
+            all.sort_by(f64::total_cmp);
+            all.get(all.len() / 2).copied()
+        };
+        Some(Self { early: median(early)?, late: median(late)? })
+    }
+
+    /// Whether it has grown by more than is allowed, and by more than `spare` beyond that.
+    pub(super) fn is_too_much(self, spare: f64) -> bool {
+        self.late > self.early * (1.0 + GROWTH_PERCENT_MAX / 100.0) + spare
+    }
+}
+
 /// The memory behind the first sixth of a run of so many seconds, and at its end: medians over a
-/// twelfth of the run each.
-pub(super) fn early_and_late(samples: &[Sample], seconds: f64) -> Option<(f64, f64)> {
-    let median = |from: f64, to: f64| {
-        let within = samples.iter().filter(|sample| (from..=to).contains(&(sample.at_s / seconds)));
-        let mut all: Vec<f64> = within.map(|sample| sample.rss_mib).collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied()
-    };
-    Some((median(2.0 / 12.0, 3.0 / 12.0)?, median(11.0 / 12.0, 1.1)?))
+/// twelfth of the run each, so that no single restart decides.
+pub(super) fn memory_of_day(samples: &[Sample], seconds: f64) -> Option<Course> {
+    let parts = [2.0 / 12.0..=3.0 / 12.0, 11.0 / 12.0..=TO_THE_END];
+    Course::of(samples, seconds, parts, |sample| Some(sample.rss_mib))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sample(at_s: f64, rss_mib: f64) -> Sample {
-        Sample {
-            at_s,
-            rss_mib,
-            open_files: None,
-            threads: None,
-            generator_rss_mib: None,
-            deliveries_per_second: 0.0,
-        }
-    }
-
     #[test]
     fn memory_is_compared_behind_the_first_sixth_and_at_the_end() {
         let samples: Vec<Sample> =
-            (0..=120).map(|at| sample(f64::from(at), f64::from(at) * 10.0)).collect();
-        assert_eq!(early_and_late(&samples, 120.0), Some((250.0, 1_150.0)));
-        assert_eq!(early_and_late(&samples[..100], 120.0), None, "it did not get to its end");
+            (0..=120).map(|at| Sample::of(f64::from(at), f64::from(at) * 10.0)).collect();
+        let course = Course { early: 250.0, late: 1_150.0 };
+        assert_eq!(memory_of_day(&samples, 120.0), Some(course));
+        assert_eq!(memory_of_day(&samples[..100], 120.0), None, "it did not get to its end");
+    }
+
+    #[test]
+    fn a_tenth_more_is_borne_and_something_to_spare() {
+        let grown = |late| Course { early: 100.0, late };
+        assert!(!grown(109.0).is_too_much(0.0) && grown(111.0).is_too_much(0.0));
+        assert!(!grown(117.0).is_too_much(8.0) && grown(119.0).is_too_much(8.0));
+        assert!(!grown(50.0).is_too_much(0.0));
     }
 
     #[test]
