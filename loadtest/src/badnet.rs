@@ -94,7 +94,7 @@ pub(crate) async fn run(stage: &Stage<'_>, badnet: &BadNet) -> Result<Outcome, S
         carried,
         connections_lost: count(pauses),
         dropped: run.ledger.verdict().dropped,
-        gap_too_long: badnet.gap_max_ms.zip(gap_ms).is_some_and(|(most, gap_ms)| gap_ms > most),
+        gap_too_long: gap_ms.is_some_and(|gap_ms| gap_ms > badnet.gap_max_ms),
     };
     Ok(Outcome {
         spent: measured?,
