@@ -236,19 +236,20 @@ pub(crate) enum Scenario {
     /// The load of `rate`, beside a hostile client of one kind after another
     ///
     /// Kinds: handshakes that are begun and never go on (loris); first packets from many addresses
-    /// of 127.0.0.0/8 that nobody proves (spoof), which the server must answer with Retry; streams
-    /// without end (streams); messages that are read and never acknowledged (unacked), or not read
-    /// at all (deaf); acknowledgements of what was never sent (future); watching 1,000 peers over
-    /// and over (watch); writes of a byte (bytes); random bytes as frames and datagrams (garbage);
-    /// frames that say they are huge (lengths). A further honest client connects meanwhile.
+    /// of 127.0.0.0/8 that nobody proves (spoof), half of which, at least, the server must answer
+    /// with Retry; streams without end (streams); messages that are read and never acknowledged
+    /// (unacked), or not read at all (deaf); acknowledgements of what was never sent (future);
+    /// watching 1,000 peers over and over (watch); writes of a byte (bytes); random bytes as frames
+    /// and datagrams (garbage); frames that say they are huge (lengths). A further honest client
+    /// connects meanwhile.
     ///
     /// The proof is that of `rate`; and for each kind the p99 of the others stays below 50 ms, from
-    /// when a message was due to its app, and the server's memory grows by less than 64 MiB. Before
-    /// each kind the others are measured alone, as long; both tell how long the disk took for the
-    /// server's syncs, and the CPU of the server and of this generator: a slow disk or a busy
-    /// machine shows alone too. Server, others and hostile client share the machine, so the client
-    /// does at most `--attacks` things a second, by default 500: some hundred times what an app
-    /// does.
+    /// when a message was due to its app, and the server's memory grows by less than 64 MiB. A kind
+    /// that did nothing at all proves nothing, and fails. Before each kind the others are measured
+    /// alone, as long; both tell how long the disk took for the server's syncs, and the CPU of the
+    /// server and of this generator: a slow disk or a busy machine shows alone too. Server, others
+    /// and hostile client share the machine, so the client does at most `--attacks` things a
+    /// second, by default 500: some hundred times what an app does.
     ///
     /// Example: loadtest hostile --rate 500 --seconds 10
     Hostile(With<Hostile>),

@@ -44,11 +44,12 @@ pub(super) async fn first_packets(
         let packet = first_packet(endpoint, &trap, at, &mut known).await?;
         socket.send_to(&packet, server).map_err(|_| Over)?;
         told.rounds.fetch_add(1, Ordering::Relaxed);
+        pace.tick().await;
+        // What comes later than that is heard with the socket's next turn.
         let mut answer = [0; PACKET_BYTES_MAX];
         while let Ok(len) = socket.recv(&mut answer) {
             told.answers.fetch_add(u64::from(is_retry(&answer[..len])), Ordering::Relaxed);
         }
-        pace.tick().await;
     }
     Ok(())
 }
