@@ -34,7 +34,7 @@ use crate::server::Place;
 /// a kill the folder is made anew, as a disk may hold it: all that was synced, and any of the rest.
 #[derive(Debug, Parser)]
 struct Options {
-    /// How often the power is cut.
+    /// How often the power is cut under load; cuts while the server starts come on top.
     #[arg(long, default_value_t = 100)]
     cuts: usize,
     /// What the moments and the disks are drawn from; a random number if none is given.

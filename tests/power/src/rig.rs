@@ -6,6 +6,7 @@
 //!   cut.
 //! * The last run of a folder has no cut: then the folder is what the journal says, byte for byte.
 //! * The first cut that breaks anything is the last one.
+//! * What was cut under load and what was cut while the server started are counted apart.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ use crate::server::{Place, Server, journal};
 const ANSWERS_COME: Duration = Duration::from_millis(20);
 /// The longest time under load before a cut, in milliseconds.
 const LOAD_MS_MAX: u64 = 500;
-/// Cuts of one folder, at the most.
+/// Cuts under load of one folder, at the most.
 const FOLDER_CUTS_MAX: usize = 24;
 
 /// When the power is cut.
@@ -47,18 +48,63 @@ impl Moment {
     }
 }
 
+/// How often runs ended how.
+#[derive(Debug, Default)]
+struct Ends {
+    /// The power was cut.
+    cuts: usize,
+    /// They were killed, and the power stayed.
+    kills: usize,
+}
+
+impl Ends {
+    fn add(&mut self, stays: bool) {
+        *if stays { &mut self.kills } else { &mut self.cuts } += 1;
+    }
+}
+
 /// What the cuts were like.
 #[derive(Debug, Default)]
 struct Figures {
-    cuts: usize,
-    /// Runs that were killed, and the power stayed.
-    kills: usize,
-    while_starting: usize,
-    first_starts: usize,
+    under_load: Ends,
+    while_starting: Ends,
+    /// Of those while starting: of a folder in which there was nothing.
+    first_starts: Ends,
     folders: usize,
     acknowledged: usize,
     /// Folders that were what their journal said.
     compared: usize,
+}
+
+impl Figures {
+    /// A run has ended.
+    fn count(&mut self, moment: Moment, stays: bool, is_new: bool) {
+        match moment {
+            Moment::Busy(_) => self.under_load.add(stays),
+            Moment::Starting(_) => {
+                self.while_starting.add(stays);
+                if is_new {
+                    self.first_starts.add(stays);
+                }
+            }
+        }
+    }
+
+    /// What a person reads.
+    fn told(&self) -> String {
+        let Self { under_load, while_starting, first_starts, folders, compared, .. } = self;
+        format!(
+            "cuts under load {}, while starting {} ({} of them for the first time); kills without \
+             a cut {} under load, {} while starting ({} for the first time); folders {folders} \
+             ({compared} compared with their journals)",
+            under_load.cuts,
+            while_starting.cuts,
+            first_starts.cuts,
+            under_load.kills,
+            while_starting.kills,
+            first_starts.kills,
+        )
+    }
 }
 
 pub(crate) struct Rig {
@@ -93,7 +139,7 @@ impl Rig {
         })
     }
 
-    /// Cuts so often; says whether all was well.
+    /// Cuts so often under load, and now and then at a start; says whether all was well.
     ///
     /// # Errors
     ///
@@ -103,7 +149,7 @@ impl Rig {
         let style = ProgressStyle::with_template("{msg:40} {wide_bar} {percent:>3}% {elapsed}");
         bar.set_style(style.expect("the template is valid"));
         bar.set_length(cuts as u64);
-        while self.figures.cuts < cuts && !self.is_broken() {
+        while self.figures.under_load.cuts < cuts && !self.is_broken() {
             self.folder(cuts, &bar)?;
         }
         bar.finish_and_clear();
@@ -131,13 +177,13 @@ impl Rig {
         self.fingerprint = None;
         let before = self.figures.acknowledged;
         let mut random = self.random();
-        let last = cuts.min(self.figures.cuts + random.usize(1..=FOLDER_CUTS_MAX));
+        let last = cuts.min(self.figures.under_load.cuts + random.usize(1..=FOLDER_CUTS_MAX));
         let (mut is_new, mut disk) = (true, None);
-        while self.figures.cuts < last && !self.is_broken() {
+        while self.figures.under_load.cuts < last && !self.is_broken() {
             disk = self.cut(is_new, disk)?;
             is_new = false;
             self.figures.acknowledged = before + self.ledger.lock().acknowledged;
-            bar.set_position(self.figures.cuts as u64);
+            bar.set_position(self.figures.under_load.cuts as u64);
             bar.set_message(format!("{} acknowledged, 0 lost", self.figures.acknowledged));
         }
         if !self.is_broken() {
@@ -152,7 +198,8 @@ impl Rig {
     }
 
     fn runs(&self) -> usize {
-        self.figures.cuts + self.figures.kills
+        let Figures { under_load, while_starting, .. } = &self.figures;
+        under_load.cuts + under_load.kills + while_starting.cuts + while_starting.kills
     }
 
     /// A run that is killed at its end. With it the power goes, and the folder is what a disk may
@@ -169,8 +216,6 @@ impl Rig {
         let ran = match moment {
             Moment::Starting(share) => {
                 std::thread::sleep(self.start.mul_f64(share));
-                self.figures.while_starting += 1;
-                self.figures.first_starts += usize::from(is_new);
                 server.kill()
             }
             Moment::Busy(after) => self.busy(server, after, &mut random),
@@ -179,12 +224,12 @@ impl Rig {
             self.broken(what);
         }
         // What was under way at the kill may have happened, and nobody noted it.
-        if stays && disk.whole() == self.there()?.image {
-            self.figures.kills += 1;
+        let stays = stays && disk.whole() == self.there()?.image;
+        self.figures.count(moment, stays, is_new);
+        if stays {
             disk.restart();
             return Ok(Some(disk));
         }
-        self.figures.cuts += 1;
         if !self.is_broken() {
             self.left = disk.cut(&mut disk_random);
             self.left.write(&self.place.root()).map_err(|error| error.to_string())?;
@@ -279,17 +324,7 @@ impl Rig {
         if broken.is_any() {
             println!("the server's last words:\n  {}", self.place.last_words());
         }
-        println!(
-            "cuts {}, kills without a cut {} ({} while starting, {} of them for the first time), \
-             folders {} ({} compared with their journals), {:.0?}",
-            figures.cuts,
-            figures.kills,
-            figures.while_starting,
-            figures.first_starts,
-            figures.folders,
-            figures.compared,
-            self.began.elapsed(),
-        );
+        println!("{}, {:.0?}", figures.told(), self.began.elapsed());
         println!(
             "acknowledged {}, lost {}, out of order {}, ids reused {}, other faults {}; seed {}",
             figures.acknowledged,
@@ -298,6 +333,31 @@ impl Rig {
             broken.reused,
             broken.others,
             self.seed,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_under_load_and_while_starting_are_counted_apart() {
+        let (busy, starting) = (Moment::Busy(Duration::ZERO), Moment::Starting(0.5));
+        let mut figures = Figures::default();
+        for (moment, stays, is_new) in [
+            (starting, false, true),
+            (starting, true, false),
+            (busy, false, true),
+            (busy, true, false),
+        ] {
+            figures.count(moment, stays, is_new);
+        }
+        assert_eq!(
+            figures.told(),
+            "cuts under load 1, while starting 1 (1 of them for the first time); kills without a \
+             cut 1 under load, 1 while starting (0 for the first time); folders 0 (0 compared with \
+             their journals)"
         );
     }
 }
