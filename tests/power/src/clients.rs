@@ -16,6 +16,7 @@ use tidings::client::{
     RequestError, SendError, Sending, Sent, Session,
 };
 use tidings::id::{ConversationId, MessageId, PeerId};
+use tidings::reason::Reason;
 use tokio::task::JoinSet;
 
 use crate::ledger::{Breach, Device, Ledger, Place, Target, device};
@@ -85,7 +86,15 @@ impl Clients {
             talks.map(|(id, talk)| (*id, talk.reader, talk.found)).collect()
         };
         for (conversation, reader, found) in talks {
-            let history = self.history(conversation, reader, found).await?;
+            let history = match self.history(conversation, reader, found).await {
+                Ok(history) => history,
+                Err(error) if is_gone(&error) => {
+                    let what = format!("{conversation} is gone: {error}");
+                    self.ledger.lock().breach(Breach::Lost, what);
+                    Vec::new()
+                }
+                Err(error) => return Err(format!("no {conversation}: {error}")),
+            };
             self.ledger.lock().find(conversation, &history);
         }
         if self.ledger.lock().broken.is_any() {
@@ -111,11 +120,11 @@ impl Clients {
         conversation: ConversationId,
         reader: usize,
         found: u32,
-    ) -> Result<Vec<(Place, Vec<u8>)>, String> {
+    ) -> Result<Vec<(Place, Vec<u8>)>, RequestError> {
         let (mut history, mut before) = (Vec::new(), None);
         loop {
             let page = patiently(|| self.sessions[reader].history(conversation, before, PAGE));
-            let page = page.await.map_err(|error| format!("no {conversation}: {error}"))?;
+            let page = page.await?;
             for past in page.messages {
                 before = Some(past.id);
                 if past.sequence <= found {
@@ -201,9 +210,11 @@ impl Clients {
         let group = self.ledger.lock().group;
         if group.is_none() {
             let first = &self.sessions[0];
-            let group = patiently(|| first.create_group(NewGroup::default())).await?.id;
+            let failed = |error: RequestError| error.to_string();
+            let made = patiently(|| first.create_group(NewGroup::default())).await;
+            let group = made.map_err(failed)?.id;
             let others: Vec<PeerId> = self.sessions[1..].iter().map(Session::peer).collect();
-            patiently(|| first.invite(group, others.clone())).await?;
+            patiently(|| first.invite(group, others.clone())).await.map_err(failed)?;
             self.ledger.lock().group = Some(group);
         }
         for (resident, session) in self.sessions.iter().enumerate() {
@@ -215,7 +226,7 @@ impl Clients {
 }
 
 /// Asks until there is an answer: a machine that was stopped for a while has none in time.
-async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, String>
+async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, RequestError>
 where
     F: Future<Output = Result<T, RequestError>>,
 {
@@ -225,9 +236,15 @@ where
             Err(RequestError::TimedOut | RequestError::Paused) if began.elapsed() < PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            answer => return answer.map_err(|error| error.to_string()),
+            answer => return answer,
         }
     }
+}
+
+/// Whether a group is not there, or without one who belongs to it: nobody ever leaves it.
+fn is_gone(error: &RequestError) -> bool {
+    let gone = [Some(Reason::NoSuchGroup), Some(Reason::NotMember)];
+    matches!(error, RequestError::Refused(refusal) if gone.contains(&refusal.reason()))
 }
 
 fn options(device: &Device) -> OpenOptions {

@@ -285,7 +285,8 @@ impl Rig {
         let fingerprint = fingerprint.to_string();
         let before = self.fingerprint.replace(fingerprint.clone());
         if before.is_some_and(|before| before != fingerprint) {
-            return Err("the server has lost its certificate".to_owned());
+            // What else is lost with it is still looked for.
+            self.broken("the server has lost its certificate".to_owned());
         }
         let ledger = self.ledger.clone();
         self.runtime.block_on(async {
