@@ -87,7 +87,7 @@ const DRAWERS: &[&str] =
     &["util", "utils", "common", "manager", "helper", "helpers", "misc", "core", "types"];
 
 fn all() -> Vec<Source> {
-    sources(&["src", "benches", "loadtest/src", "tests"])
+    sources(&["src", "benches", "loadtest/src", "loadtest/tests", "tests"])
 }
 
 /// Fails with all complaints at once.
