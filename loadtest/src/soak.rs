@@ -73,7 +73,7 @@ pub(crate) struct Soaked {
     wrong_presence: u64,
     /// Messages that recipients were told they will not get; nobody is away for so long.
     dropped: u64,
-    /// The server's memory behind the first sixth of the day, and at its end.
+    /// The server's memory behind the first sixth of the day, and at the end of the restarts.
     early_rss_mib: Option<f64>,
     late_rss_mib: Option<f64>,
     /// What the last process took.
@@ -120,7 +120,7 @@ impl Soaked {
             (
                 "memory",
                 format!(
-                    "{} MiB behind the first sixth, {} MiB at the end",
+                    "{} MiB behind the first sixth, {} MiB before the last quarter",
                     mib(self.early_rss_mib),
                     mib(self.late_rss_mib)
                 ),
