@@ -8,13 +8,14 @@ use tidings::client::{Outgoing, Session, Trust};
 use tokio::task::JoinSet;
 
 use crate::harness::{Running, peer, soon};
-use crate::network::{Direction, Faults, Proxy};
+use crate::network::{Carried, Direction, Faults, Proxy};
 
 /// Messages of a talk, one every few milliseconds.
 const MESSAGES: u32 = 400;
 const PACE: Duration = Duration::from_millis(5);
 /// How many there are from one event of the network to the next.
 const EVENT_EVERY: u32 = 50;
+const EVENTS: u64 = (MESSAGES / EVENT_EVERY) as u64;
 /// What the faults are drawn from.
 const SEED: u64 = 20_261_122;
 
@@ -55,8 +56,8 @@ impl Talk {
     }
 
     /// They talk to one another in bodies of so many bytes while `event` happens now and then, and
-    /// each has all that the other said, once and in order.
-    async fn prove(self, bytes: usize, event: impl AsyncFn(&Proxy, [u16; 2])) {
+    /// each has all that the other said, once and in order. Says what the network has done.
+    async fn prove(self, bytes: usize, event: impl AsyncFn(&Proxy, [u16; 2])) -> Carried {
         let (ports, Self { _server, proxy, ann, bob, to_ann, to_bob, .. }) = (self.ports(), self);
         let (mut pace, mut answers) = (tokio::time::interval(PACE), JoinSet::new());
         let talk = async {
@@ -78,7 +79,9 @@ impl Talk {
         };
         let hear = |incoming| soon("all messages", hear_all(incoming));
         tokio::join!(soon("all answers", talk), hear(to_ann), hear(to_bob));
-        println!("{}", proxy.carried().told());
+        let carried = proxy.carried();
+        println!("{}", carried.told());
+        carried
     }
 }
 
@@ -105,7 +108,8 @@ async fn nothing(_: &Proxy, _: [u16; 2]) {}
 async fn nothing_is_lost_or_repeated_where_datagrams_are_lost_reordered_and_doubled() {
     let talk = Talk::start().await;
     talk.proxy.set(Faults { loss: 10, reorder: 20, duplicate: 20, ..Faults::default() });
-    talk.prove(100, nothing).await;
+    let Carried { lost, reordered, duplicated, .. } = talk.prove(100, nothing).await;
+    assert!(lost > 0 && reordered > 0 && duplicated > 0, "{lost}, {reordered}, {duplicated}");
 }
 
 #[tokio::test]
@@ -113,40 +117,42 @@ async fn nothing_is_lost_or_repeated_over_a_slow_and_distant_way() {
     let talk = Talk::start().await;
     let (delay, bits_per_second) = (Duration::from_millis(40), 2_000_000);
     talk.proxy.set(Faults { delay, bits_per_second, loss: 1, ..Faults::default() });
-    talk.prove(1_000, nothing).await;
+    assert!(talk.prove(1_000, nothing).await.lost > 0, "the way was good");
 }
 
 #[tokio::test]
 async fn nothing_is_lost_or_repeated_when_long_datagrams_stop_getting_through() {
     let talk = Talk::start().await;
     // The connections find out that more gets through, and then it does not any more.
-    talk.prove(2_000, async |proxy, _| {
+    let narrow = async |proxy: &Proxy, _: [u16; 2]| {
         if proxy.carried().came > 1_000 {
             proxy.set(Faults { mtu: 1_200, ..Faults::default() });
         }
-    })
-    .await;
+    };
+    assert!(talk.prove(2_000, narrow).await.too_long > 0, "no long datagram was stopped");
 }
 
 #[tokio::test]
 async fn nothing_is_lost_or_repeated_while_addresses_change_under_loss() {
     let talk = Talk::start().await;
     talk.proxy.set(Faults { loss: 10, ..Faults::default() });
-    talk.prove(100, async |proxy, ports| {
+    let rebind = async |proxy: &Proxy, ports: [u16; 2]| {
         for port in ports {
             proxy.rebind(port).await.unwrap();
         }
-    })
-    .await;
+    };
+    let Carried { lost, rebinds, .. } = talk.prove(100, rebind).await;
+    assert!(lost > 0, "the way was good");
+    assert_eq!(rebinds, 2 * EVENTS);
 }
 
 #[tokio::test]
 async fn nothing_is_lost_or_repeated_while_single_directions_are_cut() {
     let talk = Talk::start().await;
-    talk.prove(100, async |proxy, [ann, bob]| {
+    let cut = async |proxy: &Proxy, [ann, bob]: [u16; 2]| {
         let time = Duration::from_millis(700);
         proxy.cut(ann, Direction::Up, time).unwrap();
         proxy.cut(bob, Direction::Down, time).unwrap();
-    })
-    .await;
+    };
+    assert!(talk.prove(100, cut).await.cut > 0, "nothing was cut");
 }
