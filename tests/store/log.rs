@@ -2,12 +2,15 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::Duration;
 
 use tidings::id::MessageId;
 use tidings::reason::Reason;
 use tidings::store::{HistoryOf, OpenError, Options, Outcome, Request, Store};
 
-use super::harness::{Running, Sent, child, ids, new_message, peer, refusal, segments_as, sent};
+use super::harness::{
+    MINUTE_MS, Running, Sent, child, ids, new_message, peer, refusal, segments_as, sent,
+};
 
 #[test]
 fn a_sync_has_returned_before_each_batch_of_outcomes() {
@@ -127,32 +130,76 @@ fn no_value_left_its_file(running: &Running) {
     }
 }
 
+/// When the clock is stepped.
+#[derive(Clone, Copy, Debug)]
+enum When {
+    Running,
+    Restarting,
+    Crashing,
+}
+
+/// Steps the clock by so many milliseconds.
+fn stepped(mut running: Running, when: When, ms: i64) -> Running {
+    if matches!(when, When::Running) {
+        running.step(ms);
+        return running;
+    }
+    running.clock().step_ms(ms);
+    if matches!(when, When::Crashing) { running.crash() } else { running.restart() }
+}
+
+/// Sends before and behind a step of the clock; all of it is there, and is until it is too old.
+fn prove_a_step(when: When, ms: i64) {
+    let what = format!("{when:?}, {ms} ms");
+    let mut running = Running::with(|options| options.window_age = Duration::from_secs(2 * 3600));
+    running.open("bob", "phone");
+    let epoch = running.store.epoch();
+    let mut all = running.send_many("alice", "bob", 5);
+    running = stepped(running, when, ms);
+    all.extend(running.send_many("alice", "bob", 5));
+    assert!(all.is_sorted_by(|a, b| a.id < b.id && a.sequence + 1 == b.sequence), "{what}");
+    // An hour and a half is less than two, wherever the step was.
+    running.step(30 * MINUTE_MS);
+    running.settle();
+    for _ in 0..2 {
+        assert_eq!(running.waiting_ids("bob"), ids(&all), "{what}");
+        assert_eq!(running.inbox("bob").1.count, 0, "{what}");
+        let past = running.history(&HistoryOf::Sender(peer("alice")), 50);
+        assert_eq!((past.len(), running.metrics.dropped()), (all.len(), 0), "{what}");
+        running = running.crash();
+    }
+    assert_eq!((running.store.epoch(), running.store.report().damage.len()), (epoch, 0), "{what}");
+}
+
 #[test]
-fn steps_of_an_hour_both_ways_lose_nothing_and_reuse_nothing() {
-    const HOUR_MS: i64 = 3600 * 1000;
+fn a_step_of_an_hour_either_way_loses_reuses_and_expires_nothing_whenever_it_comes() {
+    for when in [When::Running, When::Restarting, When::Crashing] {
+        for ms in [60 * MINUTE_MS, -60 * MINUTE_MS] {
+            prove_a_step(when, ms);
+        }
+    }
+}
+
+#[test]
+fn steps_of_an_hour_one_after_the_other_lose_nothing_and_reuse_nothing() {
     let mut running = Running::new();
     running.open("bob", "phone");
-    let (epoch, mut all) = (running.store.epoch(), Vec::new());
-    for (round, step_ms) in [HOUR_MS, -HOUR_MS, -HOUR_MS, HOUR_MS].into_iter().enumerate() {
+    let mut all = Vec::new();
+    let hour = 60 * MINUTE_MS;
+    let steps = [
+        (When::Running, hour),
+        (When::Restarting, -hour),
+        (When::Crashing, -hour),
+        (When::Running, hour),
+    ];
+    for (when, ms) in steps {
         all.extend(running.send_many("alice", "bob", 5));
-        // While it runs, while it is stopped, and while a crash is behind it.
-        match round % 3 {
-            0 => running.step(step_ms),
-            1 => {
-                running.clock().step_ms(step_ms);
-                running = running.restart();
-            }
-            _ => {
-                running.clock().step_ms(step_ms);
-                running = running.crash();
-            }
-        }
+        running = stepped(running, when, ms);
         all.extend(running.send_many("alice", "bob", 5));
         running.settle();
-        assert_eq!(running.waiting_ids("bob"), ids(&all), "behind step {round}");
+        assert_eq!(running.waiting_ids("bob"), ids(&all), "behind {when:?}, {ms} ms");
     }
     assert!(all.is_sorted_by(|a, b| a.id < b.id && a.sequence + 1 == b.sequence), "{all:?}");
-    assert_eq!(running.store.epoch(), epoch);
     assert_eq!(running.history(&HistoryOf::Sender(peer("alice")), 50).len(), all.len());
     assert_eq!(running.metrics.dropped(), 0);
 }
@@ -164,7 +211,7 @@ fn the_epoch_and_rising_ids_outlast_restarts_and_a_clock_that_steps_back() {
     let (mut next, mut last) = (1, MessageId::NONE);
     for _ in 0..3 {
         go_on(&running.send_many("alice", "bob", 5), &mut next, &mut last);
-        running.step(-3_600_000);
+        running.step(-60 * MINUTE_MS);
         go_on(&running.send_many("alice", "bob", 5), &mut next, &mut last);
         running = running.restart();
         assert_eq!(running.store.epoch(), epoch);
