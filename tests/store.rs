@@ -46,6 +46,8 @@ mod marks;
 mod messages;
 #[path = "store/model.rs"]
 mod model;
+#[path = "store/naming.rs"]
+mod naming;
 #[path = "store/recalls.rs"]
 mod recalls;
 #[path = "store/retention.rs"]

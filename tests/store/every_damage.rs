@@ -18,12 +18,15 @@
 
 use std::path::{Path, PathBuf};
 
+use tidings::id::MessageId;
+
 use super::harms::Harm;
+use super::naming::{is_about, is_seen, names, segment};
 use super::sample::{Outcome, outcome, sample};
 
 /// What is wrong about what came of a damage, if anything is.
 pub(crate) fn judge(name: &Path, harm: Harm, found: &Outcome) -> Option<String> {
-    let Outcome { lost, left, is_told, damage, is_sound } = found;
+    let Outcome { lost, left, is_told, damage, seen } = found;
     let (sample, hit) = (sample(), sample().hit(name, harm));
     let is_open = name.extension().is_some_and(|extension| extension == "open");
     // What waits is in the state, too, but for what came last.
@@ -31,12 +34,31 @@ pub(crate) fn judge(name: &Path, harm: Harm, found: &Outcome) -> Option<String> 
     let is_too_much = lost.iter().any(|id| !hit.contains(id));
     let is_left = left.iter().any(|id| !may_leave.contains(id));
     // The very last one may be one that was never finished.
-    let is_silent = !is_told && lost.iter().any(|id| *id != sample.last());
-    let is_unseen = *is_sound == Some(true) && lost.iter().any(|id| *id != sample.last());
-    (is_too_much || is_left || is_silent || is_unseen).then(|| {
-        let said = format!("told: {is_told}, {damage:?}, sound before: {is_sound:?}");
+    let mut promised = lost.iter().filter(|id| **id != sample.last()).copied();
+    let is_silent = !is_told && promised.clone().next().is_some();
+    let is_misnamed = is_misnamed(name, harm, damage, promised.clone());
+    let is_seen = |id| seen.as_ref().is_none_or(|seen| is_seen(seen, name, id));
+    let is_unseen = !promised.all(is_seen);
+    (is_too_much || is_left || is_silent || is_misnamed || is_unseen).then(|| {
+        let seen = seen.as_ref().map(|seen| (&seen.damage, &seen.lost));
+        let said = format!("told: {is_told}, {damage:?}, seen before: {seen:?}");
         format!("lost {lost:?}, left {left:?}, hit {hit:?}, {said}")
     })
+}
+
+/// Whether a start that has found damage speaks of another segment than the one that is hit, or
+/// does not name one of the messages that are lost. What is found in a closed segment later on is
+/// in no report.
+fn is_misnamed(
+    name: &Path,
+    harm: Harm,
+    damage: &[String],
+    mut lost: impl Iterator<Item = MessageId>,
+) -> bool {
+    let Some(number) = segment(name).filter(|_| !damage.is_empty()) else { return false };
+    let hit = sample().hit_records(name, harm);
+    let is_named = |id| damage.iter().any(|line| names(line, number, id, &hit));
+    !damage.iter().all(|line| is_about(line, number)) || !lost.all(is_named)
 }
 
 /// Tries one damage; says what came of it, and what is wrong about that.

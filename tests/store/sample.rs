@@ -10,17 +10,22 @@ use std::sync::OnceLock;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use tidings::id::MessageId;
-use tidings::store::{HistoryOf, Options, fsck};
+use tidings::id::{Alias, EndpointId, MessageId};
+use tidings::store::{
+    AliasChange, EndpointChange, Findings, HistoryOf, Journal, Letter, Options, Outcome as Answer,
+    Position, Request, fsck,
+};
 
 use super::folders::{copy, listing, segments_as};
-use super::harms::{Content, Harm};
-use super::harness::{Running, Sent, conversation, ids};
+use super::harms::{Content, Harm, Stored};
+use super::harness::{Running, Sent, conversation, device, ids, peer};
 
 /// Says where a sample lies that another process has made.
 pub(crate) const SAMPLE: &str = "TIDINGS_SAMPLE";
 /// How long a store may take that is neither fast nor stuck.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// `fsck` is asked about the changed bytes and the cuts at every so many bytes of a file.
+const LOOKED_AT: u64 = 16;
 /// How far the clock is stepped while a sample is made, and further.
 const STEPPED_MS: i64 = 10_000;
 
@@ -47,7 +52,7 @@ pub(crate) fn sample() -> &'static Sample {
 pub(crate) fn make(folder: &Path) {
     let mut running = Running::new();
     let mut sent = Vec::new();
-    running.create_group(&["alice", "dan"]);
+    keep(&mut running);
     for run in 0..3 {
         running.open("erin", "phone");
         for index in 0..8 {
@@ -71,6 +76,59 @@ pub(crate) fn make(folder: &Path) {
     copy(&options.dir, &folder.join("data"));
     let lines = sent.iter().map(|sent| format!("{} {}\n", sent.id.0, sent.sequence));
     fs::write(folder.join("sent"), lines.collect::<String>()).unwrap();
+}
+
+/// Stores one of each other thing that has a row of its own in the state.
+fn keep(running: &mut Running) {
+    running.create_group(&["alice", "dan"]);
+    running.open("erin", "phone");
+    let change = AliasChange::Bind { alias: Alias::new("red").unwrap(), device: device("phone") };
+    let bound = running.outcome(Request::Alias { change, by: None });
+    assert!(matches!(bound, Answer::Noted { .. }), "{bound:?}");
+    let recalled = running.send("carol", "dan", "taken back");
+    running.recall("carol", recalled.id);
+    running.send("carol", "dan", "read");
+    running.read("dan", conversation("carol", "dan"), 2);
+    let letter = letter(recalled.id);
+    for change in [EndpointChange::Began { after: MessageId::NONE }, EndpointChange::Kept(letter)] {
+        running.block_on(running.store.note(shop(), change)).unwrap();
+    }
+}
+
+/// Asserts that what [`keep`] has stored is there. It is in the state and in a closed segment.
+fn assert_kept(running: &Running) {
+    assert_eq!(running.members(), ["alice", "dan"], "who is in the group");
+    let routes = running.block_on(running.store.alias(&Alias::new("red").unwrap())).unwrap();
+    let devices: Vec<_> = routes.into_iter().map(|route| route.device).collect();
+    assert_eq!(devices, [device("phone")], "who has the alias");
+    let past = running.past(&HistoryOf::Sender(peer("carol")), 10);
+    let mut of_carol = past.iter().map(|past| (past.message.sequence, past.recalled));
+    assert!(of_carol.all(|found| [(1, true), (2, false)].contains(&found)), "what is recalled");
+    let part = running.part("dan", conversation("carol", "dan"));
+    assert_eq!(part.map(|part| part.read()), Some(2), "what dan has read");
+    assert!(running.block_on(running.store.endpoint(shop())).unwrap().is_some(), "an endpoint");
+    let (letters, _) = running.block_on(running.store.letters(shop(), None, 2)).unwrap();
+    let of = |letter: &Letter| (letter.event.clone(), letter.body.len());
+    assert_eq!(letters.iter().map(of).collect::<Vec<_>>(), [("event".to_owned(), 100)]);
+}
+
+fn shop() -> EndpointId {
+    EndpointId::new("shop").unwrap()
+}
+
+fn letter(entry: MessageId) -> Letter {
+    Letter {
+        position: Position { entry, part: 0 },
+        event: "event".to_owned(),
+        kind: "message.sent".to_owned(),
+        at_ms: tidings::clock::Clock::system().now_ms(),
+        status: 400,
+        why: "refused".to_owned(),
+        tries: 1,
+        request: "request".to_owned(),
+        query: String::new(),
+        body: vec![b'x'; 100].into(),
+    }
 }
 
 impl Sample {
@@ -101,11 +159,17 @@ impl Sample {
 
     /// The messages whose record in a file is hit.
     pub(crate) fn hit(&self, name: &Path, harm: Harm) -> Vec<MessageId> {
+        let records = self.hit_records(name, harm);
+        let is_hit = |id: &MessageId| records.iter().any(|record| record.ids.contains(&id.0));
+        ids(&self.sent).into_iter().filter(is_hit).collect()
+    }
+
+    /// The records of a file that are hit.
+    pub(crate) fn hit_records(&self, name: &Path, harm: Harm) -> Vec<Stored> {
         let reach = harm.reach();
         let mut records = self.content(name).records(name);
         records.retain(|record| record.at.start < reach.end && record.at.end > reach.start);
-        let is_hit = |id: &MessageId| records.iter().any(|record| record.ids.contains(&id.0));
-        ids(&self.sent).into_iter().filter(is_hit).collect()
+        records
     }
 
     /// Writes it with one file damaged.
@@ -133,8 +197,8 @@ pub(crate) struct Outcome {
     /// It says that something is damaged, in words or by its figures.
     pub(crate) is_told: bool,
     pub(crate) damage: Vec<String>,
-    /// What who looked at it before the start said.
-    pub(crate) is_sound: Option<bool>,
+    /// What `fsck` said before the start, where it was asked.
+    pub(crate) seen: Option<Findings>,
 }
 
 /// Damages a file of the sample, and has a store start on it, twice; why that failed, if it did.
@@ -145,12 +209,15 @@ pub(crate) fn outcome(name: &Path, harm: Harm) -> Result<Outcome, &'static str> 
     sample.write(&dir, name, harm);
     let options = Options::new(dir);
     options.clock.step_ms(STEPPED_MS);
-    let is_looked_at = matches!(harm, Harm::Page(_) | Harm::Record(..));
+    let is_looked_at = match harm {
+        Harm::Flip(at) | Harm::Cut(at) => at % LOOKED_AT == 0,
+        Harm::Page(_) | Harm::Record(..) => true,
+    };
     let (tx, rx) = channel();
     std::thread::spawn(move || {
-        let is_sound = is_looked_at.then(|| fsck(&options.dir, &mut |_, _| {}).unwrap().sound);
+        let seen = is_looked_at.then(|| fsck(&options.dir, &mut |_, _| {}).unwrap());
         // Who waited for it is gone if it took too long.
-        let _ = tx.send(Outcome { is_sound, ..run(&options, &sample.sent) });
+        let _ = tx.send(Outcome { seen, ..run(&options, &sample.sent) });
     });
     use std::sync::mpsc::RecvTimeoutError::{Disconnected, Timeout};
     rx.recv_timeout(PATIENCE).map_err(|error| match error {
@@ -169,7 +236,8 @@ fn run(options: &Options, sent: &[Sent]) -> Outcome {
     if !is_whole && damage.is_empty() {
         until_mended(&mut running);
     }
-    let history = running.history(&HistoryOf::App, 50);
+    let mut history = running.history(&HistoryOf::App, 50);
+    history.retain(|message| message.from == peer("alice"));
     assert_eq!(running.history(&of, 50).len(), history.len());
     let found: Vec<MessageId> = history.iter().map(|message| message.id).collect();
     let waiting = running.waiting_ids("bob");
@@ -179,7 +247,7 @@ fn run(options: &Options, sent: &[Sent]) -> Outcome {
         all.iter().copied().filter(|id| !from.contains(id)).collect::<Vec<_>>()
     };
     let (lost, left) = (missing(&found), missing(&waiting));
-    assert_eq!(running.members(), ["alice", "dan"], "who is in the group");
+    assert_kept(&running);
     let next = running.send("alice", "bob", "on");
     let last = sent.last().unwrap();
     assert!(next.id > last.id, "an id was given twice");
@@ -194,7 +262,7 @@ fn run(options: &Options, sent: &[Sent]) -> Outcome {
     assert_eq!(running.store.report().damage, [""; 0], "it is told once");
     assert_eq!(running.send("alice", "bob", "and on").sequence, next.sequence + 1);
     running.store.close();
-    Outcome { lost, left, is_told, damage, is_sound: None }
+    Outcome { lost, left, is_told, damage, seen: None }
 }
 
 /// Waits until what was found damaged in a closed segment has been written anew, if it was in one.
