@@ -103,6 +103,11 @@ impl Running {
         self.config.store.clock.step_ms(by.as_millis() as i64);
     }
 
+    /// Steps it back.
+    pub(crate) fn step_back(&self, by: Duration) {
+        self.config.store.clock.step_ms(-(by.as_millis() as i64));
+    }
+
     /// The address of a path, such as `/v1/stats`.
     pub(crate) fn url(&self, path: &str) -> String {
         let scheme = if self.config.http.certificate.is_some() { "https" } else { "http" };

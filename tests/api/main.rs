@@ -69,6 +69,8 @@
 //! | **Bounds of the server** | `bounds` |
 //! | the log is full | `when_the_log_is_full_what_fills_it_is_refused_and_all_else_goes_on` |
 //! | too much to do | `a_group_that_changes_too_fast_is_busy_for_a_while` |
+//! | **The clock** | `clock` |
+//! | set back by an hour | `an_hour_back_holds_up_neither_presence_nor_repeats_nor_delivery` |
 //! | **Problems and the document** | `openapi` |
 //! | problem details | `whatever_goes_wrong_is_a_problem`, `every_problem_is_listed` |
 //! | OpenAPI | `the_document_is_whole`, `bodies_of_the_document_take_no_unknown_fields`, `the_page_runs_nothing_but_itself` |
@@ -85,6 +87,7 @@ mod aliases;
 mod auth;
 mod batches;
 mod bounds;
+mod clock;
 mod endpoints;
 mod groups;
 mod harness;

@@ -9,7 +9,7 @@ use crate::harness::{Answer, Online, Running, answer};
 use crate::messages::{bodies_until, send};
 
 /// Sends with an `Idempotency-Key`.
-async fn send_as(server: &Running, key: &str, header: &str, message: &Value) -> Answer {
+pub(crate) async fn send_as(server: &Running, key: &str, header: &str, message: &Value) -> Answer {
     let request = server.request(Method::POST, "/v1/messages", Some(key));
     answer(request.header("Idempotency-Key", header).json(message)).await
 }
