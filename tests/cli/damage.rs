@@ -16,13 +16,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
-use crate::folder::serve_with_api;
-use crate::harness::{Running, in_time, run, tidings};
+use crate::folder::{history, serve_with_api};
+use crate::harness::{Running, in_time, run, text, tidings};
+
+/// What is said in the folder that is damaged.
+const WORDS: [&str; 3] = ["one", "two", "three"];
 
 /// A data folder with some messages, keys and an endpoint.
 fn made() -> TempDir {
     let home = TempDir::new().unwrap();
-    for words in ["one", "two", "three"] {
+    for words in WORDS {
         // What an endpoint is told in is kept in a file.
         let told = ["--webhook-url", "http://127.0.0.1:9/", "--webhook-networks", "127.0.0.0/8"];
         let (server, address, ..) = serve_with_api(&home, &told);
@@ -73,9 +76,11 @@ impl Harm {
     /// One of each kind.
     fn few(bytes: &[u8]) -> Vec<Self> {
         let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-        let flip = (used > 0).then_some(Self::Flip(used / 2));
+        // In the middle of a segment that has little is the room between its headers.
+        let places = [used / 2, used.saturating_sub(1 + used / 16)];
+        let flips = places.into_iter().filter(|_| used > 0).map(Self::Flip);
         let rest = [Self::Cut(used / 2), Self::Cut(0), Self::Overwritten, Self::Folder, Self::Gone];
-        flip.into_iter().chain(rest).collect()
+        flips.chain(rest).collect()
     }
 
     /// Every byte is changed, and is where the file ends.
@@ -101,14 +106,35 @@ impl Harm {
     }
 }
 
-/// What a start on a damaged folder comes to: whether it starts, and all that it says.
-fn start(home: &TempDir, what: &str) -> (bool, String) {
+/// What came of a damaged file.
+struct Found<'a> {
+    /// The file, from the data folder on.
+    name: &'a str,
+    /// `fsck` found the folder sound before the start, or was not asked: it looks at the log and
+    /// the state alone.
+    is_sound: bool,
+    is_ready: bool,
+    /// All messages are there for who looks back. It is asked of the log and the state alone.
+    is_whole: bool,
+    /// All that the server has said.
+    said: String,
+}
+
+/// Starts on a damaged folder, looks back at all messages, and stops.
+fn start<'a>(home: &TempDir, name: &'a str, what: &str) -> Found<'a> {
+    let is_looked_at = ["log/", "state-"].iter().any(|word| name.starts_with(word));
+    let is_sound = !is_looked_at || run(home, &["fsck"]).status.success();
     let said = home.path().join("said");
     let args = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
     let mut command = tidings(home, &args);
     command.stderr(fs::File::create(&said).unwrap());
     let mut server = Running::start(command);
     let is_ready = server.line().starts_with("ready: ");
+    let is_whole = is_ready && is_looked_at && {
+        let line = server.hears("http: listening on ");
+        let there = history(home, line.rsplit_once(' ').unwrap().1, "tidings-data");
+        WORDS.iter().all(|words| there.contains_key(*words))
+    };
     if is_ready {
         server.signal("TERM");
     }
@@ -118,7 +144,7 @@ fn start(home: &TempDir, what: &str) -> (bool, String) {
     assert!(!said.contains("panicked"), "{what}: {said}");
     let printed = said.lines().filter(|line| line.starts_with("tidings: ")).count();
     assert_eq!(printed, usize::from(!is_ready), "{what}: {said}");
-    (is_ready, said)
+    Found { name, is_sound, is_ready, is_whole, said }
 }
 
 /// Starts of servers at the same time, when every damage is tried.
@@ -130,7 +156,7 @@ fn harm_all(
     words: &[&str],
     together: usize,
     harms: impl Fn(&[u8]) -> Vec<Harm>,
-    judge: impl Fn(&str, bool, &str) -> bool + Sync,
+    judge: impl Fn(&Found<'_>) -> bool + Sync,
 ) {
     let made = made();
     let data = made.path().join("tidings-data");
@@ -154,10 +180,10 @@ fn harm_all(
                     copy(&data, &home.path().join("tidings-data"));
                     harm.happen(&home.path().join("tidings-data").join(name));
                     let what = format!("{name}, {harm:?}");
-                    let (is_ready, said) = start(&home, &what);
-                    refused.fetch_add(usize::from(!is_ready), Ordering::Relaxed);
-                    if !judge(name, is_ready, &said) {
-                        complaints.lock().unwrap().push(format!("{what}: {said}"));
+                    let found = start(&home, name, &what);
+                    refused.fetch_add(usize::from(!found.is_ready), Ordering::Relaxed);
+                    if !judge(&found) {
+                        complaints.lock().unwrap().push(format!("{what}: {}", found.said));
                     }
                 }
             });
@@ -169,16 +195,56 @@ fn harm_all(
 }
 
 /// It comes up, or says in one sentence which file it cannot do without.
-fn is_up_or_names_the_file(name: &str, is_ready: bool, said: &str) -> bool {
-    let printed = said.lines().find(|line| line.starts_with("tidings: "));
-    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+fn is_up_or_names_the_file(found: &Found<'_>) -> bool {
+    let printed = found.said.lines().find(|line| line.starts_with("tidings: "));
+    let file = found.name.rsplit_once('/').map_or(found.name, |(_, file)| file);
     let names = printed.is_some_and(|line| line.contains(file) || line.contains("certificate"));
-    is_ready || names
+    found.is_ready || names
+}
+
+/// Whether a line says that something of a file of the log or of the state is damaged.
+fn names(line: &str, file: &str) -> bool {
+    let words = match file.strip_prefix("log/") {
+        Some(segment) => {
+            let number: u32 = segment.split('.').next().unwrap().parse().unwrap();
+            let as_field = format!("\"number\":{number},");
+            // Where nothing stands behind a segment, what is missing is told by its entries.
+            [segment.to_owned(), format!("segment {number}"), as_field, "the log ends at ".into()]
+        }
+        None => ["generation", "the newest state", "the state", "state-"].map(str::to_owned),
+    };
+    line.contains("damaged") && words.iter().any(|words| line.contains(words))
 }
 
 #[test]
 fn a_start_on_damaged_data_always_comes_up_and_says_what_is_lost() {
-    harm_all(&["log/", "state-", "CURRENT"], 1, Harm::few, |_, is_ready, _| is_ready);
+    let told = AtomicUsize::new(0);
+    let judge = |found: &Found<'_>| {
+        let is_told = found.said.lines().any(|line| names(line, found.name));
+        told.fetch_add(usize::from(is_told), Ordering::Relaxed);
+        // A segment that had no records, and a state of which nothing is left, are made anew
+        // without a word: the log has all that there was.
+        let is_anew =
+            found.is_whole && [".open", "/db"].iter().any(|end| found.name.ends_with(end));
+        found.is_ready && (is_told || found.is_sound || is_anew)
+    };
+    harm_all(&["log/", "state-", "CURRENT"], 1, Harm::few, judge);
+    assert!(told.into_inner() > 0, "no damage was told");
+}
+
+#[test]
+fn what_a_start_finds_damaged_is_counted_in_the_metrics() {
+    let home = made();
+    let of = |bytes: &[u8]| bytes.windows(5).position(|found| found == b"three");
+    let mut log = files(&home.path().join("tidings-data/log"));
+    log.retain(|file| of(&fs::read(file).unwrap()).is_some());
+    let segment = log.last().unwrap();
+    Harm::Flip(of(&fs::read(segment).unwrap()).unwrap()).happen(segment);
+    let (server, _, _, url) = serve_with_api(&home, &[]);
+    let told = text(&run(&home, &["admin", "--url", &url, "metrics"]).stdout);
+    let count = told.lines().find_map(|line| line.strip_prefix("tidings_damaged_records_total "));
+    assert!(count.is_some_and(|count| count.parse::<u64>().unwrap() > 0), "{told}");
+    assert_eq!(server.stop("TERM").0.code(), Some(0));
 }
 
 #[test]
