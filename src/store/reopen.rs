@@ -90,6 +90,7 @@ impl Replay {
     }
 
     pub(super) fn run(&mut self) -> Result<(), OpenError> {
+        let is_told = !self.report.damage.is_empty();
         let mut known = self.ledger.state.segments()?;
         let newest_known = known.last_key_value().map_or(0, |(number, _)| *number);
         for number in segments(&self.log)? {
@@ -106,6 +107,10 @@ impl Replay {
             }
         }
         self.missing(known.into_keys());
+        // The first start writes the epoch to the state before anything is in the log.
+        if self.last.epoch != 0 && self.ledger.checkpoint.epoch == 0 && !is_told {
+            self.damaged("the newest state is empty; it is made anew from the log".to_owned());
+        }
         if self.last.last() < self.head {
             let (last, head) = (self.last.last(), self.head);
             self.damaged(format!("the log ends at {last}; it was on the disk up to {head}"));

@@ -345,11 +345,16 @@ fn a_state_full_of_garbage_never_stops_a_start() {
 
 #[test]
 fn a_state_that_is_gone_is_rebuilt_from_the_log() {
-    let made = made();
-    fs::remove_dir_all(newest(&made.options.dir, "state-")).unwrap();
-    let running = made.opens_damaged("the newest state");
-    assert_eq!(running.waiting_ids("bob")[..41], ids(&made.sent));
-    is_told_once(running);
+    let remove = |state: &Path| fs::remove_dir_all(state).unwrap();
+    let remove_file = |state: &Path| fs::remove_file(state.join("db")).unwrap();
+    let cut = |state: &Path| fs::write(state.join("db"), []).unwrap();
+    for harm in [&remove as &dyn Fn(&Path), &remove_file, &cut] {
+        let made = made();
+        harm(&newest(&made.options.dir, "state-"));
+        let running = made.opens_damaged("the newest state");
+        assert_eq!(running.waiting_ids("bob")[..41], ids(&made.sent));
+        is_told_once(running);
+    }
 }
 
 #[test]
