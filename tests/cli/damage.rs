@@ -222,10 +222,8 @@ fn a_start_on_damaged_data_always_comes_up_and_says_what_is_lost() {
     let judge = |found: &Found<'_>| {
         let is_told = found.said.lines().any(|line| names(line, found.name));
         told.fetch_add(usize::from(is_told), Ordering::Relaxed);
-        // A segment that had no records, and a state of which nothing is left, are made anew
-        // without a word: the log has all that there was.
-        let is_anew =
-            found.is_whole && [".open", "/db"].iter().any(|end| found.name.ends_with(end));
+        // A segment that had no records is made anew without a word.
+        let is_anew = found.is_whole && found.name.ends_with(".open");
         found.is_ready && (is_told || found.is_sound || is_anew)
     };
     harm_all(&["log/", "state-", "CURRENT"], 1, Harm::few, judge);
