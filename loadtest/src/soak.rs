@@ -120,7 +120,7 @@ impl Soaked {
             (
                 "memory",
                 format!(
-                    "{} MiB behind the first sixth, {} MiB before the last quarter",
+                    "{} MiB behind the first sixth, {} MiB before the calm",
                     mib(self.early_rss_mib),
                     mib(self.late_rss_mib)
                 ),

@@ -68,7 +68,7 @@ pub(crate) struct Soak {
     /// How long it lasts, in minutes
     #[arg(long, default_value_t = 60.0, value_parser = parse_minutes)]
     pub(crate) minutes: f64,
-    /// Restarts of the server, at random moments of the first three quarters, by SIGKILL and by
+    /// Restarts of the server, at random moments of the first three fifths, by SIGKILL and by
     /// drain
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub(crate) restarts: u32,

@@ -1,29 +1,28 @@
-//! The calm at the end of a day: its last quarter, in which nobody ends the server, so that what
+//! The calm at the end of a day: its last two fifths, in which nobody ends the server, so that what
 //! one process takes more and more of shows.
 //!
 //! # Invariants
 //!
 //! * All restarts are before the calm.
-//! * The first third of the calm is left out: a server that has just begun is still filling what it
-//!   keeps.
+//! * The first half of the calm is left out: a server that has just begun is still filling what it
+//!   keeps, 10 minutes long.
 //! * What nobody could look at counts as grown.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::watching::{Course, Sample, TO_THE_END};
+use super::watching::{CALM_BEGIN, Course, Sample, TO_THE_END};
 
-/// When the calm begins, and from when on figures are compared, as shares of the day.
-const BEGIN: f64 = 0.75;
-const WARM: f64 = BEGIN + 0.25 / 3.0;
+/// From when on figures are compared, as a share of the day.
+const WARM: f64 = 0.8;
 /// Over how much of the day a figure is told: a minute of 60.
 const MINUTE: f64 = 1.0 / 60.0;
 /// What may be more beyond the tenth: a client that connects anew, a segment, a thread of a pool.
 const FILES_SPARE: f64 = 16.0;
 const THREADS_SPARE: f64 = 4.0;
 
-/// What the process took behind the first third of the calm, and at its end.
+/// What the process took behind the first half of the calm, and at its end.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Calm {
     rss_mib: Option<Course>,
@@ -71,7 +70,7 @@ impl Calm {
 
 /// When the calm of a day begins.
 pub(super) fn begin(day: Duration) -> Duration {
-    day.mul_f64(BEGIN)
+    day.mul_f64(CALM_BEGIN)
 }
 
 #[cfg(test)]
@@ -82,7 +81,7 @@ mod tests {
     /// ones.
     fn hour(rss_mib: impl Fn(f64) -> f64) -> Vec<Sample> {
         let minutes = (0..=600).map(|tenth| f64::from(tenth) / 10.0);
-        let took = |minute| if minute < 45.0 { 10.0 } else { rss_mib(minute - 45.0) };
+        let took = |minute| if minute < 36.0 { 10.0 } else { rss_mib(minute - 36.0) };
         minutes.map(|minute| Sample::of(minute * 60.0, took(minute))).collect()
     }
 
@@ -93,15 +92,15 @@ mod tests {
         assert_eq!(grown, ["memory in the calm", "open files", "threads"]);
         assert_eq!(
             leaky.told(),
-            "memory 144 to 216 MiB, open files 144 to 216, threads 144 to 216"
+            "memory 200 to 288 MiB, open files 200 to 288, threads 200 to 288"
         );
     }
 
     #[test]
     fn what_a_young_process_fills_is_no_growth() {
-        let filling = Calm::of(&hour(|minute| 20.0 * minute.min(5.0)), 3_600.0);
+        let filling = Calm::of(&hour(|minute| 20.0 * minute.min(10.0)), 3_600.0);
         assert_eq!(filling.grown().count(), 0);
-        assert_eq!(begin(Duration::from_secs(3_600)), Duration::from_secs(2_700));
+        assert_eq!(begin(Duration::from_secs(3_600)), Duration::from_secs(2_160));
     }
 
     #[test]

@@ -134,11 +134,15 @@ impl Course {
     }
 }
 
+/// When the calm begins, as a share of the day.
+pub(super) const CALM_BEGIN: f64 = 0.6;
+const TWELFTH: f64 = 1.0 / 12.0;
+
 /// The memory behind the first sixth of a run of so many seconds, and at the end of the restarts:
 /// medians over a twelfth of the run each, so that no single restart decides. In both the server's
 /// processes are young: an old one has more, and is compared with itself.
 pub(super) fn memory_of_day(samples: &[Sample], seconds: f64) -> Option<Course> {
-    let parts = [2.0 / 12.0..=3.0 / 12.0, 8.0 / 12.0..=9.0 / 12.0];
+    let parts = [1.0 / 6.0..=1.0 / 6.0 + TWELFTH, CALM_BEGIN - TWELFTH..=CALM_BEGIN];
     Course::of(samples, seconds, parts, |sample| Some(sample.rss_mib))
 }
 
@@ -147,12 +151,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_compared_behind_the_first_sixth_and_before_the_last_quarter() {
+    fn memory_is_compared_behind_the_first_sixth_and_before_the_calm() {
         let samples: Vec<Sample> =
             (0..=120).map(|at| Sample::of(f64::from(at), f64::from(at) * 10.0)).collect();
-        let course = Course { early: 250.0, late: 850.0 };
+        let course = Course { early: 250.0, late: 670.0 };
         assert_eq!(memory_of_day(&samples, 120.0), Some(course));
-        assert_eq!(memory_of_day(&samples[..80], 120.0), None, "it did not get so far");
+        assert_eq!(memory_of_day(&samples[..60], 120.0), None, "it did not get so far");
     }
 
     #[test]
