@@ -367,7 +367,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "connections_per_address_max",
         value: "NUMBER",
-        help: "Connections at once from one address.",
+        help: "Connections at once from one IPv4 address, or from 64 bits of an IPv6 address.",
         apply: |config, text| {
             config.net.connections_per_address_max = number(text, 1..=CONNECTIONS_SETTING_MAX)?;
             Ok(())
@@ -377,7 +377,8 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "handshakes_max",
         value: "NUMBER",
-        help: "Handshakes at once; above three in four of them, addresses must first be proven.",
+        help: "Handshakes at once, half of them of one address at the most; above three in four of \
+               both, addresses must first be proven.",
         apply: |config, text| {
             config.net.handshakes_max = number(text, 1..=HANDSHAKES_SETTING_MAX)?;
             Ok(())

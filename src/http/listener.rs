@@ -136,6 +136,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 Ok((stream, address)) => {
                     let network = network(address.ip());
                     if shared.callers.of(network) >= shared.connections_per_address_max {
+                        tracing::debug!(%address, "its network has too many connections");
                         shared.metrics.refuse(Reason::TooManyConnections);
                         continue;
                     }

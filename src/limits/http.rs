@@ -11,8 +11,8 @@ use std::time::Duration;
 /// Connections of the HTTP API at once, some 50 KB each; the next one waits in the system's queue.
 pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
 /// Connections of the HTTP API at once from one address, or one network of version 6: who opens
-/// many and asks nothing leaves three quarters to the others.
-pub const HTTP_CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
+/// many and asks nothing leaves half to the others. A proxy before the API is one address.
+pub const HTTP_CONNECTIONS_PER_ADDRESS_MAX: usize = 2_048;
 /// Requests at once on one HTTP/2 connection.
 pub const HTTP_STREAMS_MAX: u32 = 128;
 /// Bytes of a request's headers.

@@ -21,16 +21,17 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 20_000;
 /// Handshakes at once, those among them that are kept for clients with a proven address (see
 /// [`HANDSHAKES_PROVEN_PART`]): who comes above 192 must first prove its own.
 pub const HANDSHAKES_MAX: usize = 256;
-/// One of so many handshakes at once is kept for clients that have proven their address: first
-/// packets from spoofed addresses hold their handshakes until these time out, and with all of them
-/// an honest client would wait as long.
+/// One of so many handshakes, of all and of a network's, is kept for clients that have proven their
+/// address: first packets from spoofed addresses hold their handshakes until these time out, and
+/// with all of them an honest client would wait as long.
 pub const HANDSHAKES_PROVEN_PART: usize = 4;
 /// One of so many handshakes at once may be of one network (an address, or 2^64 of version 6): who
-/// proves an address and then says no more leaves three quarters to the others.
-pub const HANDSHAKES_NETWORK_PART: usize = 4;
-/// Handshakes of one network that are under way, which count twice, or wait for their turn; what
-/// comes above is not heard, and comes again. The endpoint has room for four times as many.
-pub const HANDSHAKES_WAITING_PER_NETWORK_MAX: usize = 1024;
+/// proves an address and then says no more leaves half of them to the others. The network behind
+/// one address may be large, and comes back all at once.
+pub const HANDSHAKES_NETWORK_PART: usize = 2;
+/// Handshakes of one network that wait for their turn; what comes above is not heard, and comes
+/// again. The endpoint has room for twice as many.
+pub const HANDSHAKES_WAITING_PER_NETWORK_MAX: usize = 2048;
 /// How long a handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Tickets given to each connection: it comes back with one, and is given the next.

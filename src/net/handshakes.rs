@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * One network never has more than its part of them, however it spends the time they may take:
-//!   who is in another one finds a turn.
+//! * One network never has more than its part of them, however it spends the time they may take.
+//! * Of all, and of each network's part, some are for clients alone that have proven their address.
 //! * What is known of a network is forgotten with its last handshake.
 
 use std::net::IpAddr;
@@ -23,23 +23,27 @@ pub(super) struct Handshakes {
     kept: usize,
     /// What each network may have of them.
     own_max: usize,
-    /// The turns of each network that has a handshake under way, or waits for one.
-    networks: DashMap<IpAddr, Arc<Semaphore>>,
+    /// The networks that have a handshake under way, or wait for one.
+    networks: DashMap<IpAddr, Network>,
+}
+
+struct Network {
+    turns: Arc<Semaphore>,
+    /// Handshakes that are under way or wait.
+    places: usize,
 }
 
 /// A place among those of a network.
 pub(super) struct Place {
     handshakes: Arc<Handshakes>,
     network: IpAddr,
-    /// Taken when the place is given up.
-    turns: Option<Arc<Semaphore>>,
+    turns: Arc<Semaphore>,
 }
 
 /// A handshake that may be under way.
 pub(super) struct Turn {
     _all: OwnedSemaphorePermit,
     _own: OwnedSemaphorePermit,
-    // Dropped last: it looks whether anybody of the network is left.
     place: Place,
 }
 
@@ -56,11 +60,15 @@ impl Handshakes {
 
     /// A place for somebody of `network`; `None` if too many of it have one.
     pub(super) fn place(self: &Arc<Self>, network: IpAddr) -> Option<Place> {
-        let entry = self.networks.entry(network);
-        let turns = entry.or_insert_with(|| Arc::new(Semaphore::new(self.own_max)));
-        // One is that of the table; a turn has two, its place and its permit.
-        let has_room = Arc::strong_count(&turns) <= HANDSHAKES_WAITING_PER_NETWORK_MAX;
-        has_room.then(|| Place { handshakes: self.clone(), network, turns: Some(turns.clone()) })
+        let mut known = self.networks.entry(network).or_insert_with(|| Network {
+            turns: Arc::new(Semaphore::new(self.own_max)),
+            places: 0,
+        });
+        if known.places == self.own_max + HANDSHAKES_WAITING_PER_NETWORK_MAX {
+            return None;
+        }
+        known.places += 1;
+        Some(Place { handshakes: self.clone(), network, turns: known.turns.clone() })
     }
 }
 
@@ -71,12 +79,12 @@ impl Place {
     ///
     /// The place, to wait at.
     pub(super) fn try_turn(self, is_proven: bool) -> Result<Turn, Self> {
-        let all = &self.handshakes.all;
-        let turn = may_begin(all.available_permits(), self.handshakes.kept, is_proven)
-            .then(|| self.turns.clone()?.try_acquire_owned().ok())
-            .flatten()
-            .and_then(|own| Some((own, all.clone().try_acquire_owned().ok()?)));
-        match turn {
+        let Handshakes { all, kept, own_max, .. } = &*self.handshakes;
+        let own_kept = own_max / HANDSHAKES_PROVEN_PART;
+        let begins = may_begin(all.available_permits(), *kept, is_proven)
+            && may_begin(self.turns.available_permits(), own_kept, is_proven);
+        let take = |of: &Arc<Semaphore>| of.clone().try_acquire_owned().ok().filter(|_| begins);
+        match take(&self.turns).zip(take(all)) {
             Some((own, all)) => Ok(Turn { _all: all, _own: own, place: self }),
             None => Err(self),
         }
@@ -88,7 +96,7 @@ impl Place {
     ///
     /// Dropping the future gives the place up.
     pub(super) async fn turn(self) -> Option<Turn> {
-        let own = self.turns.clone()?.acquire_owned().await.ok()?;
+        let own = self.turns.clone().acquire_owned().await.ok()?;
         let all = self.handshakes.all.clone().acquire_owned().await.ok()?;
         Some(Turn { _all: all, _own: own, place: self })
     }
@@ -103,9 +111,10 @@ impl Turn {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.turns = None;
-        let networks = &self.handshakes.networks;
-        networks.remove_if(&self.network, |_, turns| Arc::strong_count(turns) == 1);
+        self.handshakes.networks.remove_if_mut(&self.network, |_, known| {
+            known.places -= 1;
+            known.places == 0
+        });
     }
 }
 
@@ -136,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_network_has_its_part_of_the_handshakes_and_others_find_the_rest() {
-        let handshakes = Handshakes::new(8);
+        let handshakes = Handshakes::new(4);
         let place = |number| handshakes.place(network(number)).unwrap();
         let begin = |number| place(number).try_turn(true).ok();
         let (first, second) = (begin(1).unwrap(), begin(1).unwrap());
@@ -150,18 +159,36 @@ mod tests {
         assert!(third.is_some() && begin(1).is_none());
         drop((second, third));
         assert!(handshakes.networks.is_empty(), "what is over is forgotten");
-        assert_eq!(handshakes.all.available_permits(), 8);
+        assert_eq!(handshakes.all.available_permits(), 4);
+    }
+
+    #[test]
+    fn first_packets_in_the_name_of_a_network_leave_turns_to_who_is_of_it() {
+        let handshakes = Handshakes::new(64);
+        let begin = |is_proven| handshakes.place(network(1)).unwrap().try_turn(is_proven).ok();
+        let unproven: Vec<_> = std::iter::from_fn(|| begin(false)).collect();
+        assert_eq!(unproven.len(), 24, "of the 32 of a network");
+        let proven: Vec<_> = std::iter::from_fn(|| begin(true)).collect();
+        assert_eq!(proven.len(), 8);
     }
 
     #[test]
     fn one_over_those_of_a_network_that_wait_finds_no_place() {
         let handshakes = Handshakes::new(8);
         let place = |number| handshakes.place(network(number));
-        let all: Vec<_> = (0..HANDSHAKES_WAITING_PER_NETWORK_MAX).map(|_| place(1)).collect();
-        assert!(all.iter().all(Option::is_some));
+        let begun: Vec<_> = (0..4).map(|_| place(1).unwrap().try_turn(true).ok()).collect();
+        assert!(begun.iter().all(Option::is_some));
+        let mut nobody = Context::from_waker(Waker::noop());
+        let wait = |_| {
+            let mut turn = Box::pin(place(1).unwrap().turn());
+            assert!(turn.as_mut().poll(&mut nobody).is_pending());
+            turn
+        };
+        let waiting: Vec<_> = (0..HANDSHAKES_WAITING_PER_NETWORK_MAX).map(wait).collect();
         assert!(place(1).is_none() && place(2).is_some());
-        drop(all);
+        drop(waiting);
         assert!(place(1).is_some());
+        drop(begun);
         assert!(handshakes.networks.is_empty());
     }
 }

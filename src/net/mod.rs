@@ -81,9 +81,10 @@ pub struct Options {
     pub keys_dir: PathBuf,
     /// Connections at once.
     pub connections_max: usize,
-    /// Connections at once from one address.
+    /// Connections at once from one network.
     pub connections_per_address_max: usize,
-    /// Handshakes at once; above three in four of them a client must prove its address first.
+    /// Handshakes at once, half of them of one network; above three in four of both a client must
+    /// prove its address first.
     pub handshakes_max: usize,
     /// How long a drain may take.
     pub drain_timeout: Duration,
