@@ -101,19 +101,19 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
 /// # Errors
 ///
 /// What the system says, as of a folder that is another user's.
+#[cfg(unix)]
 pub fn close_folder(path: &Path) -> io::Result<bool> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::PermissionsExt;
 
-        let was_open = fs::metadata(path)?.permissions().mode() & 0o077 != 0;
-        if was_open {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
-        }
-        return Ok(was_open);
+    const OTHERS: u32 = 0o077;
+    let mut permissions = fs::metadata(path)?.permissions();
+    let mode = permissions.mode();
+    let was_open = mode & OTHERS != 0;
+    if was_open {
+        permissions.set_mode(mode & !OTHERS);
+        fs::set_permissions(path, permissions)?;
     }
-    #[cfg(not(unix))]
-    Ok(false)
+    Ok(was_open)
 }
 
 /// A file of JSON.

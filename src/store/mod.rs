@@ -35,6 +35,7 @@ mod closed;
 #[cfg(test)]
 mod closed_tests;
 mod commit;
+mod current;
 mod database;
 mod decide;
 mod device;

@@ -68,10 +68,12 @@ pub(super) struct Recovered<T> {
 fn close_folder(folder: &Path) {
     match private_file::close_folder(folder) {
         Ok(false) => {}
-        Ok(true) => tracing::warn!(folder = %folder.display(), "others could read the data folder"),
+        Ok(true) => {
+            tracing::warn!(folder = %folder.display(), "others could enter the data folder")
+        }
         Err(error) => {
             let folder = folder.display();
-            tracing::warn!(%folder, %error, "others can read the data folder");
+            tracing::warn!(%folder, %error, "others may be able to enter the data folder");
         }
     }
 }
@@ -85,8 +87,8 @@ pub(super) fn recover<T>(
 ) -> Result<Recovered<T>, OpenError> {
     let folder = options.dir.clone();
     create_folder(&folder)?;
-    close_folder(&folder);
     let lock = lock(&folder)?;
+    close_folder(&folder);
     let stage = Stage::of(&folder);
     if stage == Some(Stage::Incomplete) {
         return Err(OpenError::Incomplete(folder));

@@ -15,19 +15,18 @@
 //!
 //! * A peer and its rows change together, in one batch. One that is too long for a value is in
 //!   [pieces](crate::store::pieces).
-//! * `CURRENT` is replaced by a rename, after the generation that it names is on stable storage.
+//! * [`CURRENT`](crate::store::current) names a generation only when that is on stable storage.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::chain::Chain;
 use crate::id::{ConversationId, GroupId, MessageId, PeerId};
 use crate::limits::RECORD_BYTES_MAX;
-use crate::store::database::{
-    Batch, Database, DatabaseError, is_distrusted, remove_database, set_aside, sync_folder,
-};
+use crate::store::ValueError;
+use crate::store::current::{read_current, write_current};
+use crate::store::database::{Batch, Database, DatabaseError, is_distrusted, remove_database};
 use crate::store::entry::Item;
 use crate::store::group::Group;
 use crate::store::group_image::{
@@ -87,8 +86,8 @@ impl State {
         generations.retain(|generation| current.is_none_or(|current| *generation <= current));
         // A state that is named but gone is as lost as one that will not open.
         let mut fell_back = current.is_some_and(|current| generations.last() != Some(&current));
-        for generation in generations.iter().rev() {
-            match Self::open_generation(folder, *generation) {
+        for (older, generation) in generations.iter().enumerate().rev() {
+            match Self::open_named(folder, *generation, older > 0) {
                 Ok(state) => {
                     write_current(folder, *generation)?;
                     return Ok(OpenedState { state, fell_back });
@@ -111,6 +110,15 @@ impl State {
     pub(super) fn is_distrusted(folder: &Path) -> bool {
         let current = read_current(folder);
         current.is_some_and(|current| is_distrusted(&path(folder, current)))
+    }
+
+    /// One that is named has all that the one before it had.
+    fn open_named(folder: &Path, number: u32, has_older: bool) -> Result<Self, DatabaseError> {
+        let state = Self::open_generation(folder, number)?;
+        if has_older && state.checkpoint()?.is_none() {
+            return Err(DatabaseError::value(&path(folder, number))(ValueError::damaged("empty")));
+        }
+        Ok(state)
     }
 
     fn open_generation(folder: &Path, generation: u32) -> Result<Self, DatabaseError> {
@@ -298,7 +306,7 @@ impl State {
     pub(super) fn unpacked<T>(
         &self,
         key: &[u8],
-        unpack: impl FnOnce(&[u8]) -> Result<T, crate::store::ValueError>,
+        unpack: impl FnOnce(&[u8]) -> Result<T, ValueError>,
     ) -> Result<Option<T>, DatabaseError> {
         let Some(bytes) = self.database.read(key)? else { return Ok(None) };
         unpack(&bytes).map(Some).map_err(DatabaseError::value(&self.database.path))
@@ -469,25 +477,4 @@ fn generations(folder: &Path) -> Result<Vec<u32>, DatabaseError> {
         names.filter_map(|name| name.strip_prefix("state-")?.parse().ok()).collect();
     generations.sort_unstable();
     Ok(generations)
-}
-
-/// The generation that `CURRENT` names, if it names one.
-pub(super) fn read_current(folder: &Path) -> Option<u32> {
-    fs::read_to_string(folder.join("CURRENT")).ok()?.trim().parse().ok()
-}
-
-/// Names the generation in force; durably.
-pub(super) fn write_current(folder: &Path, generation: u32) -> Result<(), DatabaseError> {
-    let (current, fresh) = (folder.join("CURRENT"), folder.join("CURRENT.new"));
-    if current.is_dir() {
-        set_aside(&current)?;
-    }
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&fresh)?;
-        writeln!(file, "{generation}")?;
-        file.sync_all()?;
-        fs::rename(&fresh, &current)
-    };
-    write().map_err(DatabaseError::disk("write", &fresh))?;
-    sync_folder(folder)
 }

@@ -155,7 +155,7 @@ fn a_data_folder_that_was_open_to_others_is_closed_and_the_log_says_so() {
     fs::create_dir(&data).unwrap();
     fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
     let (mut server, ..) = serve(&home, &[]);
-    server.await_log("others could read the data folder");
+    server.await_log("others could enter the data folder");
     assert_eq!(others_may(&data), 0);
     assert_eq!(server.stop("TERM").0.code(), Some(0));
 }

@@ -358,6 +358,26 @@ fn a_state_that_is_gone_is_rebuilt_from_the_log() {
 }
 
 #[test]
+fn an_empty_state_is_no_reason_to_give_up_the_one_before_it() {
+    let made = made();
+    let state = newest(&made.options.dir, "state-");
+    let empty = made.options.dir.join("state-2");
+    fs::create_dir(&empty).unwrap();
+    for file in fs::read_dir(&state).unwrap() {
+        let file = file.unwrap();
+        if file.file_type().unwrap().is_file() && file.file_name() != "db" {
+            fs::copy(file.path(), empty.join(file.file_name())).unwrap();
+        }
+    }
+    fs::write(made.options.dir.join("CURRENT"), "2\n").unwrap();
+    assert!(!tidings::store::fsck(&made.options.dir, &mut |_, _| {}).unwrap().sound);
+    let running = made.opens_damaged("the newest state");
+    assert_eq!(running.waiting_ids("bob")[..41], ids(&made.sent));
+    assert_eq!(fs::read_to_string(made.options.dir.join("CURRENT")).unwrap(), "1\n");
+    is_told_once(running);
+}
+
+#[test]
 fn a_current_file_that_is_missing_or_garbage_costs_nothing() {
     for content in [None, Some("garbage"), Some("")] {
         let made = made();

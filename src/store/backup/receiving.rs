@@ -14,10 +14,10 @@ use super::frames::{Kind, first, rows};
 use crate::id::MessageId;
 use crate::store::archive::ValueError;
 use crate::store::closed::SEGMENT;
+use crate::store::current::write_current;
 use crate::store::database::{Batch, Database, DatabaseError, sync_folder};
 use crate::store::record::array;
 use crate::store::segment::OPEN;
-use crate::store::state::write_current;
 
 /// The generation that the state of a copy has.
 const GENERATION: u32 = 1;

@@ -223,9 +223,11 @@ pub fn fsck(folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Finding
         findings.damage.extend(state.damage.iter().map(damage));
     }
     // The first start is killed before it has one when there is no log yet, either.
-    if findings.log.first.is_some() && findings.states.iter().all(|state| state.epoch.is_none()) {
-        let what = "says how far it has come in none of its generations".to_owned();
-        findings.damage.push(Damage { file: "state".to_owned(), what });
+    let newest = opened(&findings).next();
+    if findings.log.first.is_some() && newest.is_none_or(|newest| newest.epoch.is_none()) {
+        let file = newest.map_or_else(|| "state".to_owned(), |newest| newest.file.clone());
+        let what = "does not say how far it has come: it is empty".to_owned();
+        findings.damage.push(Damage { file, what });
     }
     let is_cut = findings.backup == Some(Stage::Incomplete);
     let are_told = findings.lost.iter().all(|lost| lost.told);
@@ -233,12 +235,16 @@ pub fn fsck(folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Finding
     Ok(findings)
 }
 
-/// The generation that a start would open.
+/// The generation that a start would go on with.
 fn in_force(findings: &Findings) -> Option<&StateFound> {
-    let opens = |state: &&StateFound| {
-        findings.current.is_none_or(|current| state.generation <= current) && state.epoch.is_some()
-    };
-    findings.states.iter().rev().find(opens)
+    opened(findings).find(|state| state.epoch.is_some())
+}
+
+/// The generations that a start would open, one after the other.
+fn opened(findings: &Findings) -> impl Iterator<Item = &StateFound> {
+    let is_meant =
+        |state: &&StateFound| findings.current.is_none_or(|current| state.generation <= current);
+    findings.states.iter().rev().filter(is_meant)
 }
 
 fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {

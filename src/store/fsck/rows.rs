@@ -17,6 +17,7 @@ use crate::store::backend_image::{
     unpack_alias, unpack_aliased, unpack_deleted, unpack_device, unpack_key, unpack_upstream,
     unpack_waiting,
 };
+use crate::store::current::read_current;
 use crate::store::database::{Database, DatabaseError};
 use crate::store::endpoint_image::{unpack_endpoint, unpack_gone, unpack_letter, unpack_slot};
 use crate::store::group_image::{unpack_group, unpack_nonce};
@@ -24,7 +25,7 @@ use crate::store::image::{
     unpack_checkpoint, unpack_head, unpack_peer, unpack_row, unpack_segment, unpack_sequences,
 };
 use crate::store::part_image::{unpack_part, unpack_receipts};
-use crate::store::state::{State, read_current};
+use crate::store::state::State;
 
 /// Damages of one generation that are told one by one.
 const TOLD_MAX: usize = 100;
