@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
+use tidings::limits::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, HANDSHAKES_PROVEN_PART};
 use tokio::task::JoinSet;
 
 pub(crate) use self::attack::Kind;
@@ -32,6 +33,9 @@ use crate::peer::Work;
 use crate::rate;
 use crate::run::Phase;
 use crate::scenario::{Outcome, Stage, rounded};
+
+/// Handshakes at once with addresses that are not proven.
+const UNPROVEN: u64 = (HANDSHAKES_MAX - HANDSHAKES_MAX / HANDSHAKES_PROVEN_PART) as u64;
 
 /// What one kind did to the others.
 #[derive(Clone, Debug, Serialize)]
@@ -56,6 +60,8 @@ struct Bounds {
     grow_max_mib: f64,
     /// Whether the server's memory can be looked at, and so must have been.
     sees_memory: bool,
+    /// Handshakes that may begin meanwhile with addresses that are not proven.
+    unproven_max: u64,
 }
 
 /// What all kinds did.
@@ -73,9 +79,10 @@ impl Attacked {
             && self.beside.latency_ms.is_some_and(|latency| latency.p99 < bounds.p99_max_ms)
             && self.grown_mib.map_or(!bounds.sees_memory, is_spared)
             && self.connect_ms.is_some()
-            // A flood from addresses that nobody proved is answered with Retry; an answer may be
-            // lost, or come when its socket is gone.
-            && (self.by != Kind::Spoof || self.answers >= self.rounds.div_ceil(2))
+            // A flood from addresses that nobody proved is answered with Retry, but for the
+            // handshakes that may begin; an answer may be lost, or come when its socket is gone.
+            && (self.by != Kind::Spoof
+                || self.answers > self.rounds.saturating_sub(bounds.unproven_max) / 2)
     }
 
     fn told(&self, is_borne: bool) -> String {
@@ -146,6 +153,7 @@ pub(crate) async fn run(stage: &Stage<'_>, hostile: &Hostile) -> Result<Outcome,
         p99_max_ms: hostile.p99_max_ms,
         grow_max_mib: hostile.grow_max_mib,
         sees_memory: cfg!(target_os = "linux") && stage.server.pid.is_some(),
+        unproven_max: UNPROVEN * (u64::from(hostile.seconds) / HANDSHAKE_TIMEOUT.as_secs() + 1),
     };
     let attacks = Some(Attacks { bounds, attacks });
     Ok(Outcome { spent, opening: Some(opening), attacks, ..Outcome::default() })
@@ -199,7 +207,8 @@ mod tests {
 
     #[test]
     fn a_kind_is_borne_if_the_others_are_served_and_memory_stays() {
-        let bounds = Bounds { p99_max_ms: 50.0, grow_max_mib: 64.0, sees_memory: true };
+        let bounds =
+            Bounds { p99_max_ms: 50.0, grow_max_mib: 64.0, sees_memory: true, unproven_max: 3 };
         let borne = |attacked: Attacked| attacked.is_borne(bounds);
         assert!(borne(attacked(49.0, 63.0, Some(1.0))));
         assert!(!borne(attacked(50.0, 0.0, Some(1.0))));
@@ -210,7 +219,7 @@ mod tests {
         let unseen = Attacked { grown_mib: None, ..good.clone() };
         assert!(!borne(unseen.clone()), "the server's memory was not looked at");
         assert!(unseen.is_borne(Bounds { sees_memory: false, ..bounds }));
-        let spoof = |answers| Attacked { by: Kind::Spoof, rounds: 9, answers, ..good.clone() };
+        let spoof = |answers| Attacked { by: Kind::Spoof, rounds: 11, answers, ..good.clone() };
         assert!(!borne(spoof(4)), "it was not asked to prove its addresses");
         assert!(borne(spoof(5)));
     }

@@ -225,11 +225,12 @@ pub(crate) enum Scenario {
     /// watcher knows who is there, and of nobody else. Then the server's `fsck` finds the data
     /// sound.
     ///
-    /// In the last two fifths of the time nobody ends the server, so that what one process takes more
-    /// and more of shows. Of 10 minutes and more, the last process is judged: its memory at the end
-    /// is within 10 percent of that behind the first half of this calm, and so are its open
-    /// files (and 16 more) and its threads (and 4 more). And over the restarts, the memory before
-    /// the calm is within 10 percent of that behind the first sixth of the time.
+    /// In the last two fifths of the time nobody ends the server, so that what one process takes
+    /// more and more of shows. Of 50 minutes and more, the last process is judged: its memory at
+    /// the end is within 10 percent of that behind the first half of this calm, and so are its open
+    /// files (and 16 more) and its threads (and 4 more). And over the restarts, of 10 minutes and
+    /// more, the memory before the calm is within 10 percent of that behind the first sixth of the
+    /// time.
     ///
     /// Example: loadtest soak --minutes 60 --restarts 20 --html soak.html
     Soak(With<Soak>),

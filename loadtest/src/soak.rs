@@ -54,6 +54,8 @@ const FAIL_PERCENT: u8 = 2;
 /// Minutes of a day on which it counts what has grown: on a shorter one, a server is still filling
 /// what it keeps.
 const GROWTH_MINUTES_MIN: f64 = 10.0;
+/// Minutes of a day of whose last process it counts: the first half of its calm is 10 minutes then.
+const CALM_MINUTES_MIN: f64 = 50.0;
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -232,11 +234,11 @@ fn conclude(
 
 /// What has grown too much on a day of so many seconds; of a short one it is not said.
 fn grown(seconds: f64, memory: Option<Course>, calm: &Calm) -> Vec<&'static str> {
-    if seconds / 60.0 < GROWTH_MINUTES_MIN {
-        return Vec::new();
-    }
+    let minutes = seconds / 60.0;
     let has_grown = memory.is_none_or(|memory| memory.is_too_much(0.0));
-    has_grown.then_some("memory over the day").into_iter().chain(calm.grown()).collect()
+    let memory = (minutes >= GROWTH_MINUTES_MIN && has_grown).then_some("memory over the day");
+    let in_calm = calm.grown().filter(|_| minutes >= CALM_MINUTES_MIN);
+    memory.into_iter().chain(in_calm).collect()
 }
 
 /// Opens all sessions and makes the groups.
@@ -367,8 +369,9 @@ mod tests {
         let calm = Calm::of(&[], 600.0);
         let grown_of = |seconds, late| grown(seconds, Some(Course { early: 100.0, late }), &calm);
         assert!(grown_of(60.0, 200.0).is_empty(), "it is too short to tell");
-        assert_eq!(grown_of(600.0, 109.0).len(), 3, "nobody could look at the calm");
-        assert_eq!(grown_of(600.0, 111.0)[0], "memory over the day");
-        assert_eq!(grown(600.0, None, &calm).len(), 4, "nobody could look at all");
+        assert!(grown_of(600.0, 109.0).is_empty(), "the calm is too short to tell");
+        assert_eq!(grown_of(600.0, 111.0), ["memory over the day"]);
+        assert_eq!(grown_of(3_000.0, 109.0).len(), 3, "nobody could look at the calm");
+        assert_eq!(grown(3_000.0, None, &calm).len(), 4, "nobody could look at all");
     }
 }

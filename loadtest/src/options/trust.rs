@@ -55,9 +55,9 @@ pub(crate) struct BadNet {
     #[arg(long)]
     pub(crate) seed: Option<u64>,
     /// Fails if 1 of 100 changes of address takes longer than so many milliseconds until the
-    /// session is answered again; with cuts or a slow way it does
-    #[arg(long, default_value_t = 500.0, value_name = "MS")]
-    pub(crate) gap_max_ms: f64,
+    /// session is answered again [default: 500; none with --cut, --delay-ms or --mbit]
+    #[arg(long, value_name = "MS")]
+    pub(crate) gap_max_ms: Option<f64>,
     #[command(flatten)]
     pub(crate) talk: Talk,
 }
