@@ -21,9 +21,9 @@ fn bob() -> PeerId {
 /// Waits for a change of who is there.
 async fn presence(watcher: &mut Online) -> Event {
     loop {
-        match watcher.event().await {
-            event @ (Event::Online(_) | Event::Offline(_)) => return event,
-            _ => {}
+        let event = watcher.event().await;
+        if matches!(event, Event::Online(_) | Event::Offline(_)) {
+            return event;
         }
     }
 }
@@ -48,7 +48,7 @@ async fn an_hour_back_holds_up_neither_presence_nor_repeats_nor_delivery() {
     let again = send_as(&server, &server.master, "behind", &behind).await;
     assert_eq!(id(&again.ok()), second, "it is remembered");
     assert!(second.parse::<i64>().unwrap() > first.parse().unwrap(), "{second} after {first}");
-    ann.session.send(Outgoing::to(&bob(), "from ann")).await.unwrap();
+    ann.session.send(Outgoing::to(bob(), "from ann")).await.unwrap();
     assert_eq!(bodies_until(&mut phone, "from ann").await, ["before", "behind", "from ann"]);
 
     drop(phone);
