@@ -45,6 +45,14 @@ impl Chat {
         assert!(line.contains(words), "{words:?} is not in {line:?}");
     }
 
+    /// The next lines of its standard output, which have these words, in any order.
+    fn hears_next_all(&mut self, words: &[&str]) {
+        let lines: Vec<String> = words.iter().map(|_| self.running.line()).collect();
+        for words in words {
+            assert!(lines.iter().any(|line| line.contains(words)), "{words:?} is not in {lines:?}");
+        }
+    }
+
     /// Waits for a line of its standard error with these words.
     fn is_told(&mut self, words: &str) {
         self.running.await_log(words);
@@ -77,8 +85,7 @@ fn two_chats_talk_and_see_what_becomes_of_each_message() {
     let home = TempDir::new().unwrap();
     let (server, address, _) = serve(&home, &[]);
     let mut ann = Chat::start(&home, &address, &["ann", "--with", "bob"]);
-    ann.hears_next("you talk with bob");
-    ann.hears_next("bob is offline");
+    ann.hears_next_all(&["you talk with bob", "bob is offline"]);
     let mut bob = Chat::start(&home, &address, &["bob", "--watch", "ann"]);
     bob.hears_next("ann is online");
     ann.hears_next("bob is online");

@@ -166,10 +166,17 @@ impl Run {
     /// Nothing is lost if the future is dropped.
     async fn next_turn(&mut self, signals: &mut Signals, incoming: &mut Incoming) -> Turn {
         let takes_lines = !self.ending && self.waiting.len() < COMMANDS_WAITING;
+        // An answer is shown before what has come of it since: sent, and then delivered.
+        let answer_or_event = async {
+            tokio::select! {
+                biased;
+                answer = under_way(&mut self.work) => Turn::Answered(answer),
+                event = incoming.next() => Turn::Event(event),
+            }
+        };
         tokio::select! {
             () = signals.next() => Turn::Signal,
-            event = incoming.next() => Turn::Event(event),
-            answer = under_way(&mut self.work) => Turn::Answered(answer),
+            turn = answer_or_event => turn,
             (conversation, sequence, marked) = under_way(&mut self.marking) => {
                 Turn::Marked(conversation, sequence, marked)
             }
